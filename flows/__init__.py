@@ -1,0 +1,1 @@
+"""Prefect flows, the command line and schedules: what runs in which order."""

@@ -1,0 +1,1 @@
+"""The work: plain functions and frozen types, testable without a cluster. No Prefect, no Dask here."""

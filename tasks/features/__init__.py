@@ -1,0 +1,1 @@
+"""Extractors: one file each; `build` makes them from recipe entries."""

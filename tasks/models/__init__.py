@@ -1,0 +1,1 @@
+"""Spatio-temporal networks: one architecture per file, single-device."""

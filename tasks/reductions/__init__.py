@@ -1,0 +1,1 @@
+"""Distributed statistics: each reduction is chunk, combine, finalize."""

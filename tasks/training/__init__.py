@@ -1,0 +1,1 @@
+"""Training: data, loop, metrics, checkpoint; distribution comes from outside."""
