@@ -1,0 +1,225 @@
+"""The door to a cluster: connect, run items, ask each worker, stop, close."""
+
+# mypy: untyped-calls-exclude=distributed
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from typing import Any, TypeVar
+
+from distributed import Client
+from patchlake.cluster.errors import ClusterError
+from patchlake.cluster.runs import Outcome, Run
+from patchlake.cluster.spec import ClusterSpec, Resources
+from patchlake.cluster.window import PATIENCE_SECONDS, Window
+from patchlake.cluster.worker import Setup, stop_session
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+REFRESH_SECONDS = 2.0
+
+
+@contextmanager
+def connect(spec: ClusterSpec, *, setup: Callable[[], None] | None = None) -> Iterator[Cluster]:
+    """Yield the cluster that the spec describes; it starts at its first use and is closed at the end.
+
+    `setup` runs once in each worker process, restarted ones too, before any task.
+    """
+    cluster = Cluster(spec, setup)
+    try:
+        yield cluster
+    finally:
+        cluster.close()
+
+
+def open_client(spec: ClusterSpec) -> AbstractContextManager[Client]:
+    """Choose the kind of cluster."""
+    if spec.kind == "local":
+        from patchlake.cluster.local import open_local
+
+        return open_local(spec)
+    from patchlake.cluster.address import open_address
+
+    return open_address(spec)
+
+
+class Cluster:
+    """Workers that run functions on items; any number of threads may use it at once."""
+
+    def __init__(self, spec: ClusterSpec, setup: Callable[[], None] | None = None) -> None:
+        self.spec = spec
+        self.session = uuid.uuid4().hex
+        """Names this use of the cluster on the workers."""
+        self.window = Window()
+        self.stopping = False
+        self._setup = setup
+        self._stack = ExitStack()
+        self._client: Client | None = None
+        self._starting = threading.Lock()
+        self._closed = False
+        self._slots: dict[str, tuple[float, int]] = {}
+
+    @property
+    def started(self) -> bool:
+        """Whether any process or connection exists yet."""
+        return self._client is not None
+
+    @property
+    def client(self) -> Client:
+        """Dask's client; asking for it starts the cluster."""
+        with self._starting:
+            if self._closed:
+                raise ClusterError("The cluster is closed: use it inside `with connect(spec) as cluster`.")
+            if self._client is None:
+                self._client = self._start()
+            return self._client
+
+    def _start(self) -> Client:
+        try:
+            client = self._stack.enter_context(open_client(self.spec))
+        except ClusterError:
+            raise
+        except Exception as error:
+            self._stack.close()
+            raise ClusterError(
+                f"The {self.spec.kind} cluster did not start: {type(error).__name__}: {error}. Expected "
+                f"its workers to come up; try workers: 1, and a script that starts one needs a main guard."
+            ) from error
+        if self._setup is not None:
+            try:
+                client.register_plugin(Setup(self._setup))
+            except Exception as error:
+                self._stack.close()
+                raise ClusterError(
+                    f"The setup of the workers failed: {error}. Expected it to pass on every worker; "
+                    "correct what it names and run again."
+                ) from error
+        return client
+
+    def close(self) -> None:
+        """End what this cluster started; one that was never started costs nothing."""
+        self.stop()
+        with self._starting:
+            self._client, self._closed = None, True
+            self._stack.close()
+
+    def stop(self) -> None:
+        """Submit no more items: runs yield what is being worked on, then end. What only waits is skipped."""
+        if self.stopping:
+            return
+        self.stopping = True
+        with self.window.changed:
+            self.window.changed.notify_all()
+        if self._client is not None and len(self.window):
+            threading.Thread(target=self._skip_waiting, args=(self._client,), daemon=True).start()
+
+    def _skip_waiting(self, client: Client) -> None:
+        with suppress(Exception):  # workers may be gone; then nothing waits on them
+            client.run(stop_session, self.session, wait=False, on_error="ignore")
+
+    def run(
+        self,
+        function: Callable[[T], R],
+        items: Iterable[T],
+        *,
+        resources: Resources | None = None,
+        key: Callable[[T], str] | None = None,
+        ordered: bool = False,
+    ) -> Iterator[Outcome[T, R]]:
+        """Yield an outcome for every item, in completion order unless `ordered`; items are taken lazily.
+
+        An item may run more than once (its worker died), but is yielded once. An error of the function is
+        an outcome. An item whose worker dies again and again, at last with the cluster to itself, is one too.
+        """
+        return Run(self, function, items, resources=resources, key=key, ordered=ordered).outcomes()
+
+    def each_worker(
+        self, function: Callable[..., R], *args: Any, resources: Resources | None = None
+    ) -> dict[str, R]:
+        """Run the function once on every worker (that offers the resources), at the same time."""
+        futures = {
+            address: self.client.submit(
+                function, *args, workers=[address], resources=resources, pure=False, priority=10,
+                key=f"each_worker-{uuid.uuid4().hex}",
+            )
+            for address in self.workers(resources)
+        }  # fmt: skip
+        while not all(future.done() for future in futures.values()):
+            if gone := set(futures) - set(self.workers()):
+                raise ClusterError(
+                    f"Worker {min(gone)} died while it was asked for {function.__name__}: run again."
+                )
+            time.sleep(0.05)
+        return {address: future.result() for address, future in futures.items()}
+
+    def info(self) -> dict[str, dict[str, Any]]:
+        """Describe each worker by its address: name, host, nthreads, memory_limit, resources."""
+        kept = ("name", "host", "nthreads", "memory_limit", "resources")
+        try:
+            workers = self.client.scheduler_info()["workers"]
+        except (OSError, RuntimeError) as error:
+            raise ClusterError(f"The scheduler no longer answers ({error}): start the run again.") from error
+        return {address: {field: worker[field] for field in kept} for address, worker in workers.items()}
+
+    def workers(self, resources: Resources | None = None) -> list[str]:
+        """List the addresses of the workers that offer the resources (all, if none are named)."""
+        wanted = (resources or {}).items()
+        return [
+            address
+            for address, worker in self.info().items()
+            if all(worker["resources"].get(name, 0) >= amount for name, amount in wanted)
+        ]
+
+    @property
+    def num_workers(self) -> int:
+        """Count the workers."""
+        return len(self.info())
+
+    @property
+    def slots(self) -> int:
+        """Count the worker threads, that is, the items that run at once."""
+        return self.slots_for(None)
+
+    def slots_for(self, resources: Resources | None) -> int:
+        """Count the items that run at once while each holds the resources; may be two seconds old."""
+        cache_key = repr(resources)
+        asked, slots = self._slots.get(cache_key, (0.0, 0))
+        if time.monotonic() - asked > REFRESH_SECONDS:
+            fitting = set(self.workers(resources))
+            slots = sum(worker["nthreads"] for address, worker in self.info().items() if address in fitting)
+            self._slots[cache_key] = (time.monotonic(), slots)
+        return slots
+
+    def num_expected(self, resources: Resources | None = None) -> int:
+        """Count the workers that there should be, also while some restart; 0 where only the cluster knows."""
+        if self.spec.kind != "local":
+            return 0
+        return len(self.spec.gpu_ids()) if "GPU" in (resources or {}) else self.spec.num_workers()
+
+    def has_resource(self, name: str) -> bool:
+        """Tell whether any worker offers the resource."""
+        return bool(self.workers({name: 1}))
+
+    def require(self, resources: Resources | None) -> None:
+        """Raise ClusterError unless some worker offers the resources, so that no task waits for ever."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not self.workers(resources):
+            restarting = self.num_workers < self.num_expected()
+            if not restarting or time.monotonic() > deadline:
+                offered = sorted({name for worker in self.info().values() for name in worker["resources"]})
+                raise ClusterError(
+                    f"No worker offers {resources or 'a thread'}: {self.num_workers} workers offer "
+                    f"{', '.join(offered) or 'no resources'}. Expected at least one that does: for GPUs set "
+                    "cluster.gpus, or start workers with --resources GPU=1."
+                )
+            time.sleep(0.2)
+
+    @property
+    def dashboard_link(self) -> str | None:
+        """Where Dask's dashboard is served, if it is."""
+        return self.client.dashboard_link if self.spec.dashboard else None

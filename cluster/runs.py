@@ -1,0 +1,244 @@
+"""One run of a function over items: a bounded window of tasks, outcomes as they come."""
+
+# mypy: untyped-calls-exclude=distributed
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+from distributed import Future, KilledWorker
+from patchlake.cluster.errors import ClusterError
+from patchlake.cluster.spec import Resources
+from patchlake.cluster.window import PATIENCE_SECONDS, TASKS_PER_SLOT
+from patchlake.cluster.worker import Reply, perform
+
+if TYPE_CHECKING:
+    from patchlake.cluster.connect import Cluster
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[T, R]):
+    """What came of one item: a result, or the error that stood in its way."""
+
+    item: T
+    result: R | None = None
+    error: BaseException | None = None
+    worker: str = ""
+    """Address of the worker that did it; empty if its workers died."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is a result (which may be None) rather than an error."""
+        return self.error is None
+
+
+class _Task(NamedTuple):
+    """An item on its way; `alone` says that nothing else runs on the cluster meanwhile."""
+
+    number: int
+    item: Any
+    future: Future[Reply]
+    alone: bool
+
+
+class Run(Generic[T, R]):
+    """The state of one `Cluster.run`.
+
+    When a worker dies, Dask blames every task it held, so after four deaths innocents may be condemned
+    beside a poisoned item. Suspects are therefore tried again at the end, one by one, with the cluster to
+    themselves: only what kills workers alone becomes an error.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        function: Callable[[T], R],
+        items: Iterable[T],
+        *,
+        resources: Resources | None,
+        key: Callable[[T], str] | None,
+        ordered: bool,
+    ) -> None:
+        self.cluster = cluster
+        self.function = function
+        self.items: Iterator[tuple[int, T]] = enumerate(items)
+        self.exhausted = False
+        self.resources = resources
+        self.key = key
+        self.ordered = ordered
+        self.in_flight: dict[str, _Task] = {}
+        self.ended: deque[str] = deque()
+        """Keys whose tasks ended, not looked at yet; filled by Dask's callback thread."""
+        self.suspects: deque[tuple[int, T]] = deque()
+        self.held: dict[int, Outcome[T, R] | None] = {}
+        """Outcomes that wait for an earlier item; None stands for one that was skipped."""
+        self.turn = 0
+        self.last_seen = time.monotonic()
+
+    def outcomes(self) -> Iterator[Outcome[T, R]]:
+        """Yield the outcomes; abandoning the iterator abandons the items in flight."""
+        if self.cluster.stopping:
+            return
+        self.cluster.require(self.resources)
+        try:
+            while tasks := self._wait():
+                for outcome in self._settle(tasks):
+                    self._refill()
+                    yield outcome
+        finally:
+            self._abandon()
+
+    def _wait(self) -> list[_Task]:
+        """Block until some tasks ended and return them; nothing means that the run is over."""
+        changed = self.cluster.window.changed
+        while True:
+            self._refill()
+            with changed:
+                if not self.ended and self.in_flight:
+                    changed.wait(1.0)
+                ended = [self.in_flight.pop(self.ended.popleft()) for _ in range(len(self.ended))]
+            if ended:
+                return ended
+            if not self.in_flight:
+                if self.cluster.stopping or (self.exhausted and not self.suspects):
+                    return []
+                if self.suspects and (self.exhausted or len(self.held) >= self._limit()):
+                    self._try_alone()
+                else:
+                    self._pause()
+            self._check_cluster()
+
+    def _refill(self) -> None:
+        """Submit items while there is room in this run's share and in the cluster's window."""
+        while not (self.exhausted or self.cluster.stopping):
+            if len(self.in_flight) + len(self.held) >= self._limit():
+                return
+            name = uuid.uuid4().hex
+            if not self.cluster.window.admit(name, self, TASKS_PER_SLOT * max(1, self.cluster.slots)):
+                return
+            try:
+                number, item = next(self.items)
+            except StopIteration:
+                self.exhausted = True
+                self.cluster.window.leave(name)
+            except BaseException:
+                self.cluster.window.leave(name)
+                raise
+            else:
+                self._submit(name, number, item)
+
+    def _limit(self) -> int:
+        return TASKS_PER_SLOT * max(1, self.cluster.slots_for(self.resources))
+
+    def _submit(self, name: str, number: int, item: T, *, alone: bool = False) -> None:
+        key = f"{self.key(item) if self.key else getattr(self.function, '__name__', 'item')}-{name}"
+        future = self.cluster.client.submit(
+            perform, self.function, item, self.cluster.session, key=key, resources=self.resources, pure=False
+        )
+        self.in_flight[name] = _Task(number, item, future, alone)
+        future.add_done_callback(lambda _: self._end(name))
+
+    def _end(self, name: str) -> None:
+        """Take note that a task ended (in Dask's callback thread)."""
+        self.ended.append(name)
+        self.cluster.window.leave(name)
+
+    def _try_alone(self) -> None:
+        """Submit one suspect, once nothing else is in flight on the cluster."""
+        if not self.cluster.window.claim(self):
+            return self._pause()
+        number, item = self.suspects.popleft()
+        name = uuid.uuid4().hex
+        self.cluster.window.admit(name, self, 1)
+        self._submit(name, number, item, alone=True)
+
+    def _pause(self) -> None:
+        with self.cluster.window.changed:
+            self.cluster.window.changed.wait(0.2)
+
+    def _settle(self, tasks: list[_Task]) -> Iterator[Outcome[T, R]]:
+        """Turn ended tasks into outcomes, in order if so asked; suspects are put aside."""
+        for task, reply in zip(tasks, self._replies(tasks), strict=True):
+            if task.alone:
+                self.cluster.window.yield_claim(self)
+            if isinstance(reply.error, KilledWorker) and not task.alone:
+                self.suspects.append((task.number, task.item))
+                continue
+            if reply.setup_error:
+                raise ClusterError(
+                    f"The setup of worker {reply.worker}, which joined later, failed: {reply.setup_error}. "
+                    "Expected it to pass as on the first workers; correct what it names and run again."
+                )
+            if reply.error is not None and reply.trace:
+                reply.error.add_note(f"On worker {reply.worker}:\n{reply.trace}")
+            outcome: Outcome[T, R] = Outcome(task.item, reply.result, reply.error, reply.worker)
+            self.held[task.number] = None if reply.skipped else outcome
+            yield from self._unheld(task.number)
+
+    def _unheld(self, number: int) -> Iterator[Outcome[T, R]]:
+        """Yield what may go now: the one just settled, or all whose turn has come."""
+        ready = [number] if not self.ordered else _run_of(self.held, self.turn)
+        self.turn += len(ready)
+        for number in ready:
+            outcome = self.held.pop(number)
+            if outcome is not None:
+                yield outcome
+
+    def _replies(self, tasks: list[_Task]) -> list[Reply]:
+        """Fetch the replies of ended tasks, together if all went well, and release their futures."""
+        futures = [task.future for task in tasks]
+        try:
+            if all(future.status == "finished" for future in futures):
+                return list(self.cluster.client.gather(futures))
+            return [self._reply(future) for future in futures]
+        except (KilledWorker, OSError):
+            return [self._reply(future) for future in futures]
+        finally:
+            for future in futures:
+                future.release()
+
+    def _reply(self, future: Future[Reply]) -> Reply:
+        if future.cancelled():
+            raise ClusterError("The scheduler went away with the tasks in flight: run again, it resumes.")
+        try:
+            reply: Reply = future.result()
+        except Exception as error:
+            return Reply("", error=error)
+        return reply
+
+    def _check_cluster(self) -> None:
+        """Raise if there has been no worker for this run's tasks for a while."""
+        if self.cluster.slots_for(self.resources):
+            self.last_seen = time.monotonic()
+        elif time.monotonic() - self.last_seen > PATIENCE_SECONDS:
+            raise ClusterError(
+                f"No worker that offers {self.resources or 'a thread'} left for {PATIENCE_SECONDS:.0f} s: "
+                "see the workers' logs for why they ended, then run again; it resumes."
+            )
+
+    def _abandon(self) -> None:
+        """Let go of what is still in flight."""
+        self.cluster.window.yield_claim(self)
+        for name, task in self.in_flight.items():
+            self.cluster.window.leave(name)
+            task.future.release()
+
+
+def _run_of(numbers: dict[int, Any], start: int) -> list[int]:
+    """List the consecutive numbers from start on that are there.
+
+    >>> _run_of({3: "a", 4: "b", 6: "c"}, 3)
+    [3, 4]
+    """
+    stop = start
+    while stop in numbers:
+        stop += 1
+    return list(range(start, stop))

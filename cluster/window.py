@@ -1,0 +1,55 @@
+"""How many tasks of a cluster are in flight, counted over all the threads that submit."""
+
+from __future__ import annotations
+
+import threading
+
+TASKS_PER_SLOT = 3
+"""Tasks in flight per worker thread: one runs, two wait, so no worker idles while the coordinator commits."""
+PATIENCE_SECONDS = 60.0
+"""How long to wait for workers that are restarting before giving up."""
+
+
+class Window:
+    """Admits tasks up to a limit; one owner at a time may ask to have the cluster to itself.
+
+    A place is freed when its task ends, not when somebody looks at the result, so a batch that is busy
+    committing holds nothing, and `claim` always comes to an end.
+    """
+
+    def __init__(self) -> None:
+        self.changed = threading.Condition()
+        """Notified when a task ends and when the owner or the stop flag changes."""
+        self._keys: set[str] = set()
+        self._owner: object | None = None
+
+    def admit(self, key: str, owner: object, limit: int) -> bool:
+        """Take a place for a task, if there is one for this owner."""
+        with self.changed:
+            if len(self._keys) >= limit or self._owner not in (None, owner):
+                return False
+            self._keys.add(key)
+            return True
+
+    def leave(self, key: str) -> None:
+        """Free a task's place; a second time does nothing."""
+        with self.changed:
+            self._keys.discard(key)
+            self.changed.notify_all()
+
+    def claim(self, owner: object) -> bool:
+        """Keep others from submitting; true once the owner has the window and nothing is in flight."""
+        with self.changed:
+            if self._owner is None:
+                self._owner = owner
+            return self._owner is owner and not self._keys
+
+    def yield_claim(self, owner: object) -> None:
+        """Let others submit again; does nothing if the owner has no claim."""
+        with self.changed:
+            if self._owner is owner:
+                self._owner = None
+                self.changed.notify_all()
+
+    def __len__(self) -> int:
+        return len(self._keys)

@@ -1,0 +1,115 @@
+"""The command line: `patchlake VERB ...`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from patchlake.tasks.errors import PatchlakeError, RecipeError
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run a verb and exit: 0 done, 1 failed, 2 bad recipe or usage or nothing discovered."""
+    args = _parser().parse_args(argv)
+    try:
+        code = args.verb(args)
+    except RecipeError as error:
+        print(f"patchlake: {error}", file=sys.stderr)
+        code = 2
+    except PatchlakeError as error:
+        print(f"patchlake: {error}", file=sys.stderr)
+        code = 1
+    except KeyboardInterrupt:
+        print("patchlake: stopped; what was committed stays, run again to go on", file=sys.stderr)
+        code = 130
+    sys.stdout.flush()
+    sys.stderr.flush()
+    sys.exit(code)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="patchlake", description=__doc__)
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    run = verbs.add_parser("run", help="bring a lake up to what a recipe says")
+    run.add_argument("recipe")
+    _add_overrides(run)
+    run.set_defaults(verb=_run)
+
+    serve = verbs.add_parser("serve", help="run a recipe on its schedule, until stopped")
+    serve.add_argument("recipe")
+    _add_overrides(serve)
+    serve.set_defaults(verb=_serve)
+
+    digest = verbs.add_parser("digest", help="print what equal lakes share")
+    digest.add_argument("lake", metavar="LAKE/NAME")
+    digest.set_defaults(verb=_digest)
+
+    verify = verbs.add_parser("verify", help="check every committed row against its checksum")
+    verify.add_argument("lake", metavar="LAKE/NAME")
+    verify.set_defaults(verb=_verify)
+
+    demo = verbs.add_parser("demo", help="render the default corpus: clips of moving textures, and their manifest")
+    demo.add_argument("folder")
+    demo.add_argument("--seed", type=int, default=0)
+    demo.set_defaults(verb=_demo)
+    return parser
+
+
+def _add_overrides(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="as in frames.size=[64,64]"
+    )
+
+
+def _run(args: argparse.Namespace) -> int:
+    from patchlake.flows.session import cluster_spec
+    from patchlake.tasks import recipe as recipes
+    from patchlake.tasks.discover import discover
+
+    wanted = recipes.load(args.recipe, args.overrides)  # what is wrong is said before anything starts
+    cluster_spec(wanted)
+    discover(wanted.corpus)
+    from patchlake.flows.run import run
+
+    figures = run(os.path.abspath(args.recipe), tuple(args.overrides))
+    if not figures["clips"]:
+        print("patchlake: no clip of the corpus is in the lake; the table `sources` says why", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _serve(args: argparse.Namespace) -> int:
+    from patchlake.flows.serve import serve_recipe
+
+    return serve_recipe(args.recipe, args.overrides)
+
+
+def _digest(args: argparse.Namespace) -> int:
+    from patchlake.tasks.lake import digest, location
+
+    found = digest.digest(location.existing(args.lake))
+    for part in ("clips", "tables", "shards"):
+        print(f"{part}  {getattr(found, part)}")
+    print(f"digest  {found.total}")
+    return 0
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from patchlake.tasks.lake import digest, location
+
+    count = 0
+    for count, sentence in enumerate(digest.verify(location.existing(args.lake)), 1):
+        print(sentence)
+    print(f"{count} pieces are not as committed" if count else "every committed row is as it was committed")
+    return 1 if count else 0
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from patchlake.tasks.demo import render_corpus
+
+    files = render_corpus(Path(args.folder), seed=args.seed)
+    print(f"{len(files)} clips in {args.folder}, listed in manifest.csv")
+    return 0

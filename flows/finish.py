@@ -1,0 +1,109 @@
+"""The end of a run: its figures as a table on the terminal, and as a row of `runs`."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from patchlake.flows.session import Session
+from patchlake.tasks import light
+from patchlake.tasks.extract import Job
+from patchlake.tasks.light import Light
+from patchlake.tasks.types import Unit
+
+
+def measure_light(session: Session, job: Job, units: tuple[Unit, ...]) -> None:
+    """Sample the speed of light of what was just done, on all workers at once, and set the run beside it."""
+    figures = session.figures["ingest"]
+    with session.stage("light"):
+        samples = light.samples_of(units)
+        found = [x for x in session.cluster.each_worker(light.sample_light, job, samples).values() if x is not None]
+    if not found:
+        return
+    workers, rows = len(found), figures["rows"]
+    per_row = sum(x.per_row for x in found) / workers
+    figures["frames/s"] = rows / session.seconds["ingest"]
+    figures["light frames/s"] = workers / per_row
+    figures["measured / light"] = figures["frames/s"] / figures["light frames/s"]
+    figures["light parts"] = _parts(found)
+    bare = sum(sum(x.compute.values()) for x in found) / workers * rows
+    spent = sum(seconds for name, seconds in figures.items() if name.startswith("compute "))
+    if bare and spent:
+        figures["features measured / light"] = bare / spent
+
+
+def _parts(found: list[Light]) -> dict[str, float]:
+    """Return seconds per row of each part, over the workers."""
+    names = found[0].compute
+    mean = {"decode": sum(x.decode for x in found), "write": sum(x.write for x in found)}
+    mean |= {name: sum(x.compute[name] for x in found) for name in names}
+    return {name: value / len(found) for name, value in mean.items()}
+
+
+def close_run(session: Session) -> dict[str, Any]:
+    """Write the run's row, print its table, and return its figures."""
+    figures = {**session.figures, "seconds": session.seconds}
+    figures["seconds"]["all"] = (datetime.now(UTC) - session.started).total_seconds()
+    session.tables.runs.append([
+        {
+            "run_id": session.run_id, "started": session.started, "stopped": datetime.now(UTC),
+            "version": importlib.metadata.version("patchlake"), "recipe": session.recipe.model_dump_json(),
+            "figures": json.dumps(figures, default=str),
+        }
+    ])  # fmt: skip
+    Console().print(table_of(session, figures))
+    return figures
+
+
+def table_of(session: Session, figures: dict[str, Any]) -> Table:
+    """Return the short table that ends a run."""
+    table = Table(title=f"{session.lake}  run {session.run_id}", show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column()
+    table.add_row("sources", ", ".join(f"{count} {status}" for status, count in sorted(figures["sources"].items())))
+    table.add_row("clips", f"{figures['clips']:,}")
+    if (ingest := figures.get("ingest")) is not None:
+        table.add_row("rows", f"{ingest['rows']:,} new, in {ingest['units']} units; padding {ingest['padding']:.1%}")
+        table.add_row("bytes", f"{ingest.get('bytes', 0) / 1e6:,.1f} MB")
+        decoded = f"{ingest.get('frames decoded', 0):,} frames decoded, {ingest.get('frames re-decoded', 0):,} of them again"
+        table.add_row("decoding", decoded)
+        if "measured / light" in ingest:
+            table.add_row(
+                "speed",
+                f"{ingest['frames/s']:,.0f} frames/s; speed of light {ingest['light frames/s']:,.0f}: "
+                f"measured / light {ingest['measured / light']:.2f}",
+            )
+        if "features measured / light" in ingest:
+            table.add_row("features", f"measured / light {ingest['features measured / light']:.2f}")
+    else:
+        table.add_row("rows", "none new: nothing was decoded, all is in the lake")
+    for reduction in session.recipe.reduce:
+        if reduction.name in figures:
+            table.add_row(reduction.name, ", ".join(f"{v:,} {k}" for k, v in figures[reduction.name].items()))
+    if (train := figures.get("train")) is not None:
+        for name, text in accuracies(train):
+            table.add_row(name, text)
+    times = ", ".join(f"{name} {seconds:.1f}" for name, seconds in figures["seconds"].items())
+    table.add_row("seconds", times)
+    table.add_row("report", f"{session.lake}/report/index.html")
+    return table
+
+
+def accuracies(train: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what was learnt, and what the controls could, as (name, sentence)."""
+    if "skipped" in train:
+        return [("train", f"skipped: {train['skipped']}")]
+    found = []
+    for variant, result in train["variants"].items():
+        low, high = result["interval"]
+        text = f"accuracy {result['accuracy']:.3f} [{low:.3f}, {high:.3f}] on {result['num_sources']} held-out sources"
+        found.append((variant.replace("_", " "), text))
+    if train.get("mean_flow_accuracy") is not None:
+        found.append(("mean |flow|", f"accuracy {train['mean_flow_accuracy']:.3f}"))
+    return found
+

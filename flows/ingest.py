@@ -1,0 +1,220 @@
+"""From sources to committed rows: survey, plan, units, verdicts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+
+from distributed import KilledWorker
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from patchlake.cluster.spec import GPU, Resources
+from patchlake.flows import finish
+from patchlake.flows.progress import Progress
+from patchlake.flows.session import Session
+from patchlake.tasks import faults, planning, tracks
+from patchlake.tasks.commit import Committer, Context, clip_rows
+from patchlake.tasks.errors import RecipeError
+from patchlake.tasks.extract import Job, extract_unit
+from patchlake.tasks.lake import arrays, rows
+from patchlake.tasks.plan import Plan
+from patchlake.tasks.planning import Survey
+from patchlake.tasks.probe import Probed, probe_source
+from patchlake.tasks.types import PIXELS, Source, Unit
+
+UNITS_PER_BATCH = 64
+"""A Prefect task run per batch: enough to see the work move, few enough to cost nothing."""
+
+
+def survey_sources(session: Session, sources: Sequence[Source]) -> Survey:
+    """Hash and probe what is new or changed, on the cluster; what the lake knows is not read again."""
+    with session.stage("probe"):
+        wanted = planning.to_probe(sources, session.ledger, session.recipe)
+        probed: dict[str, Probed] = {}
+        if wanted:
+            session.cluster.require(None)
+            for outcome in Progress("probe", total=len(wanted)).over(session.cluster.run(probe_source, wanted)):
+                if outcome.result is None:
+                    _expect_lost_worker(outcome.error)
+                probed[outcome.item.uri] = outcome.result or Probed.lost(outcome.item, str(outcome.error))
+        session.figures["probed"] = len(wanted)
+        return planning.survey(sources, probed, session.ledger, session.recipe)
+
+
+def plan_units(session: Session, survey: Survey) -> Plan:
+    """Decide what goes where, and write the decision down before any work."""
+    with session.stage("plan"):
+        _drop_stale(session)
+        plan, numbers = planning.make_plan(
+            survey,
+            session.ledger,
+            session.recipe,
+            session.products,
+            num_workers=session.cluster.spec.num_workers(),
+        )
+        _record(session, survey, plan, numbers)
+        faults.reach("planned")
+        return plan
+
+
+def _drop_stale(session: Session) -> None:
+    """Drop products whose options, model or code changed: they are computed anew, from stored pixels."""
+    if PIXELS in session.ledger.stale:
+        raise RecipeError(
+            f"frames: {session.lake} holds pixels that this version would decode otherwise; "
+            "give the recipe another `name:` to store them anew"
+        )
+    for name in sorted(session.ledger.stale):
+        kept = [row for row in session.tables.receipts.rows() if row["product"] != name]
+        session.tables.receipts.overwrite(kept)
+        session.ledger.done.pop(name, None)
+        arrays.drop_product(session.lake, name)
+
+
+def _record(session: Session, survey: Survey, plan: Plan, numbers: dict[str, int]) -> None:
+    """Write what planning decided: sources as they stand, new videos, tracks and spans; then make room."""
+    tables, ledger = session.tables, session.ledger
+    r = plan.layout.slot_frames
+    committed = [f for f in tables.failures.rows() if f["span_key"] in ledger.written.get(f["row_start"] // r, ())]
+    tables.failures.overwrite(committed)
+    _write_sources(session, survey, plan)
+    new_videos = [video for key, video in survey.videos.items() if key not in ledger.videos]
+    tables.videos.append(rows.video_row(video) for video in sorted(new_videos, key=lambda v: v.video_id))
+    by_id = {track.track_id: track for track, _ in survey.wanted.values()}
+    tables.tracks.append(
+        rows.track_row(number, by_id[key], tracks.to_source(survey.frame_sources[by_id[key].video_id].geometry))
+        for key, number in sorted(numbers.items(), key=lambda item: item[1])
+    )
+    tables.spans.append(rows.placement_row(placement) for placement in plan.new)
+    ledger.placements |= {placement.span.span_key: placement for placement in plan.new}
+    arrays.ensure_arrays(session.lake, session.products.values(), with_pts=session.recipe.frames.rate is not None)
+    arrays.grow(session.lake, max(plan.num_slots, ledger.first_free_slot), slot_frames=r)
+
+
+def run_units(session: Session, survey: Survey, plan: Plan) -> None:
+    """Fan the units out over the cluster and commit their receipts, batch by batch."""
+    if not plan.units:
+        return
+    needs = _needs(session, plan.units)
+    with session.stage("cluster"):
+        session.cluster.require(needs)
+    committer = Committer(plan, _context(session, survey))
+    progress = Progress("ingest", total=plan.num_new_rows, unit="rows")
+    batches = [plan.units[i : i + UNITS_PER_BATCH] for i in range(0, len(plan.units), UNITS_PER_BATCH)]
+    job = job_of(session)
+
+    @task(name="batch", task_run_name=f"batch {{index}} of {len(batches)}", cache_policy=NO_CACHE)
+    def batch(index: int) -> Counter[str]:
+        return _run_batch(session, job, committer, batches[index], needs, progress)
+
+    figures: Counter[str] = Counter()
+    with session.stage("ingest"):
+        try:
+            for future in [batch.submit(i) for i in range(len(batches))]:
+                figures += future.result()
+        except BaseException:
+            session.cluster.stop()  # batches stop refilling; units in flight are committed
+            raise
+        finally:
+            committer.flush()
+    progress.close()
+    session.figures["ingest"] = {
+        **figures, "rows": plan.num_new_rows, "units": len(plan.units), "padding": plan.padding,
+        "slots": sum(unit.slot_stop - unit.slot_start for unit in plan.units),
+    }  # fmt: skip
+    faults.reach("after")
+    finish.measure_light(session, job, plan.units)
+
+
+def job_of(session: Session) -> Job:
+    """Return what every unit of this run is told."""
+    recipe = session.recipe
+    return Job(
+        key=session.run_id,
+        lake=session.lake,
+        layout=recipe.layout,
+        frame_size=recipe.frames.size,
+        fps=recipe.frames.rate,
+        patches=recipe.patches.grid,
+        entries=recipe.features,
+        products=session.products,
+    )
+
+
+def _run_batch(
+    session: Session, job: Job, committer: Committer, units: Sequence[Unit], needs: Resources | None, progress: Progress
+) -> Counter[str]:
+    figures: Counter[str] = Counter()
+    outcomes = session.cluster.run(partial(extract_unit, job), units, resources=needs, key=lambda u: u.unit_id)
+    for outcome in outcomes:
+        if outcome.result is None:
+            _expect_lost_worker(outcome.error)
+            session.lost |= {source.video_id: str(outcome.error) for source in outcome.item.sources}
+            continue
+        result = outcome.result
+        committer.add(result)
+        progress.advance(outcome.item.num_rows)
+        figures["frames decoded"] += result.num_decoded
+        figures["frames re-decoded"] += result.num_redecoded
+        figures["busy seconds"] += result.seconds  # type: ignore[assignment]
+        for receipt in result.receipts:
+            figures["bytes"] += receipt.num_bytes
+            for part, seconds in receipt.seconds.items():
+                figures[f"{part} {receipt.product}"] += seconds  # type: ignore[assignment]
+    return figures
+
+
+def _expect_lost_worker(error: BaseException | None) -> None:
+    """An item that kills its workers costs its videos this run; any other error ends the run."""
+    if error is not None and not isinstance(error, KilledWorker):
+        raise error
+
+
+def _needs(session: Session, units: Sequence[Unit]) -> Resources | None:
+    return GPU if any(session.products[name].needs_gpu for unit in units for name in unit.products) else None
+
+
+def _context(session: Session, survey: Survey) -> Context:
+    return Context(
+        lake=session.lake,
+        tables=session.tables,
+        ledger=session.ledger,
+        products=session.products,
+        placements=session.ledger.placements,
+        sources=survey.frame_sources,
+        fps=session.recipe.frames.rate,
+        clips={track.track_id: clips for track, clips in survey.wanted.values()},
+    )
+
+
+def settle(session: Session, survey: Survey, plan: Plan) -> None:
+    """Give every source its verdict and make `clips` what the recipe says: labels and ranges are table edits."""
+    with session.stage("settle"):
+        tables, ledger = session.tables, session.ledger
+        done = [p for p in plan.placements if ledger.complete(p, session.products, plan.layout)]
+        clips = {track.track_id: found for track, found in survey.wanted.values()}
+        known = {(row["clip_id"], row["span_key"], row["track"]): row for row in tables.clips.rows()}
+        kept, missing = [], []
+        for placement in done:
+            span = placement.span
+            inside = [c for c in clips[span.track_id] if span.start_seconds <= c.start_seconds < span.stop_seconds]
+            found = [known.get((c.clip_id, span.span_key, placement.track)) for c in inside]
+            if all(found):
+                kept += [{**row, "label": c.label} for row, c in zip(found, inside, strict=True) if row]
+            else:
+                missing.append(placement)
+        kept += clip_rows(session.lake, missing, clips)
+        tables.clips.overwrite(sorted(kept, key=lambda row: (row["track"], row["start_seconds"], row["stop_seconds"])))
+        _write_sources(session, survey, plan)
+        session.figures["clips"] = len(kept)
+        for table in tables:
+            table.tend()
+
+
+def _write_sources(session: Session, survey: Survey, plan: Plan) -> None:
+    failures = session.tables.failures.rows()
+    judged = planning.verdicts(survey, plan, session.ledger, session.products, failures, lost=session.lost)
+    session.tables.sources.overwrite(rows.source_row(source, video_id) for source, video_id in judged)
+    session.figures["sources"] = Counter(source.status for source, _ in judged)

@@ -1,0 +1,31 @@
+"""The job, end to end: `patchlake run RECIPE`. The body is the table of contents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from patchlake.flows import finish, ingest, reduce, report, train
+from patchlake.flows.session import open_session
+from patchlake.tasks import recipe as recipes
+from patchlake.tasks.discover import discover
+
+
+@flow(name="patchlake", flow_run_name="{recipe}", validate_parameters=False)
+def run(recipe: str, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Bring a lake up to what a recipe says, and return the run's figures.
+
+    `recipe` is the path of a YAML file; `overrides` are KEY=VALUE as of `--set`. What the lake holds is not done again.
+    """
+    wanted = recipes.load(recipe, overrides)
+    sources = discover(wanted.corpus)
+    with open_session(wanted) as session:
+        survey = ingest.survey_sources(session, sources)
+        plan = ingest.plan_units(session, survey)
+        ingest.run_units(session, survey, plan)
+        ingest.settle(session, survey, plan)
+        reduce.run_reductions(session)
+        train.run_training(session)
+        report.write_report(session)
+        return finish.close_run(session)

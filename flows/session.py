@@ -1,0 +1,86 @@
+"""What one run holds from its first stage to its last."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from patchlake.cluster.connect import Cluster, connect
+from patchlake.cluster.spec import ClusterSpec
+from patchlake.tasks import product, worker
+from patchlake.tasks.errors import RecipeError
+from patchlake.tasks.features.spec import Extractor
+from patchlake.tasks.lake import arrays
+from patchlake.tasks.lake.location import Location
+from patchlake.tasks.lake.tables import Tables
+from patchlake.tasks.ledger import Ledger
+from patchlake.tasks.product import Product
+from patchlake.tasks.recipe import Recipe, sentences
+
+
+@dataclass
+class Session:
+    """A recipe on its lake, with a cluster that starts when first needed."""
+
+    recipe: Recipe
+    lake: Location
+    tables: Tables
+    extractors: dict[str, Extractor]
+    products: dict[str, Product]
+    ledger: Ledger
+    cluster: Cluster
+    run_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Wall time of each stage."""
+    lost: dict[str, str] = field(default_factory=dict)
+    """video_id -> message, of videos whose unit ended with its worker again and again."""
+    figures: dict[str, Any] = field(default_factory=dict)
+    """What the run has to say at its end."""
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage; stages of one name add up."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun
+
+
+def cluster_spec(recipe: Recipe) -> ClusterSpec:
+    """Return the recipe's `cluster`, checked."""
+    try:
+        return ClusterSpec.model_validate(recipe.cluster)
+    except ValidationError as error:
+        known = list(ClusterSpec.model_fields)
+        raise RecipeError("recipe: " + sentences(error, prefix=("cluster",), known=known)) from None
+
+
+@contextmanager
+def open_session(recipe: Recipe) -> Iterator[Session]:
+    """Open the recipe's lake (made if there is none) and yield the session; close the cluster at the end."""
+    spec = cluster_spec(recipe)
+    extractors = product.extractors_of(recipe)
+    products = product.products_of(recipe, extractors)
+    lake = Location(recipe.lake) / recipe.name
+    layout = recipe.layout
+    arrays.make_dataset(
+        lake, {"slot_frames": layout.slot_frames, "grid_align": layout.align, "frames": recipe.frames.key()}
+    )
+    arrays.clear_stage(lake)
+    tables = Tables(lake)
+    ledger = Ledger.read(tables, products, layout)
+    with connect(spec, setup=worker.setup) as cluster:
+        try:
+            yield Session(recipe, lake, tables, extractors, products, ledger, cluster)
+        finally:
+            cluster.stop()
+            arrays.clear_stage(lake)

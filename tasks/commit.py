@@ -1,0 +1,173 @@
+"""Committing: what makes written rows exist. One writer, one order: coordinates, rows of other tables, receipts."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from patchlake.tasks import faults, frames, pts
+from patchlake.tasks.lake import arrays, rows
+from patchlake.tasks.lake.arrays import RowTimes
+from patchlake.tasks.lake.location import Location
+from patchlake.tasks.lake.tables import Tables
+from patchlake.tasks.ledger import Ledger
+from patchlake.tasks.plan import Plan
+from patchlake.tasks.product import Product
+from patchlake.tasks.types import PIXELS, Clip, FloatArray, FrameSource, IntArray, PieceFrames, Placement, UnitResult
+
+GROUP_RECEIPTS = 256
+GROUP_SECONDS = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What committing needs to know of the plan."""
+
+    lake: Location
+    tables: Tables
+    ledger: Ledger
+    products: Mapping[str, Product]
+    placements: Mapping[str, Placement]
+    """span_key -> placed span."""
+    sources: Mapping[str, FrameSource]
+    fps: Fraction | None
+    clips: Mapping[str, Sequence[Clip]]
+    """track_id -> its clips."""
+
+
+class Committer:
+    """Gathers results of units and commits them in groups; safe to use from several threads."""
+
+    def __init__(self, plan: Plan, context: Context) -> None:
+        self._plan = plan
+        self._context = context
+        self._pending: list[UnitResult] = []
+        self._since = 0.0
+        self._lock = threading.Lock()
+        self._known_clips = {row["clip_id"] for row in context.tables.clips.rows(["clip_id"])}
+
+    def add(self, result: UnitResult) -> None:
+        """Take one unit's result; commit when a group is full or old enough."""
+        with self._lock:
+            if not self._pending:
+                self._since = time.monotonic()
+            self._pending.append(result)
+            full = sum(len(r.receipts) for r in self._pending) >= GROUP_RECEIPTS
+            if full or time.monotonic() - self._since >= GROUP_SECONDS:
+                self._commit()
+
+    def flush(self) -> None:
+        """Commit what is pending."""
+        with self._lock:
+            self._commit()
+
+    def _commit(self) -> None:
+        if not self._pending:
+            return
+        results = sorted(self._pending, key=lambda r: r.unit_id)
+        self._pending = []
+        context, tables, ledger = self._context, self._context.tables, self._context.ledger
+        arrays.write_times(context.lake, (times for result in results for times in self._times(result)))
+        faults.reach("coordinates_written")
+        touched = {p.span_key for result in results for p in result.frames}
+        for result in results:
+            for receipt in result.receipts:
+                ledger.done.setdefault(receipt.product, set()).update(range(receipt.slot_start, receipt.slot_stop))
+        tables.failures.append(row for result in results for row in self._failures(result))
+        complete = [
+            context.placements[key]
+            for key in sorted(touched)
+            if ledger.complete(context.placements[key], context.products, self._plan.layout)
+        ]
+        found = clip_rows(context.lake, complete, context.clips)
+        new = [row for row in found if row["clip_id"] not in self._known_clips]
+        tables.clips.append(new)
+        self._known_clips |= {row["clip_id"] for row in new}
+        faults.reach("table_rows_written")
+        tables.receipts.append(rows.receipt_row(receipt) for result in results for receipt in result.receipts)
+        faults.reach("receipts_written")
+
+    def _times(self, result: UnitResult) -> list[RowTimes]:
+        found = [self._index_times(piece) for piece in result.frames if piece.ticks]
+        for receipt in result.receipts:
+            for piece in receipt.pieces:
+                if receipt.product != PIXELS:
+                    found.append(self._row_times(receipt.product, piece.span_key, piece.row_start, piece.ticks))
+        return found
+
+    def _index_times(self, piece: PieceFrames) -> RowTimes:
+        """Return the times of pixel rows, which every dataset has, its frames kept or not."""
+        times = self._row_times(PIXELS, piece.span_key, piece.row_start, piece.ticks)
+        if not piece.pts:
+            return times
+        _, source = self._span(piece.span_key)
+        return replace(times, pts_seconds=seconds(pts.unpack(piece.pts) - source.first_pts, source.time_base))
+
+    def _row_times(self, product: str, span_key: str, row_start: int, ticks: bytes) -> RowTimes:
+        placement, source = self._span(span_key)
+        tick = frames.tick_seconds(source, self._context.fps)
+        return RowTimes(
+            product=product,
+            row_start=row_start,
+            track=placement.track,
+            seconds=seconds(pts.unpack(ticks), tick),
+        )
+
+    def _failures(self, result: UnitResult) -> list[dict[str, Any]]:
+        found = []
+        for piece in result.frames:
+            if piece.reason is not None:
+                placement, _ = self._span(piece.span_key)
+                slot_stop = (piece.row_start // self._plan.layout.slot_frames + 1) * self._plan.layout.slot_frames
+                found.append(
+                    {
+                        "span_key": piece.span_key,
+                        "video_id": placement.span.video_id,
+                        "row_start": piece.row_start,
+                        "num_rows": piece.num_rows,
+                        "num_rows_planned": min(slot_stop, placement.row_stop) - piece.row_start,
+                        "reason": piece.reason,
+                        "message": piece.message,
+                    }
+                )
+        return found
+
+    def _span(self, span_key: str) -> tuple[Placement, FrameSource]:
+        placement = self._context.placements[span_key]
+        return placement, self._context.sources[placement.span.video_id]
+
+
+def seconds(ticks: IntArray, tick: Fraction) -> FloatArray:
+    """Return ticks as seconds, each rounded once."""
+    return ticks * tick.numerator / np.float64(tick.denominator)
+
+
+def clip_rows(
+    lake: Location, placements: Sequence[Placement], clips: Mapping[str, Sequence[Clip]]
+) -> list[dict[str, Any]]:
+    """Return the `clips` rows of committed spans: which of their rows lie in [start, stop) of each clip."""
+    if not placements:
+        return []
+    low, high = min(p.row_start for p in placements), max(p.row_stop for p in placements)
+    all_times = np.asarray(arrays.open_array(lake, f"{PIXELS}/seconds")[low:high], dtype=np.float64)
+    found = []
+    for placement in placements:
+        span = placement.span
+        inside = [
+            clip for clip in clips.get(span.track_id, ())
+            if span.start_seconds <= clip.start_seconds and clip.stop_seconds <= span.stop_seconds
+        ]  # fmt: skip
+        times = all_times[placement.row_start - low : placement.row_stop - low]
+        there = np.flatnonzero(~np.isnan(times))
+        for clip in inside:
+            i, j = np.searchsorted(times[there], [clip.start_seconds, clip.stop_seconds], side="left")
+            first = placement.row_start + (int(there[i]) if i < j else 0)
+            stop = placement.row_start + (int(there[j - 1]) + 1 if i < j else 0)
+            found.append(rows.clip_row(clip, placement, first, stop))
+    return found

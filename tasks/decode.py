@@ -1,0 +1,198 @@
+"""Decoding, seen from a worker: a long-lived child process is asked, frames come back through shared memory.
+
+A video that hangs, crashes the decoder or eats memory costs that one video: the child is killed and replaced.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import numpy as np
+from patchlake.tasks.errors import DecodeError
+from patchlake.tasks.process import Child, Limits
+from patchlake.tasks.types import FrameArray, FrameIndex, Geometry, IntArray, Reason
+from patchlake.tasks.uris import path_of
+from patchlake.tasks.wire import BLOCK
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecodeRequest:
+    """Which frames of a video, on which frame grid."""
+
+    uri: str
+    """Of a local file."""
+    geometry: Geometry
+    time_base: Fraction
+    first_pts: int
+    """PTS of the video's first displayed frame: grid times count from it."""
+    counted: bool = False
+    """See `Video.counted`; then decoding always begins at the file's start."""
+    seek_pts: int | None = None
+    """PTS of a key frame at or before `pts_lo`; None begins at the file's start."""
+    pts_lo: int
+    """PTS of the first frame to show; with a grid only for telling which frames were decoded on the way."""
+    pts_hi: int | None = None
+    """PTS of the first frame not to show; None: until the file ends. Not used with a grid."""
+    grid: tuple[int, int, int, int] | None = None
+    """fps as two integers, first and stop row: row k shows the last frame at or before k / fps seconds."""
+    source_size: tuple[int, int] | None = None
+    """height, width of the video, upright (None: of the first frame); a frame of another size ends all."""
+
+    def __post_init__(self) -> None:
+        geometry, grid = self.geometry, self.grid
+        (top, left), scaled, size = geometry.pad, geometry.scaled, geometry.size
+        if not self.uri.startswith("/"):
+            raise ValueError(f"uri must be an absolute local path, got {self.uri!r}")
+        if min(geometry.crop) < 0 or min(geometry.crop[2:]) < 1:
+            raise ValueError(f"crop must be x, y >= 0 and width, height >= 1, got {geometry.crop}")
+        if min(scaled) < 1 or min(top, left) < 0 or top + scaled[0] > size[0] or left + scaled[1] > size[1]:
+            raise ValueError(f"a picture of {scaled = } at {top = }, {left = } does not fit into {size = }")
+        if geometry.rotation not in (0, 90, 180, 270):
+            raise ValueError(f"rotation must be 0, 90, 180 or 270, got {geometry.rotation}")
+        if grid and not (grid[0] > 0 and grid[1] > 0 and 0 <= grid[2] <= grid[3]):
+            raise ValueError(f"grid must be fps numerator, denominator, first and stop row, got {grid}")
+        if self.seek_pts is not None and self.seek_pts > self.pts_lo:
+            raise ValueError(f"seek_pts {self.seek_pts} lies after pts_lo {self.pts_lo}")
+
+
+class FrameBlock(NamedTuple):
+    """Consecutive frames."""
+
+    frames: FrameArray
+    """(n, height, width, 3); a view of the ring that is overwritten once the next block is asked for."""
+    pts: IntArray
+    """(n,) PTS of the frames shown."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Summary:
+    """How a request went."""
+
+    num_rows: int
+    num_decoded: int
+    """Source frames that came out of the decoder."""
+    num_redecoded: int
+    """Of those, frames before `pts_lo`."""
+    cpu_seconds: float
+    """User and system time of the child, over all its threads."""
+    wall_seconds: float
+    reason: Reason | None = None
+    """Why rows may be missing or damaged: truncated, corrupt, resolution_change; None: all is well."""
+    message: str = ""
+
+
+class Decoder:
+    """A worker's handle on its decoding child, which is started on demand, kept, and replaced when it fails.
+
+    One request at a time: other threads wait for its end.
+    """
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self.summary: Summary | None = None
+        """Of the last request for frames, once its end has come."""
+        self._child: Child | None = None
+        self._lock = threading.Lock()
+        self._owner: int | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the child, if there is one."""
+        return self._child.process.pid if self._child else None
+
+    def probe(self, path: bytes) -> tuple[dict[str, Any], FrameIndex]:
+        """Return the facts of a video as the child tells them, and when its frames are shown."""
+        with self._answer({"command": "probe", "path": os.fsdecode(path)}) as (_, (_, _, payload)):
+            facts, arrays = _end(payload)
+        pts, key_rows = np.split(np.frombuffer(arrays, np.int64), [facts["num_frames"]])
+        return facts, FrameIndex(pts=pts, key_rows=key_rows)
+
+    def frames(self, request: DecodeRequest) -> Iterator[FrameBlock]:
+        """Yield the frames asked for, in order; `summary` is there afterwards."""
+        height, width = request.geometry.size
+        row_bytes = height * width * 3
+        if row_bytes > self.limits.slot_bytes:
+            room = f"{self.limits.slot_bytes} bytes of one slot"
+            raise DecodeError("too_large", f"a frame grid of {height}x{width} pixels is more than the {room}")
+        self.summary = None
+        with self._answer(_job(request, bare=False)) as (child, (kind, slot, payload)):
+            while kind == BLOCK:
+                pts = np.frombuffer(payload, np.int64)
+                rows = child.ring[slot, : len(pts) * row_bytes].reshape(len(pts), height, width, 3)
+                yield FrameBlock(rows, pts)
+                child.give_back()
+                kind, slot, payload = child.message()
+            self.summary = Summary(**_end(payload)[0])
+
+    def bare(self, request: DecodeRequest) -> Summary:
+        """Decode and scale the same frames, throw them away, and tell how long it took."""
+        with self._answer(_job(request, bare=True)) as (_, (_, _, payload)):
+            return Summary(**_end(payload)[0])
+
+    def close(self) -> None:
+        """End the child; the next request starts another."""
+        if self._child:
+            self._child.close()
+            self._child = None
+
+    @contextlib.contextmanager
+    def _answer(self, job: dict[str, Any]) -> Iterator[tuple[Child, tuple[int, int, bytes]]]:
+        """Ask, and give the first message; a child that has not come to its answer's end is replaced."""
+        if self._owner == threading.get_ident():
+            raise RuntimeError(
+                "this thread still reads frames from this decoder: exhaust or close them first"
+            )
+        with self._lock:
+            self._owner = threading.get_ident()
+            try:
+                child = self._ready()
+                child.ask(job)
+                try:
+                    message = child.message()
+                except DecodeError as exc:
+                    if exc.reason != "crash" or child.num_requests == 1:
+                        raise
+                    self.close()  # perhaps it died before: the video is to blame only if a new child dies too
+                    child = self._ready()
+                    child.ask(job)
+                    message = child.message()
+                yield child, message
+            finally:
+                self._owner = None
+                if self._child and self._child.is_spent:
+                    self.close()
+
+    def _ready(self) -> Child:
+        if self._child and self._child.process.poll() is not None:
+            self.close()
+        if self._child is None:
+            self._child = Child(self.limits)
+        return self._child
+
+
+def _end(payload: bytes) -> tuple[dict[str, Any], bytes]:
+    facts, _, arrays = payload.partition(b"\n")
+    return json.loads(facts), arrays
+
+
+def _job(request: DecodeRequest, *, bare: bool) -> dict[str, Any]:
+    job = asdict(request)
+    job |= {"path": os.fsdecode(path_of(request.uri)), "time_base": str(request.time_base)}
+    return job | {"command": "decode", "bare": bare}
+
+
+_DECODER = Decoder()
+atexit.register(_DECODER.close)
+
+
+def get_decoder() -> Decoder:
+    """Return the decoder of this process; its child starts with the first request."""
+    return _DECODER

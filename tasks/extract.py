@@ -1,0 +1,301 @@
+"""The fused unit: one decode feeds every product; whole shards go to the lake, receipts come back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from patchlake.tasks import faults, features, frames, pts
+from patchlake.tasks.decode import Decoder, get_decoder
+from patchlake.tasks.errors import DecodeError
+from patchlake.tasks.features.spec import Extractor
+from patchlake.tasks.frames import Reader, Window
+from patchlake.tasks.grid import Grid
+from patchlake.tasks.lake.arrays import ShardWriter
+from patchlake.tasks.lake.location import Location
+from patchlake.tasks.pack import Layout
+from patchlake.tasks.product import Product
+from patchlake.tasks.types import (
+    PIXELS,
+    FrameArray,
+    FrameSource,
+    IntArray,
+    Piece,
+    PieceFrames,
+    PieceReceipt,
+    Receipt,
+    Run,
+    Unit,
+    UnitResult,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is the same for all units of a run; it travels with each of them."""
+
+    key: str
+    """Names the run: a worker builds its extractors and writers once for it."""
+    lake: Location
+    layout: Layout
+    frame_size: tuple[int, int]
+    fps: Fraction | None
+    patches: Grid
+    entries: tuple[Any, ...]
+    """The recipe's features."""
+    products: dict[str, Product]
+
+
+class Bench:
+    """What a worker process keeps from unit to unit: extractors with their models, writers, one slot of memory."""
+
+    def __init__(self, job: Job) -> None:
+        self.extractors: dict[str, Extractor] = {
+            entry.name: features.build(entry, patches=job.patches, frame_size=job.frame_size) for entry in job.entries
+        }
+        self._job = job
+        self._writers: dict[str, ShardWriter] = {}
+        self.slot = np.zeros((job.layout.slot_frames, *job.frame_size, 3), dtype=np.uint8)
+
+    def writer(self, product: str) -> ShardWriter:
+        """Return the product's writer; its array must exist by now."""
+        if product not in self._writers:
+            self._writers[product] = ShardWriter(self._job.lake, self._job.products[product])
+        return self._writers[product]
+
+
+_bench: tuple[str, Bench] | None = None
+
+
+def bench_of(job: Job) -> Bench:
+    """Return this process's bench for a run; the one of an earlier run is let go."""
+    global _bench
+    if _bench is None or _bench[0] != job.key:
+        _bench = (job.key, Bench(job))
+    return _bench[1]
+
+
+def extract_unit(job: Job, unit: Unit) -> UnitResult:
+    """Write every product of a unit and return its receipts. Safe to run twice, even at once: same bytes, same place."""
+    started = time.perf_counter()
+    work = _Work(job, unit, bench_of(job), get_decoder())
+    for slot, pieces in zip(range(unit.slot_start, unit.slot_stop), unit.pieces, strict=True):
+        work.write_slot(slot, pieces)
+    work.close()
+    receipts = tuple(
+        Receipt(
+            unit_id=unit.unit_id,
+            product=name,
+            product_digest=job.products[name].digest,
+            slot_start=unit.slot_start,
+            slot_stop=unit.slot_stop,
+            pieces=tuple(work.written[name]),
+            num_bytes=work.num_bytes[name],
+            seconds={
+                "decode": work.seconds["decode"] if name == unit.products[0] else 0.0,
+                "compute": work.seconds.get(f"compute {name}", 0.0),
+                "write": work.seconds.get(f"write {name}", 0.0),
+            },
+        )
+        for name in unit.products
+    )
+    return UnitResult(
+        unit_id=unit.unit_id,
+        receipts=receipts,
+        frames=tuple(work.frames),
+        num_decoded=work.num_decoded,
+        num_redecoded=work.num_redecoded,
+        seconds=time.perf_counter() - started,
+    )
+
+
+@dataclass
+class _Work:
+    """A unit under way."""
+
+    job: Job
+    unit: Unit
+    bench: Bench
+    decoder: Decoder
+    written: dict[str, list[PieceReceipt]] = field(init=False)
+    num_bytes: dict[str, int] = field(init=False)
+    frames: list[PieceFrames] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    num_decoded: int = 0
+    num_redecoded: int = 0
+
+    def __post_init__(self) -> None:
+        self.written = {name: [] for name in self.unit.products}
+        self.num_bytes = dict.fromkeys(self.unit.products, 0)
+        self.from_store = PIXELS in self.job.products and PIXELS not in self.unit.products
+        self.runs = {run.span_key: run for run in self.unit.runs}
+        self.sources = {source.video_id: source for source in self.unit.sources}
+        self.last_rows = {piece.span_key: piece.stop for slot in self.unit.pieces for piece in slot}
+        wanted = [self.bench.extractors[name] for name in self.unit.products if name != PIXELS]
+        self.before = max((e.context_frames[0] for e in wanted), default=0)
+        self.after = max((e.context_frames[1] + e.time_size - min(e.time_stride, e.time_size) for e in wanted), default=0)
+        self.reader: Reader | None = None
+        self.reading: str | None = None
+        self.broken: DecodeError | None = None
+        self.shown: list[IntArray] = []
+
+    @contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - started
+
+    def write_slot(self, slot: int, pieces: tuple[Piece, ...]) -> None:
+        """Fill one slot of every product and move its shards into place."""
+        r = self.job.layout.slot_frames
+        pixels = self.bench.slot
+        blocks = {
+            name: np.zeros((p.rows_per_slot, *p.cell_shape), dtype=p.dtype)
+            for name, p in self.job.products.items()
+            if name in self.unit.products and name != PIXELS
+        }
+        clean = 0
+        for piece in pieces:
+            first = piece.row_start - slot * r
+            pixels[clean:first] = 0
+            out = pixels[first : first + piece.num_rows]
+            num_rows = self._write_piece(piece, out, blocks, slot)
+            clean = first + num_rows
+        pixels[clean:] = 0
+        if PIXELS in self.unit.products:
+            blocks[PIXELS] = pixels
+        faults.reach("decoding")
+        for name, block in blocks.items():
+            with self.timed(f"write {name}"):
+                self.num_bytes[name] += self.bench.writer(name).write(slot, block)
+            faults.reach("shard_written")
+
+    def _write_piece(
+        self, piece: Piece, out: FrameArray, blocks: dict[str, npt.NDArray[Any]], slot: int
+    ) -> int:
+        reason, message = None, ""
+        try:
+            with self.timed("decode"):
+                window = self._reader(piece).piece(piece.start, piece.stop, out)
+        except DecodeError as error:
+            self.broken, window = error, _nothing(out)
+        if self.broken is not None:
+            window, reason, message = _nothing(out), self.broken.reason, self.broken.message
+        elif window.surplus:
+            reason = "count_grew"
+            message = f"{window.surplus} frames more than the packets promised ({piece.num_rows}) found no room"
+        elif len(window.own) < piece.num_rows and not self.from_store:
+            reason = "truncated" if piece.stop == piece.span_rows else "corrupt"
+            message = f"{len(window.own)} of {piece.num_rows} promised frames could be decoded"
+        num_rows = len(window.own)
+        self._note(piece, window.ticks[:num_rows], reason, message)
+        for name in self.unit.products:
+            if name == PIXELS:
+                self._record(name, piece.span_key, slot, piece.row_start, out[:num_rows], window.ticks[:0])
+            else:
+                with self.timed(f"compute {name}"):
+                    self._extract(name, piece, window, blocks[name], slot)
+        return num_rows
+
+    def _extract(self, name: str, piece: Piece, window: Window, block: npt.NDArray[Any], slot: int) -> None:
+        extractor, product = self.bench.extractors[name], self.job.products[name]
+        size, stride = product.time_size, product.time_stride
+        have = len(window.ticks)
+        num_rows = max(0, min(-(-len(window.own) // stride), (have - size) // stride + 1))
+        row_start = piece.row_start // stride
+        first = row_start - slot * product.rows_per_slot
+        out = block[first : first + num_rows]
+        if num_rows:
+            around = window.spread(rows=num_rows, size=size, stride=stride, context=extractor.context_frames)
+            out[:] = extractor(around)
+        heads = np.arange(num_rows) * stride
+        ticks = (window.ticks[heads] + window.ticks[heads + size - 1]) // 2 if num_rows else window.ticks[:0]
+        self._record(name, piece.span_key, slot, row_start, out, ticks)
+
+    def _record(
+        self, name: str, span_key: str, slot: int, row_start: int, values: npt.NDArray[Any], ticks: IntArray
+    ) -> None:
+        checksum = xxhash.xxh3_64_intdigest(np.ascontiguousarray(values).data) if len(values) else 0
+        self.written[name].append(
+            PieceReceipt(
+                span_key=span_key,
+                slot=slot,
+                row_start=row_start,
+                num_rows=len(values),
+                checksum=checksum,
+                ticks=pts.pack(ticks),
+            )
+        )
+
+    def _note(self, piece: Piece, ticks: IntArray, reason: Any, message: str) -> None:
+        num_rows = len(ticks)
+        shown = np.concatenate(self.shown) if self.shown else np.empty(0, dtype=np.int64)
+        self.shown = [shown[num_rows:]]
+        self.frames.append(
+            PieceFrames(
+                span_key=piece.span_key,
+                row_start=piece.row_start,
+                num_rows=num_rows,
+                ticks=b"" if self.from_store else pts.pack(ticks),
+                pts=pts.pack(shown[:num_rows]) if self.job.fps is not None and not self.from_store else b"",
+                reason=reason,
+                message=message,
+            )
+        )
+
+    def _reader(self, piece: Piece) -> Reader:
+        if self.reading != piece.span_key:
+            self.close()
+            self.reading, self.broken, self.shown = piece.span_key, None, []
+            run, source = self.runs[piece.span_key], self.sources[piece.video_id]
+            start = max(run.start, piece.start - self.before)
+            stop = min(run.stop, self.last_rows[piece.span_key] + self.after)
+            self.reader = Reader(
+                self._blocks(run, source, piece, start, stop),
+                frames.clock_of(run, source, self.job.fps),
+                before=self.before,
+                after=self.after,
+            )
+        assert self.reader is not None
+        if self.broken is not None:
+            raise self.broken
+        return self.reader
+
+    def _blocks(
+        self, run: Run, source: FrameSource, piece: Piece, start: int, stop: int
+    ) -> Iterator[frames.Block]:
+        if self.from_store:
+            offset = piece.row_start - piece.start
+            tick = frames.tick_seconds(source, self.job.fps)
+            return frames.stored(self.job.lake, row_start=offset + start, row_stop=offset + stop, tick=tick)
+        return frames.decoded(
+            self.decoder, run, source, self.job.fps, start=start, stop=stop, shown=self.shown
+        )
+
+    def close(self) -> None:
+        """Read the present run to its end, so that the decoder is ready for the next, and take its summary."""
+        if self.reader is None or self.from_store:
+            return
+        with suppress(DecodeError):  # what broke the run was noted with the piece it broke
+            self.reader.drain()
+        self.reader = None
+        if (summary := self.decoder.summary) is not None:
+            self.num_decoded += summary.num_decoded
+            self.num_redecoded += summary.num_redecoded
+            if summary.reason and self.frames[-1].reason is None:
+                self.frames[-1] = replace(self.frames[-1], reason=summary.reason, message=summary.message)
+
+
+def _nothing(out: FrameArray) -> Window:
+    none = out[:0]
+    return Window(before=none, own=none, after=none, ticks=np.empty(0, dtype=np.int64), surplus=0)

@@ -1,0 +1,222 @@
+"""Frames of one run, one after the other, wherever they come from: the decoder, or pixels already stored.
+
+Frames carry `ticks`: time from the first displayed frame in half steps of the clock (the stream's time base, or 1 / fps
+on a grid of numeric rate), so that the centre of a window of frames is a whole number too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+
+from patchlake.tasks import pts
+from patchlake.tasks.decode import Decoder, DecodeRequest
+from patchlake.tasks.lake import arrays
+from patchlake.tasks.lake.location import Location
+from patchlake.tasks.types import PIXELS, FrameArray, FrameSource, IntArray, Run
+
+Block = tuple[FrameArray, IntArray]
+"""Frames (n, height, width, 3), valid until the next block is asked for, and their ticks (n,)."""
+NEVER = np.iinfo(np.int64).max
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Which tick a row of a run is at, by plan."""
+
+    ticks: IntArray
+    start: int
+    stop_tick: int
+
+    def at(self, row: int) -> int:
+        """Return the tick of a row of the span; past the run, the end of the run."""
+        i = row - self.start
+        return int(self.ticks[i]) if i < len(self.ticks) else self.stop_tick
+
+
+def clock_of(run: Run, source: FrameSource, fps: Fraction | None) -> Clock:
+    """Return the planned ticks of a run's rows."""
+    if fps is None:
+        planned = 2 * (pts.unpack(run.pts) - source.first_pts)
+        end = NEVER if run.stop_pts is None else 2 * (run.stop_pts - source.first_pts)
+    else:
+        planned = 2 * (run.first_grid_row + np.arange(run.stop - run.start, dtype=np.int64))
+        end = 2 * (run.first_grid_row + run.stop - run.start)
+    return Clock(planned, run.start, end)
+
+
+def tick_seconds(source: FrameSource, fps: Fraction | None) -> Fraction:
+    """Return the seconds of one tick."""
+    return (source.time_base if fps is None else 1 / fps) / 2
+
+
+def request_of(run: Run, source: FrameSource, fps: Fraction | None, *, start: int, stop: int) -> DecodeRequest:
+    """Return what to ask the decoder for rows [start, stop) of a run."""
+    planned = pts.unpack(run.pts)
+    low, high = start - run.start, stop - run.start
+    first = run.first_grid_row
+    return DecodeRequest(
+        uri=source.uri,
+        source_size=source.source_size,
+        geometry=source.geometry,
+        time_base=source.time_base,
+        first_pts=source.first_pts,
+        counted=source.counted,
+        seek_pts=run.seek_pts,
+        pts_lo=int(planned[low]),
+        pts_hi=int(planned[high]) if high < len(planned) else run.stop_pts,
+        grid=None if fps is None else (fps.numerator, fps.denominator, first + low, first + high),
+    )
+
+
+def decoded(
+    decoder: Decoder,
+    run: Run,
+    source: FrameSource,
+    fps: Fraction | None,
+    *,
+    start: int,
+    stop: int,
+    shown: list[IntArray],
+) -> Iterator[Block]:
+    """Yield the frames of rows [start, stop) of a run from its video.
+
+    `shown` collects the PTS of the frame shown at each row on a grid of numeric rate.
+    """
+    k = run.first_grid_row + start - run.start
+    for frames, frame_pts in decoder.frames(request_of(run, source, fps, start=start, stop=stop)):
+        if fps is None:
+            yield frames, 2 * (frame_pts - source.first_pts)
+        else:
+            shown.append(frame_pts)
+            yield frames, 2 * np.arange(k, k + len(frames), dtype=np.int64)
+            k += len(frames)
+
+
+def stored(lake: Location, *, row_start: int, row_stop: int, tick: Fraction) -> Iterator[Block]:
+    """Yield stored frames of pixel rows [row_start, row_stop) that hold any, a chunk at a time."""
+    frames = arrays.open_pixels(lake)
+    seconds = np.asarray(arrays.open_array(lake, f"{PIXELS}/seconds")[row_start:row_stop])
+    track = np.asarray(arrays.open_array(lake, f"{PIXELS}/track")[row_start:row_stop])
+    step = frames.chunks[0]
+    for first in range(row_start, row_stop, step):
+        stop = min(first + step, row_stop)
+        there = track[first - row_start : stop - row_start] >= 0
+        if there.any():
+            times = seconds[first - row_start : stop - row_start][there]
+            yield np.asarray(frames[first:stop])[there], np.rint(times / float(tick)).astype(np.int64)
+
+
+class Reader:
+    """Hands a run's blocks out in pieces, with the frames around each piece."""
+
+    def __init__(self, blocks: Iterator[Block], clock: Clock, *, before: int, after: int) -> None:
+        self._blocks = blocks
+        self._clock = clock
+        self._before, self._after = before, after
+        self._frames: FrameArray | None = None
+        self._ticks: IntArray = np.empty(0, dtype=np.int64)
+        self._at = 0
+        self._past: FrameArray | None = None
+        self._ahead: list[Block] = []
+
+    def piece(self, start: int, stop: int, out: FrameArray) -> Window:
+        """Read the frames of rows [start, stop) into `out` (stop - start, height, width, 3), with their context."""
+        for frames, _ in self._until(self._clock.at(start)):
+            self._remember(frames)
+        filled, surplus = 0, 0
+        ticks: list[IntArray] = [np.empty(0, dtype=np.int64)]
+        for frames, frame_ticks in self._until(self._clock.at(stop)):
+            room = min(len(out) - filled, len(frames))
+            surplus += len(frames) - room
+            out[filled : filled + room] = frames[:room]
+            ticks.append(frame_ticks[:room])
+            filled += room
+        before = out[:0] if self._past is None else self._past
+        self._remember(out[:filled])
+        after = self._peek(self._clock.at(stop + self._after)) if self._after else []
+        return Window(
+            before=before,
+            own=out[:filled],
+            after=np.concatenate([out[:0], *(frames for frames, _ in after)]),
+            ticks=np.concatenate([*ticks, *(t for _, t in after)]),
+            surplus=surplus,
+        )
+
+    def drain(self) -> None:
+        """Read to the end and forget."""
+        for _ in self._blocks:
+            pass
+
+    def _remember(self, frames: FrameArray) -> None:
+        if self._before and len(frames):
+            past = frames[:0] if self._past is None else self._past
+            self._past = np.concatenate([past, frames[-self._before :]])[-self._before :]
+
+    def _until(self, tick: int) -> Iterator[Block]:
+        """Yield the next frames before a tick: those peeked at, then views of the stream's blocks."""
+        while self._ahead:
+            frames, ticks = self._ahead.pop(0)
+            stop = int(np.searchsorted(ticks, tick, side="left"))
+            if stop < len(ticks):
+                self._ahead.insert(0, (frames[stop:], ticks[stop:]))
+            if stop:
+                yield frames[:stop], ticks[:stop]
+            if stop < len(ticks):
+                return
+        yield from self._stream_until(tick)
+
+    def _peek(self, tick: int) -> list[Block]:
+        """Return copies of the frames before a tick that are still to come; they will come again."""
+        self._ahead += [(frames.copy(), ticks) for frames, ticks in self._stream_until(tick)]
+        stops = [int(np.searchsorted(ticks, tick, side="left")) for _, ticks in self._ahead]
+        return [(f[:stop], t[:stop]) for (f, t), stop in zip(self._ahead, stops, strict=True) if stop]
+
+    def _stream_until(self, tick: int) -> Iterator[Block]:
+        while True:
+            if self._frames is None or self._at == len(self._ticks):
+                block = next(self._blocks, None)
+                if block is None:
+                    self._frames = None
+                    return
+                self._frames, self._ticks = block
+                self._at = 0
+            stop = int(np.searchsorted(self._ticks, tick, side="left"))
+            if stop <= self._at:
+                return
+            first, self._at = self._at, stop
+            yield self._frames[first:stop], self._ticks[first:stop]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The frames of a piece and those around it that exist."""
+
+    before: FrameArray
+    own: FrameArray
+    after: FrameArray
+    ticks: IntArray
+    """Of `own`, then of `after`."""
+    surplus: int
+    """Frames that the packets had not promised; they found no room."""
+
+    def spread(self, *, rows: int, size: int, stride: int, context: tuple[int, int]) -> FrameArray:
+        """Return the frames that `rows` windows and their context need; past the ends, the end frame again."""
+        before, after = context
+        stop = (rows - 1) * stride + size + after
+        parts = []
+        if before:
+            have = self.before[-before:]
+            edge = have if len(have) else self.own
+            parts += [np.repeat(edge[:1], before - len(have), axis=0), have]
+        parts.append(self.own[:stop])
+        if stop > len(self.own):
+            parts.append(self.after[: stop - len(self.own)])
+            missing = stop - len(self.own) - len(parts[-1])
+            last = self.after[-1:] if len(self.after) else self.own[-1:]
+            parts.append(np.repeat(last, missing, axis=0))
+        parts = [part for part in parts if len(part)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -1,0 +1,47 @@
+"""Keys: what makes two pieces of work the same. Only content, recipe, model and code version go in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+DECODE_VERSION = 1
+"""Raised when decoding, scaling or time keeping gives other bytes than before."""
+
+
+def digest(*parts: Any) -> str:
+    """Return 32 hex digits that identify JSON-like parts: equal parts, equal digest, on any machine."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def hash01(text: str) -> float:
+    """Return a number in [0, 1) that depends on the text alone: `hash01(group) < f` puts a group on one side."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
+
+
+def track_id(video_id: str, box: tuple[float, float, float, float] | None) -> str:
+    """Return the identity of a box of a video."""
+    return digest("track", video_id, box)
+
+
+def clip_id(track: str, start_seconds: float, stop_seconds: float) -> str:
+    """Return the identity of a time range of a track; labels are not part of it."""
+    return digest("clip", track, start_seconds, stop_seconds)
+
+
+def span_key(
+    video_id: str,
+    box: tuple[float, float, float, float] | None,
+    start_seconds: float,
+    stop_seconds: float,
+    frames: dict[str, Any],
+) -> str:
+    """Return the key of stored frames: content, where, when, and how they are put on the frame grid."""
+    return digest("span", video_id, box, start_seconds, stop_seconds, frames, DECODE_VERSION)
+
+
+def product_key(span: str, product_digest: str) -> str:
+    """Return the key of one product of one span; work is the wanted product keys minus those with receipts."""
+    return digest("product", span, product_digest)

@@ -1,0 +1,138 @@
+"""`digest`: are two lakes equal; `verify`: is a lake what was committed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xxhash
+import zarr
+
+from patchlake.tasks.lake import arrays
+from patchlake.tasks.lake.location import Location
+from patchlake.tasks.lake.tables import Tables
+from patchlake.tasks.types import PIXELS
+
+STATED: dict[str, tuple[str, ...]] = {
+    "sources": ("size", "video_id", "label", "split", "group", "status", "reason"),
+    "videos": ("video_id", "codec", "width", "height", "num_frames", "first_pts_seconds", "duration_seconds", "rotation"),
+    "tracks": ("track", "track_id", "video_id", "to_source"),
+    "clips": ("clip_id", "track", "track_id", "video_id", "start_seconds", "stop_seconds", "label", "row_start", "row_stop"),
+    "failures": ("span_key", "row_start", "num_rows", "reason"),
+}
+"""Table columns that two equal lakes share; paths, times of day, units and run ids are not among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """Hashes of a lake's parts, and of all."""
+
+    clips: str
+    """Values and coordinates of every product of every clip."""
+    tables: str
+    """The columns in STATED, rows sorted."""
+    shards: str
+    """Every shard object, byte by byte."""
+
+    @property
+    def total(self) -> str:
+        """Equal where everything is."""
+        return hashlib.sha256(f"{self.clips} {self.tables} {self.shards}".encode()).hexdigest()
+
+
+def digest(lake: Location) -> Digest:
+    """Return the digest of a lake; reads every committed value once."""
+    return Digest(clips=_clips(lake), tables=_tables(lake), shards=_shards(lake))
+
+
+def products(lake: Location) -> list[str]:
+    """Return the names of the products that have an array."""
+    names = {name.split("/")[0] for name, _ in (lake / arrays.ROOT).list() if name.endswith("zarr.json") and "/" in name}
+    return sorted(name for name in names if arrays.product_digest(lake, name) is not None)
+
+
+def _clips(lake: Location) -> str:
+    clips = sorted(Tables(lake).clips.rows(), key=lambda row: row["clip_id"])
+    total = hashlib.sha256()
+    for product in products(lake):
+        view = _Product(lake, product)
+        with ThreadPoolExecutor(4) as pool:
+            for part in pool.map(view.clip, clips):
+                total.update(part)
+    return total.hexdigest()
+
+
+class _Product:
+    def __init__(self, lake: Location, name: str) -> None:
+        self.name = name
+        array = "frames" if name == PIXELS else "features"
+        with zarr.config.set(arrays.PLAIN):
+            self.values = arrays.open_array(lake, f"{name}/{array}")
+        self.stride = int(self.values.attrs["time_stride"])  # type: ignore[arg-type]
+        self.seconds = np.asarray(arrays.open_array(lake, f"{name}/seconds")[:])
+        self.track = np.asarray(arrays.open_array(lake, f"{name}/track")[:])
+
+    def clip(self, row: dict[str, Any]) -> bytes:
+        first, stop = row["row_start"] // self.stride, -(-row["row_stop"] // self.stride)
+        track, times = self.track[first:stop], self.seconds[first:stop]
+        inside = (track == row["track"]) & (times >= row["start_seconds"]) & (times < row["stop_seconds"])
+        part = hashlib.sha256(f"{row['clip_id']} {self.name}".encode())
+        part.update(np.ascontiguousarray(times[inside]).data)
+        if inside.any():
+            part.update(np.ascontiguousarray(np.asarray(self.values[first:stop])[inside]).data)
+        return part.digest()
+
+
+def _tables(lake: Location) -> str:
+    tables = Tables(lake)
+    total = hashlib.sha256()
+    for name, columns in STATED.items():
+        for line in sorted(repr([row[c] for c in columns]) for row in tables[name].rows(columns)):
+            total.update(f"{name} {line}\n".encode())
+    return total.hexdigest()
+
+
+def _shards(lake: Location) -> str:
+    root = lake / arrays.ROOT
+    total = hashlib.sha256()
+    names = sorted(n for n, _ in root.list() if "/frames/c/" in f"/{n}" or "/features/c/" in f"/{n}")
+    with ThreadPoolExecutor(4) as pool:
+        for name, data in zip(names, pool.map(root.get, names), strict=True):
+            total.update(f"{name} {hashlib.sha256(data or b'').hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+def verify(lake: Location) -> Iterator[str]:
+    """Yield a sentence for every piece of committed rows whose bytes, or whose coordinates, are not as committed."""
+    receipts = Tables(lake).receipts.rows()
+    spans = {row["span_key"]: row["track"] for row in Tables(lake).spans.rows(["span_key", "track"])}
+    for product in products(lake):
+        view = _Product(lake, product)
+        digest_now = arrays.product_digest(lake, product)
+        for receipt in receipts:
+            if receipt["product"] != product or receipt["product_digest"] != digest_now:
+                continue
+            pieces = zip(
+                receipt["span_keys"], receipt["row_starts"], receipt["num_rows"], receipt["checksums"], strict=True
+            )
+            for span_key, first, num_rows, checksum in pieces:
+                where = f"{product} rows [{first}, {first + num_rows}) of unit {receipt['unit_id']}"
+                if num_rows == 0:
+                    continue
+                try:
+                    values = np.ascontiguousarray(np.asarray(view.values[first : first + num_rows]))
+                except Exception as error:  # whatever a damaged shard makes the codecs raise
+                    yield f"{where}: can't be read: {error}"
+                    continue
+                if len(values) != num_rows:
+                    yield f"{where}: the array ends at {view.values.shape[0]}"
+                elif xxhash.xxh3_64_hexdigest(values.data) != checksum:
+                    yield f"{where}: the values are not those that were committed"
+                elif (view.track[first : first + num_rows] != spans[span_key]).any():
+                    yield f"{where}: the track coordinate is not {spans[span_key]}"
+                elif np.isnan(view.seconds[first : first + num_rows]).any():
+                    yield f"{where}: the seconds coordinate has gaps"

@@ -1,0 +1,84 @@
+"""Types to table rows and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+from patchlake.tasks.types import Clip, Placement, Receipt, Source, Span, Track, Video
+
+Row = dict[str, Any]
+
+
+def source_row(source: Source, video_id: str | None) -> Row:
+    """Return the row of `sources`."""
+    names = ("uri", "size", "version", "label", "split", "group", "status", "reason", "message")
+    return {**{name: getattr(source, name) for name in names}, "video_id": video_id}
+
+
+def source_of(row: Mapping[str, Any]) -> Source:
+    """Return the source of a row."""
+    return Source(**{key: value for key, value in row.items() if key != "video_id"})
+
+
+def video_row(video: Video) -> Row:
+    """Return the row of `videos`."""
+    names = ("video_id", "codec", "pixel_format", "width", "height", "rotation", "num_frames", "first_pts",
+             "num_frames_from_header", "first_pts_seconds", "duration_seconds", "duration_seconds_from_header",
+             "counted", "has_audio")  # fmt: skip
+    row = {name: getattr(video, name) for name in names}
+    for name in ("sample_aspect", "fps", "time_base"):
+        ratio: Fraction = getattr(video, name)
+        row |= {f"{name}_num": ratio.numerator, f"{name}_den": ratio.denominator}
+    return {**row, "fps": float(video.fps)}
+
+
+def video_of(row: Mapping[str, Any]) -> Video:
+    """Return the video of a row."""
+    ratios = {name: Fraction(row[f"{name}_num"], row[f"{name}_den"]) for name in ("sample_aspect", "fps", "time_base")}
+    plain = {k: v for k, v in row.items() if not k.endswith(("_num", "_den")) and k not in ("fps", "first_pts_seconds")}
+    return Video(**plain, **ratios)
+
+
+def track_row(number: int, track: Track, to_source: tuple[float, ...]) -> Row:
+    """Return the row of `tracks`."""
+    box = None if track.box is None else list(track.box)
+    return {"track": number, "track_id": track.track_id, "video_id": track.video_id, "box": box,
+            "to_source": list(to_source)}  # fmt: skip
+
+
+_SPAN = ("span_key", "track_id", "video_id", "start_seconds", "stop_seconds", "num_rows", "first_grid_row", "pts",
+         "key_pts", "stop_pts")  # fmt: skip
+
+
+def placement_row(placement: Placement) -> Row:
+    """Return the row of `spans`."""
+    span = {name: getattr(placement.span, name) for name in _SPAN}
+    return {**span, "track": placement.track, "row_start": placement.row_start}
+
+
+def placement_of(row: Mapping[str, Any]) -> Placement:
+    """Return the placed span of a row."""
+    return Placement(span=Span(**{name: row[name] for name in _SPAN}), track=row["track"], row_start=row["row_start"])
+
+
+def clip_row(clip: Clip, placement: Placement, row_start: int, row_stop: int) -> Row:
+    """Return the row of `clips`: a row range of its span."""
+    return {
+        "clip_id": clip.clip_id, "track": placement.track, "track_id": clip.track_id, "video_id": clip.video_id,
+        "span_key": placement.span.span_key, "start_seconds": clip.start_seconds, "stop_seconds": clip.stop_seconds,
+        "label": clip.label, "row_start": row_start, "row_stop": row_stop,
+    }  # fmt: skip
+
+
+def receipt_row(receipt: Receipt) -> Row:
+    """Return the row of `receipts`."""
+    pieces = receipt.pieces
+    return {
+        "unit_id": receipt.unit_id, "product": receipt.product, "product_digest": receipt.product_digest,
+        "slot_start": receipt.slot_start, "slot_stop": receipt.slot_stop,
+        "span_keys": [p.span_key for p in pieces], "slots": [p.slot for p in pieces], "row_starts": [p.row_start for p in pieces],
+        "num_rows": [p.num_rows for p in pieces], "checksums": [f"{p.checksum:016x}" for p in pieces],
+        "num_bytes": receipt.num_bytes, **{f"{k}_seconds": v for k, v in receipt.seconds.items()},
+    }  # fmt: skip

@@ -1,0 +1,170 @@
+"""The lake's tables: Delta, so that any SQL engine reads them; written by one coordinator, fenced commit by commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+
+from patchlake.tasks.errors import LakeError
+from patchlake.tasks.lake.location import Location
+
+APP = "patchlake"
+"""Name of the app transaction whose number fences commits."""
+LOG_RETENTION = "interval 30 days"
+"""How far back time travel goes; older log entries go when a table is tended."""
+COMPACT_FILES = 64
+
+_TEXT, _LONG, _INT, _REAL = pa.string(), pa.int64(), pa.int32(), pa.float64()
+
+
+def _schema(**columns: pa.DataType) -> pa.Schema:
+    return pa.schema([pa.field(name, kind) for name, kind in columns.items()])
+
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "sources": _schema(
+        uri=_TEXT, size=_LONG, version=_TEXT, video_id=_TEXT, label=_TEXT, split=_TEXT, group=_TEXT,
+        status=_TEXT, reason=_TEXT, message=_TEXT,
+    ),
+    "videos": _schema(
+        video_id=_TEXT, codec=_TEXT, pixel_format=_TEXT, width=_INT, height=_INT, rotation=_INT,
+        sample_aspect_num=_LONG, sample_aspect_den=_LONG, fps=_REAL, fps_num=_LONG, fps_den=_LONG,
+        time_base_num=_LONG, time_base_den=_LONG, num_frames=_LONG, num_frames_from_header=_LONG, first_pts=_LONG,
+        first_pts_seconds=_REAL, duration_seconds=_REAL, duration_seconds_from_header=_REAL,
+        counted=pa.bool_(), has_audio=pa.bool_(),
+    ),
+    "tracks": _schema(track=_INT, track_id=_TEXT, video_id=_TEXT, box=pa.list_(_REAL), to_source=pa.list_(_REAL)),
+    "spans": _schema(
+        span_key=_TEXT, track=_INT, track_id=_TEXT, video_id=_TEXT, start_seconds=_REAL, stop_seconds=_REAL,
+        num_rows=_LONG, first_grid_row=_LONG, row_start=_LONG, pts=pa.binary(), key_pts=pa.binary(),
+        stop_pts=_LONG,
+    ),
+    "clips": _schema(
+        clip_id=_TEXT, track=_INT, track_id=_TEXT, video_id=_TEXT, span_key=_TEXT, start_seconds=_REAL,
+        stop_seconds=_REAL, label=_TEXT, row_start=_LONG, row_stop=_LONG,
+    ),
+    "receipts": _schema(
+        unit_id=_TEXT, product=_TEXT, product_digest=_TEXT, slot_start=_LONG, slot_stop=_LONG,
+        span_keys=pa.list_(_TEXT), slots=pa.list_(_LONG), row_starts=pa.list_(_LONG), num_rows=pa.list_(_LONG),
+        checksums=pa.list_(_TEXT), num_bytes=_LONG, decode_seconds=_REAL, compute_seconds=_REAL, write_seconds=_REAL,
+    ),
+    "failures": _schema(
+        span_key=_TEXT, video_id=_TEXT, row_start=_LONG, num_rows=_LONG, num_rows_planned=_LONG, reason=_TEXT,
+        message=_TEXT,
+    ),
+    "runs": _schema(
+        run_id=_TEXT, started=pa.timestamp("us", "UTC"), stopped=pa.timestamp("us", "UTC"), version=_TEXT,
+        recipe=_TEXT, figures=_TEXT,
+    ),
+}  # fmt: skip
+
+Row = Mapping[str, Any]
+
+
+class Table:
+    """One table of a lake. Reading is free; writing is for the coordinator, and each commit carries a number.
+
+    Two plain appends from one snapshot are both accepted by Delta, so every commit is an app transaction whose number
+    is checked on the very object that writes: a second coordinator is refused instead of doubling rows.
+    """
+
+    def __init__(self, lake: Location, name: str) -> None:
+        self.name = name
+        self.schema = SCHEMAS[name]
+        self._url = str(lake / "tables" / name)
+        self._options = lake.delta_options
+        self._delta: DeltaTable | None = None
+        if DeltaTable.is_deltatable(self._url, storage_options=self._options):
+            self._delta = DeltaTable(self._url, storage_options=self._options)
+
+    @property
+    def delta(self) -> DeltaTable | None:
+        """The Delta table at the version last seen, or None where nothing was ever written."""
+        return self._delta
+
+    def read(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return all rows."""
+        names = list(columns or self.schema.names)
+        if self._delta is None:
+            return self.schema.empty_table().select(names)
+        return self._delta.to_pyarrow_table(columns=names)
+
+    def rows(self, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """Return all rows as dicts."""
+        found: list[dict[str, Any]] = self.read(columns).to_pylist()
+        return found
+
+    def append(self, rows: Iterable[Row]) -> None:
+        """Add rows in one commit; none, no commit."""
+        data = self._arrow(rows)
+        if data.num_rows:
+            self._commit(data, "append")
+
+    def overwrite(self, rows: Iterable[Row]) -> bool:
+        """Make the table these rows in one commit, unless they are what it holds; return whether it changed."""
+        data = self._arrow(rows)
+        if self._delta is None and not data.num_rows:
+            return False
+        if self._delta is not None and self.read().cast(self.schema).equals(data):
+            return False
+        self._commit(data, "overwrite")
+        return True
+
+    def _arrow(self, rows: Iterable[Row]) -> pa.Table:
+        return pa.Table.from_pylist([dict(row) for row in rows], schema=self.schema)
+
+    def _commit(self, data: pa.Table, mode: Any) -> None:
+        if self._delta is None:
+            self._delta = DeltaTable.create(
+                self._url,
+                schema=self.schema,
+                storage_options=self._options,
+                configuration={"delta.logRetentionDuration": LOG_RETENTION, "delta.checkpointInterval": "20"},
+            )
+        number = self._delta.transaction_version(APP) or 0
+        self._delta.update_incremental()
+        if (self._delta.transaction_version(APP) or 0) != number:
+            raise LakeError(
+                f"{self._url}: another coordinator has written here since this run read it; "
+                "let one of the runs finish, then run this one again"
+            )
+        write_deltalake(
+            self._delta,
+            data,
+            mode=mode,
+            commit_properties=CommitProperties(app_transactions=[Transaction(APP, number + 1)]),
+        )
+        self._delta.update_incremental()
+
+    def tend(self) -> None:
+        """Keep commits and reads flat: join small files, drop those no version needs, checkpoint, clean the log."""
+        if self._delta is not None and len(self._delta.file_uris()) > COMPACT_FILES:
+            self._delta.optimize.compact()
+            self._delta.vacuum(dry_run=False)
+            self._delta.create_checkpoint()
+            self._delta.cleanup_metadata()
+            self._delta.update_incremental()
+
+
+class Tables:
+    """All tables of a lake, opened when first asked for: `tables.clips.rows()`."""
+
+    def __init__(self, lake: Location) -> None:
+        self._lake = lake
+        self._open: dict[str, Table] = {}
+
+    def __getattr__(self, name: str) -> Table:
+        if name not in SCHEMAS:
+            raise AttributeError(f"got the table {name!r}, expected one of: {', '.join(SCHEMAS)}")
+        if name not in self._open:
+            self._open[name] = Table(self._lake, name)
+        return self._open[name]
+
+    def __getitem__(self, name: str) -> Table:
+        return self.__getattr__(name)
+
+    def __iter__(self) -> Any:
+        return (self[name] for name in SCHEMAS)

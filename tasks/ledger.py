@@ -1,0 +1,83 @@
+"""The ledger: what the lake already holds, and so what is left to do. Receipts alone say that rows exist."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from patchlake.tasks.lake import rows
+from patchlake.tasks.lake.tables import Tables
+from patchlake.tasks.pack import Layout
+from patchlake.tasks.plan import slots_of
+from patchlake.tasks.product import Product
+from patchlake.tasks.types import Placement, Source, Video
+
+
+@dataclass
+class Ledger:
+    """A snapshot of the tables, kept up to date by the coordinator while it commits."""
+
+    sources: dict[tuple[str, int, str], tuple[Source, str | None]]
+    """(uri, size, version) -> the source as last judged, and its video."""
+    videos: dict[str, Video]
+    tracks: dict[str, int]
+    """track_id -> number in the `track` coordinate."""
+    placements: dict[str, Placement]
+    """span_key -> where it lies, planned or done."""
+    done: dict[str, set[int]] = field(default_factory=dict)
+    """product -> slots with a receipt under the wanted digest."""
+    written: dict[int, set[str]] = field(default_factory=dict)
+    """slot -> span_keys with a receipt there, whatever the product."""
+    stale: set[str] = field(default_factory=set)
+    """Products with receipts under another digest: their options, model or code changed."""
+    first_free_slot: int = 0
+    """No span was ever planned into it or a later one."""
+
+    @classmethod
+    def read(cls, tables: Tables, products: Mapping[str, Product], layout: Layout) -> Ledger:
+        """Return what the tables say."""
+        judged = {}
+        for row in tables.sources.rows():
+            source = rows.source_of(row)
+            judged[source.uri, source.size, source.version] = (source, row["video_id"])
+        ledger = cls(
+            sources=judged,
+            videos={row["video_id"]: rows.video_of(row) for row in tables.videos.rows()},
+            tracks={row["track_id"]: row["track"] for row in tables.tracks.rows()},
+            placements={row["span_key"]: rows.placement_of(row) for row in tables.spans.rows()},
+        )
+        ledger.first_free_slot = max(
+            (slots_of(p, layout)[-1] + 1 for p in ledger.placements.values() if p.span.num_rows), default=0
+        )
+        written = ledger.written
+        columns = ["product", "product_digest", "slot_start", "slot_stop", "span_keys", "slots"]
+        for row in tables.receipts.rows(columns):
+            for slot in range(row["slot_start"], row["slot_stop"]):
+                written.setdefault(slot, set())
+            for span_key, slot in zip(row["span_keys"], row["slots"], strict=True):
+                written[slot].add(span_key)
+            product = products.get(row["product"])
+            if product is not None and product.digest != row["product_digest"]:
+                ledger.stale.add(product.name)
+            elif product is not None:
+                ledger.done.setdefault(product.name, set()).update(range(row["slot_start"], row["slot_stop"]))
+        ledger._forget_shut_out(layout)
+        return ledger
+
+    def _forget_shut_out(self, layout: Layout) -> None:
+        """Forget placements in slots that were committed without them (their source was away then)."""
+        for key, placement in list(self.placements.items()):
+            if any(slot in self.written and key not in self.written[slot] for slot in slots_of(placement, layout)):
+                del self.placements[key]
+
+    def missing(self, placements: Iterable[Placement], products: Iterable[str], layout: Layout) -> dict[int, tuple[str, ...]]:
+        """Return the products that each slot of some spans lacks; slots that lack none are left out."""
+        names = tuple(products)
+        slots = {slot for placement in placements for slot in slots_of(placement, layout)}
+        lacking = {slot: tuple(n for n in names if slot not in self.done.get(n, ())) for slot in sorted(slots)}
+        return {slot: lack for slot, lack in lacking.items() if lack}
+
+    def complete(self, placement: Placement, products: Iterable[str], layout: Layout) -> bool:
+        """Return whether every wanted product of a span is committed."""
+        slots = slots_of(placement, layout)
+        return all(slot in self.done.get(name, ()) for name in products for slot in slots)

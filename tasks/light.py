@@ -1,0 +1,95 @@
+"""Speed of light: what the bare parts of a unit take alone, on the same files and cores, sampled in a few seconds."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from patchlake.tasks import frames
+from patchlake.tasks.decode import get_decoder
+from patchlake.tasks.extract import Job, bench_of
+from patchlake.tasks.types import PIXELS, FrameSource, IntArray, Run, Unit
+
+SAMPLE_SECONDS = 5.0
+SAMPLE_ROWS = 256
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Light:
+    """Seconds per pixel row of each part, alone on one worker."""
+
+    decode: float
+    """Bare decode and scale, frames thrown away."""
+    write: float
+    """Bare encode and write of every product's shards, arrays in memory."""
+    compute: dict[str, float]
+    """Bare extractors by product, frames in memory."""
+
+    @property
+    def per_row(self) -> float:
+        """All parts share the cores, so they add up."""
+        return self.decode + self.write + sum(self.compute.values())
+
+
+def samples_of(units: tuple[Unit, ...], count: int = 24) -> tuple[tuple[Run, FrameSource], ...]:
+    """Return runs spread evenly over the units, each with its video."""
+    runs = [(run, unit) for unit in units for run in unit.runs if run.stop > run.start]
+    picked = runs[:: max(1, len(runs) // count)][:count]
+    videos = {piece.span_key: piece.video_id for _, u in picked for slot in u.pieces for piece in slot}
+    return tuple(
+        (run, next(s for s in unit.sources if s.video_id == videos[run.span_key])) for run, unit in picked
+    )
+
+
+def sample_light(job: Job, samples: tuple[tuple[Run, FrameSource], ...]) -> Light | None:
+    """Measure the parts on this worker for about SAMPLE_SECONDS; None where nothing could be decoded."""
+    bench, decoder = bench_of(job), get_decoder()
+    seconds, rows = 0.0, 0
+    deadline = time.perf_counter() + SAMPLE_SECONDS / 2
+    block = bench.slot
+    filled = 0
+    for run, source in samples:
+        shown: list[IntArray] = []
+        stop = min(run.stop, run.start + SAMPLE_ROWS)
+        request = frames.request_of(run, source, job.fps, start=run.start, stop=stop)
+        summary = decoder.bare(request)
+        if not summary.num_rows:
+            continue
+        seconds, rows = seconds + summary.wall_seconds, rows + summary.num_rows
+        for got, _ in frames.decoded(decoder, run, source, job.fps, start=run.start, stop=stop, shown=shown):
+            room = min(len(got), len(block) - filled)
+            block[filled : filled + room] = got[:room]
+            filled += room
+        if time.perf_counter() > deadline:
+            break
+    if not rows or not filled:
+        return None
+    for start in range(filled, len(block), filled):  # a full slot of what was sampled, again and again
+        block[start : start + filled] = block[: min(filled, len(block) - start)]
+    write, compute = 0.0, {}
+    part = block[: min(len(block), 128)]
+    for name, product in job.products.items():
+        values = block
+        if name != PIXELS:
+            extractor = bench.extractors[name]
+            around = np.concatenate([part[: sum(extractor.context_frames)], part])
+            extractor(around[:16])
+            begun = time.perf_counter()
+            found = extractor(around)
+            compute[name] = (time.perf_counter() - begun) / len(part)
+            shape = (product.rows_per_slot, *product.cell_shape)
+            values = np.resize(found, shape).astype(product.dtype)
+        write += _best_of(3, lambda v=values, n=name: bench.writer(n).stage(v)) / len(block)
+    return Light(decode=seconds / rows, write=write, compute=compute)
+
+
+def _best_of(count: int, action: object) -> float:
+    assert callable(action)
+    times = []
+    for _ in range(count):
+        begun = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - begun)
+    return float(np.median(times))

@@ -1,0 +1,38 @@
+"""A small 3-D convolution net (after C3D, Tran et al. 2015): what moves where, from pixels alone."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class SpacetimeCNN(nn.Module):
+    """A strided stem and two 3x3x3 stages to logits; about 0.3 M weights at the default width.
+
+    It sees how each frame differs from the window's mean frame, so still scenery is taken away (and can't be learnt by
+    heart); what never changes within a window is invisible to it. Batch norm, since group norm needed twice the
+    epochs: whoever trains on several ranks averages its running figures.
+    """
+
+    def __init__(self, num_classes: int, *, channels: int = 3, width: int = 32) -> None:
+        super().__init__()
+        self.stem = _stage(channels, width, kernel=(5, 6, 6), stride=(1, 4, 4), padding=(2, 1, 1))
+        self.stages = nn.Sequential(
+            _stage(width, 2 * width, kernel=(3, 3, 3), stride=(2, 2, 2), padding=(1, 1, 1)),
+            _stage(2 * width, 4 * width, kernel=(3, 3, 3), stride=(2, 2, 2), padding=(1, 1, 1)),
+        )
+        self.head = nn.Linear(4 * width, num_classes)
+
+    def forward(self, x_BCTHW: Tensor) -> Tensor:
+        """Return logits_BK; T >= 1, H and W >= 4, all of them free otherwise."""
+        change_BCTHW = 2 * (x_BCTHW - x_BCTHW.mean(dim=2, keepdim=True))
+        features_BCTHW = self.stages(self.stem(change_BCTHW))
+        logits_BK: Tensor = self.head(features_BCTHW.mean(dim=(2, 3, 4)))
+        return logits_BK
+
+
+Triple = tuple[int, int, int]
+
+
+def _stage(inputs: int, outputs: int, *, kernel: Triple, stride: Triple, padding: Triple) -> nn.Sequential:
+    convolution = nn.Conv3d(inputs, outputs, kernel, stride, padding, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm3d(outputs), nn.ReLU(inplace=True))

@@ -1,0 +1,89 @@
+"""What a source holds: its hash, and what packets and the first frame tell."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any, cast
+
+from patchlake.tasks.decode import Decoder, get_decoder
+from patchlake.tasks.errors import DecodeError
+from patchlake.tasks.types import FrameIndex, Reason, Source, Status, Video
+from patchlake.tasks.uris import path_of
+
+_READ_BYTES = 1 << 20
+_EMPTY = hashlib.sha256().hexdigest()[:32]
+_OURS = ("timeout", "memory", "crash")
+"""Reasons that may lie in the machine and not in the file: `failed`, not `rejected`."""
+_REASONS = {errno.ENOENT: "missing", errno.EISDIR: "not_video", errno.ELOOP: "symlink_loop"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Probed:
+    """A source with its verdict, and its video where there is one."""
+
+    source: Source
+    video: Video | None = None
+    index: FrameIndex | None = None
+
+
+def probe_source(source: Source, *, decoder: Decoder | None = None) -> Probed:
+    """Look at a source: one pass over its bytes for the hash, one over its packets in the decoding child."""
+    path = path_of(source.uri)
+    try:
+        video_id = content_hash(path)
+        if video_id == _EMPTY:
+            raise DecodeError("empty", "the file has no bytes")
+        facts, index = (decoder or get_decoder()).probe(path)
+    except DecodeError as exc:
+        status: Status = "failed" if exc.reason in _OURS else "rejected"
+        reason = cast(Reason, exc.reason)
+        return Probed(source=replace(source, status=status, reason=reason, message=exc.message))
+    if facts["cut_off"]:
+        held, promised = facts["num_frames"], facts["num_frames_from_header"]
+        message = f"the file is cut off: it holds {held} frames" + (f" of {promised}" if promised else "")
+        source = replace(source, status="partial", reason="truncated", message=message)
+    return Probed(source=source, video=video_of(video_id, facts, index), index=index)
+
+
+def content_hash(path: bytes) -> str:
+    """Return the first 32 hex digits of the SHA-256 of a file's bytes."""
+    sha256 = hashlib.sha256()
+    try:
+        with open(path, "rb", buffering=0) as file:
+            while data := file.read(_READ_BYTES):
+                sha256.update(data)
+    except OSError as exc:
+        reason = _REASONS.get(exc.errno or 0, "unreadable")
+        raise DecodeError(reason, f"the file can't be read: {exc.strerror}") from exc
+    return sha256.hexdigest()[:32]
+
+
+def video_of(video_id: str, facts: dict[str, Any], index: FrameIndex) -> Video:
+    """Turn what the child tells of a file into a video."""
+    time_base = Fraction(facts["time_base"])
+    sample_aspect = Fraction(facts["sample_aspect"])
+    width, height = facts["width"], facts["height"]
+    if facts["rotation"] in (90, 270):
+        width, height, sample_aspect = height, width, 1 / sample_aspect
+    first_pts, last_pts = int(index.pts[0]), int(index.pts[-1])
+    return Video(
+        video_id=video_id,
+        codec=facts["codec"],
+        pixel_format=facts["pixel_format"],
+        width=width,
+        height=height,
+        rotation=facts["rotation"],
+        sample_aspect=sample_aspect,
+        fps=Fraction(facts["fps"]),
+        time_base=time_base,
+        num_frames=len(index.pts),
+        num_frames_from_header=facts["num_frames_from_header"],
+        first_pts=first_pts,
+        duration_seconds=float((last_pts - first_pts + facts["last_duration"]) * time_base),
+        duration_seconds_from_header=facts["duration_seconds_from_header"],
+        counted=facts["counted"],
+        has_audio=facts["has_audio"],
+    )

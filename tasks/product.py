@@ -1,0 +1,111 @@
+"""Products: what one array family of the lake holds, as a value that plan, worker and lake share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from patchlake.tasks import features, keys
+from patchlake.tasks.features.spec import Extractor
+from patchlake.tasks.types import PIXELS
+
+if TYPE_CHECKING:
+    from patchlake.tasks.recipe import Recipe
+
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Product:
+    """One array family: its grid, channels, type and chunks."""
+
+    name: str
+    array: str
+    """Name of the array in the product's group: frames for pixels, else features."""
+    digest: str
+    """Hash of entry, grid, model and VERSION; with a span_key it makes a product key."""
+    time_size: int
+    time_stride: int
+    y: tuple[float, ...]
+    """Centres in frame-grid pixels."""
+    x: tuple[float, ...]
+    channels: tuple[str, ...]
+    dtype: str
+    rows_per_slot: int
+    chunk: tuple[int, int, int]
+    """time, y, x; every chunk holds all channels."""
+    needs_gpu: bool
+    attrs: dict[str, Any]
+
+    @property
+    def cell_shape(self) -> tuple[int, int, int]:
+        """y, x, channel."""
+        return (len(self.y), len(self.x), len(self.channels))
+
+
+def pixels_of(recipe: Recipe) -> Product:
+    """Return the product that stores frames: time stride 1, RGB bytes."""
+    height, width = recipe.frames.size
+    r, patch = recipe.layout.slot_frames, recipe.patches.size
+    length = patch[0] if r % patch[0] == 0 else recipe.patches.grid.stride[0]
+    whole = recipe.patches.chunk == "frame"
+    return Product(
+        name=PIXELS,
+        array="frames",
+        digest=keys.digest(PIXELS, recipe.frames.key(), keys.DECODE_VERSION),
+        time_size=1,
+        time_stride=1,
+        y=tuple(i + 0.5 for i in range(height)),
+        x=tuple(i + 0.5 for i in range(width)),
+        channels=("red", "green", "blue"),
+        dtype="uint8",
+        rows_per_slot=r,
+        chunk=(length, height, width) if whole else (length, _divisor(height, patch[1]), _divisor(width, patch[2])),
+        needs_gpu=False,
+        attrs={"units": "1", "range": [0, 255], "matrix": "the stream's, BT.601 where it does not say"},
+    )
+
+
+def product_of(name: str, kind: str, extractor: Extractor, recipe: Recipe) -> Product:
+    """Return the product that an extractor fills."""
+    rows = recipe.layout.slot_frames // extractor.time_stride
+    y, x = extractor.centres
+    row_bytes = len(y) * len(x) * len(extractor.channels) * (4 if extractor.dtype == "float32" else 2)
+    length = max(d for d in range(1, rows + 1) if rows % d == 0 and (d == 1 or d * row_bytes <= _CHUNK_BYTES))
+    grid = [extractor.time_size, extractor.time_stride, list(y), list(x)]
+    frames = [recipe.frames.key(), keys.DECODE_VERSION]
+    return Product(
+        name=name,
+        array="features",
+        digest=keys.digest(kind, extractor.version, extractor.digest_parts, extractor.dtype, grid, frames),
+        time_size=extractor.time_size,
+        time_stride=extractor.time_stride,
+        y=y,
+        x=x,
+        channels=extractor.channels,
+        dtype=extractor.dtype,
+        rows_per_slot=rows,
+        chunk=(length, len(y), len(x)),
+        needs_gpu=extractor.needs_gpu,
+        attrs={"kind": kind, "version": extractor.version, **extractor.attrs},
+    )
+
+
+def extractors_of(recipe: Recipe) -> dict[str, Extractor]:
+    """Return the recipe's extractors by name; what can't be had (a model, say) is an error now."""
+    return {
+        entry.name: features.build(entry, patches=recipe.patches.grid, frame_size=recipe.frames.size)
+        for entry in recipe.features
+    }
+
+
+def products_of(recipe: Recipe, extractors: dict[str, Extractor]) -> dict[str, Product]:
+    """Return every product that the recipe wants, by name, pixels first."""
+    products = {PIXELS: pixels_of(recipe)} if recipe.frames.keep else {}
+    for entry in recipe.features:
+        products[entry.name] = product_of(entry.name, entry.kind, extractors[entry.name], recipe)
+    return products
+
+
+def _divisor(extent: int, wanted: int) -> int:
+    return wanted if extent % wanted == 0 else extent

@@ -1,0 +1,40 @@
+"""Ascending timestamps, small enough for a receipt: first value, then differences, compressed."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import numpy as np
+
+from patchlake.tasks.types import FloatArray, IntArray
+
+_WIDTHS = (np.int8, np.int16, np.int32, np.int64)
+
+
+def pack(pts: IntArray) -> bytes:
+    """Return (n,) int64 timestamps as bytes: a constant rate costs tens of bytes whatever n is."""
+    pts = np.asarray(pts, dtype=np.int64)
+    if not pts.size:
+        return b""
+    steps = np.diff(pts)
+    width = next(
+        i for i, kind in enumerate(_WIDTHS)
+        if not steps.size or (np.iinfo(kind).min <= steps.min() and steps.max() <= np.iinfo(kind).max)
+    )  # fmt: skip
+    return struct.pack("<Bq", width, int(pts[0])) + zlib.compress(steps.astype(_WIDTHS[width]).tobytes(), 6)
+
+
+def unpack(packed: bytes) -> IntArray:
+    """Return the (n,) int64 timestamps that `pack` took."""
+    if not packed:
+        return np.empty(0, dtype=np.int64)
+    width, first = struct.unpack_from("<Bq", packed)
+    steps = np.frombuffer(zlib.decompress(packed[9:]), dtype=_WIDTHS[width]).astype(np.int64)
+    return np.concatenate([np.array([first], dtype=np.int64), first + np.cumsum(steps)])
+
+
+def seconds_of(pts: IntArray, *, first_pts: int, time_base_num: int, time_base_den: int) -> FloatArray:
+    """Return seconds from the first displayed frame, (n,) float64, each rounded once from the exact ratio."""
+    ticks = (np.asarray(pts, dtype=np.int64) - first_pts) * time_base_num
+    return ticks / np.float64(time_base_den)

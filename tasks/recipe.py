@@ -1,0 +1,269 @@
+"""The recipe: a YAML file, parsed once into frozen values; whatever is wrong is said by key, before anything runs."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from patchlake.tasks import features as extractors
+from patchlake.tasks.clips import Windows
+from patchlake.tasks.errors import RecipeError
+from patchlake.tasks.grid import Grid
+from patchlake.tasks.pack import Layout
+from patchlake.tasks.reductions.spec import PcaSpec
+from patchlake.tasks.training.config import TrainSpec
+from patchlake.tasks.types import PIXELS
+
+Positive = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Corpus(_Strict):
+    """Which videos, and where their labels come from."""
+
+    videos: str
+    """A file, a folder (recursive), a glob, or a manifest (.csv, .parquet, .json) with a uri column."""
+    labels: Literal["folder", "column", "none"] = "none"
+    """folder: the parent folder's name; column: the manifest's label; none."""
+
+
+class Frames(_Strict):
+    """The frame grid."""
+
+    size: tuple[Positive, Positive] = (224, 224)
+    """height, width in pixels."""
+    fit: Literal["crop", "letterbox", "stretch"] = "crop"
+    fps: Literal["native"] | Annotated[float, Field(gt=0, le=1000)] = "native"
+    keep: bool = True
+    """Whether the lake stores `pixels`."""
+
+    @property
+    def rate(self) -> Fraction | None:
+        """Grid rate in frames per second, or None for the streams' own."""
+        return None if self.fps == "native" else Fraction(repr(self.fps)).limit_denominator(1_000_000)
+
+    def key(self) -> dict[str, Any]:
+        """Return the part that decides the bytes of stored frames."""
+        return {"size": list(self.size), "fit": self.fit, "fps": self.fps}
+
+
+class Patches(_Strict):
+    """The grid of classical features, and the chunks of stored frames."""
+
+    size: tuple[Positive, Positive, Positive] = (8, 32, 32)
+    """time, y, x in rows and pixels."""
+    stride: tuple[Positive, Positive, Positive] | None = None
+    """By default the size: patches touch."""
+    chunk: Literal["frame", "patch"] = "frame"
+    """frame: a chunk is one patch length in time by the whole frame; patch: a chunk is one patch."""
+
+    @property
+    def grid(self) -> Grid:
+        """The patch grid."""
+        return Grid(size=self.size, stride=self.stride or self.size)
+
+
+class Units(_Strict):
+    """The grain of work."""
+
+    slot_frames: Positive = 512
+    """R: rows of a slot, which is one shard of every product."""
+    slots: Positive = 8
+    """The most slots that one task writes."""
+
+
+class Recipe(_Strict):
+    """A whole job."""
+
+    name: Name
+    lake: str
+    corpus: Corpus
+    tracks: Literal["frame"] = "frame"
+    clips: Annotated[tuple[Windows, ...], Field(min_length=1)] = (Windows(seconds=2.0),)
+    frames: Frames = Frames()
+    patches: Patches = Patches()
+    features: tuple[extractors.Entry, ...] = ()
+    units: Units = Units()
+    grid_align: Positive | None = None
+    """Every span starts on a multiple of it; by default the least common multiple of the time strides and 8."""
+    cluster: dict[str, Any] = Field(default_factory=lambda: {"kind": "local"})
+    reduce: tuple[PcaSpec, ...] = ()
+    train: TrainSpec | None = None
+    schedule: str | None = None
+
+    @field_validator("features", mode="before")
+    @classmethod
+    def _short_forms(cls, value: object) -> object:
+        return [extractors.spell_out(entry) for entry in value] if isinstance(value, list | tuple) else value
+
+    @property
+    def layout(self) -> Layout:
+        """The row model's constants."""
+        align = self.grid_align or math.lcm(8, self.patches.grid.stride[0], *(e.time_stride for e in self._timed()))
+        return Layout(slot_frames=self.units.slot_frames, align=align)
+
+    def _timed(self) -> list[extractors.Entry]:
+        return [entry for entry in self.features if entry.time_stride]
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
+        for axis, what in ((1, "height"), (2, "width")):
+            patch, frame = self.patches.size[axis], self.frames.size[axis - 1]
+            if patch > frame:
+                raise ValueError(
+                    f"patches.size[{axis}]: got {patch}, expected at most {frame}, the {what} of frames.size; "
+                    "make the patch smaller or the frames larger"
+                )
+        strides = {"patches.stride[0]": self.patches.grid.stride[0]}
+        strides |= {f"features.{e.name}.every": e.time_stride for e in self._timed()}
+        align, r = self.layout.align, self.units.slot_frames
+        for key, stride in strides.items():
+            if align % stride:
+                raise ValueError(
+                    f"{key}: got {stride}, expected a divisor of grid_align = {align}; "
+                    "leave grid_align out or make it a common multiple"
+                )
+        if r % align:
+            worst = max(strides, key=lambda key: strides[key])
+            raise ValueError(
+                f"{worst}: got {strides[worst]}, expected a time stride that divides units.slot_frames = {r} "
+                f"(all strides and 8 have the common multiple {align}); take a divisor of {r}, "
+                f"or set units.slot_frames to a multiple of {align}"
+            )
+        if self.patches.size[0] > r:
+            raise ValueError(f"patches.size[0]: got {self.patches.size[0]}, expected at most units.slot_frames = {r}")
+        names = [entry.name for entry in self.features]
+        for name in names:
+            if name == PIXELS or names.count(name) > 1:
+                raise ValueError(f"features: the name {name!r} is taken; give the entry another `name:`")
+        for i, reduction in enumerate(self.reduce):
+            if reduction.feature not in names:
+                known = ", ".join(names) or "none"
+                raise ValueError(f"reduce[{i}].feature: got {reduction.feature!r}, expected one of: {known}")
+        if not self.frames.keep and not self.features:
+            raise ValueError("frames.keep: got false with no features, so nothing would be stored; add a feature")
+        if self.train and not self.frames.keep:
+            raise ValueError("frames.keep: got false, expected true where `train` is given: it trains on stored frames")
+        return self
+
+
+def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Recipe:
+    """Return the recipe in a YAML file, with `a.b=VALUE` overrides (VALUE is YAML); paths become absolute.
+
+    Raises RecipeError with the key, what was given and what was expected.
+    """
+    file = Path(path)
+    try:
+        data = yaml.safe_load(file.read_text())
+    except OSError as error:
+        raise RecipeError(f"recipe {path}: can't be read: {error.strerror}; give the path of a YAML file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"recipe {path}: is not YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise RecipeError(f"recipe {path}: got {type(data).__name__}, expected a mapping with name, lake and corpus")
+    for override in overrides:
+        _override(data, override)
+    return parse(data, base=file.resolve().parent, where=f"recipe {path}")
+
+
+def parse(data: Mapping[str, Any], *, base: Path, where: str = "recipe") -> Recipe:
+    """Return the recipe of a mapping; relative paths in it are relative to `base`."""
+    try:
+        recipe = Recipe.model_validate(_absolute(dict(data), base))
+    except ValidationError as error:
+        raise RecipeError(f"{where}: " + sentences(error)) from None
+    return recipe
+
+
+def sentences(error: ValidationError, *, prefix: tuple[str, ...] = (), known: Sequence[str] | None = None) -> str:
+    """Say everything that a validation found, a line each; `prefix` and `known` place a part checked elsewhere."""
+    return "\n  ".join(_sentence(item, prefix, known) for item in error.errors())
+
+
+def _override(data: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"--set {override}: expected KEY=VALUE, as in --set frames.size=[64,64]")
+    *parents, last = key.split(".")
+    for parent in parents:
+        child = data.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise RecipeError(f"--set {override}: {parent} is {child!r}, expected a mapping to set a key of")
+        data = child
+    try:
+        data[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {override}: the value is not YAML: {error}") from error
+
+
+def _absolute(data: dict[str, Any], base: Path) -> dict[str, Any]:
+    def resolve(path: object) -> object:
+        return path if not isinstance(path, str) or "://" in path else os.path.normpath(base / Path(path).expanduser())
+
+    data["lake"] = resolve(data.get("lake"))
+    if data["lake"] is None:
+        del data["lake"]
+    if isinstance(corpus := data.get("corpus"), dict) and "videos" in corpus:
+        data["corpus"] = {**corpus, "videos": resolve(corpus["videos"])}
+    if isinstance(entries := data.get("features"), list):
+        data["features"] = [extractors.spell_out(entry, base=base) for entry in entries]
+    return data
+
+
+def _sentence(error: Any, prefix: tuple[str, ...], known_keys: Sequence[str] | None) -> str:
+    """Say one pydantic error as: key, what was given, what was expected."""
+    error = {**error, "loc": (*prefix, *error["loc"])}
+    if error["type"] == "value_error":
+        place = _place(error["loc"])
+        text = str(error["ctx"]["error"])
+        return f"{place}: {text}" if place else text
+    place = _place(error["loc"])
+    if error["type"] == "extra_forbidden":
+        known = sorted(known_keys or _known_keys(error["loc"]))
+        close = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        return f"{place}: unknown key, got {error['input']!r}; {hint}expected one of: {', '.join(known)}"
+    if error["type"] == "missing":
+        return f"{place}: missing; expected a value"
+    return f"{place}: got {error['input']!r}, expected: {error['msg']}"
+
+
+def _place(loc: Sequence[int | str]) -> str:
+    text = ""
+    for part in loc:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif part not in _UNION_TAGS:
+            text += f".{part}" if text else str(part)
+    return text
+
+
+_UNION_TAGS = {"literal['native']", "constrained-float", "function-plain", "edges", "flow", "hf", "windows"}
+
+
+def _known_keys(loc: Sequence[int | str]) -> list[str]:
+    model: Any = Recipe
+    for part in loc[:-1]:
+        if isinstance(part, int):
+            continue
+        if part in _MODELS:
+            model = _MODELS[str(part)]
+    return list(model.model_fields)
+
+
+_MODELS: dict[str, type[BaseModel]] = {
+    "corpus": Corpus, "frames": Frames, "patches": Patches, "units": Units, "clips": Windows, "reduce": PcaSpec,
+    "train": TrainSpec, **extractors.MODELS,
+}  # fmt: skip

@@ -1,0 +1,37 @@
+"""Reductions in the lake: LAKE/NAME/reductions/KIND-FEATURE.zarr, each with the key of what it was made from."""
+
+from __future__ import annotations
+
+import warnings
+
+import xarray as xr
+import zarr
+
+from patchlake.tasks.lake.location import Location
+
+
+def place(lake: Location, name: str) -> Location:
+    """Return where a reduction lies."""
+    return lake / "reductions" / f"{name}.zarr"
+
+
+def write(lake: Location, name: str, result: xr.Dataset, *, key: str) -> None:
+    """Write a reduction; its key comes last, so that a half-written one counts as missing."""
+    target = place(lake, name)
+    target.delete("")
+    store = target.zarr_store()
+    result.to_zarr(store, mode="w", zarr_format=3, consolidated=False)
+    zarr.open_group(store, mode="r+").update_attributes({"key": key})
+
+
+def read(lake: Location, name: str, *, key: str | None = None) -> xr.Dataset | None:
+    """Return a stored reduction, or None where there is none, or none made under `key`."""
+    target = place(lake, name)
+    if target.get("zarr.json") is None:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # xarray wishes for consolidated metadata
+        found = xr.open_dataset(target.zarr_store(read_only=True), engine="zarr", consolidated=False)  # type: ignore[arg-type]
+    if "key" not in found.attrs or (key is not None and found.attrs["key"] != key):
+        return None
+    return found

@@ -1,0 +1,80 @@
+"""Spans: the union of touching clips, and the frames that lie in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from patchlake.tasks import keys, pts
+from patchlake.tasks.types import Clip, FrameIndex, IntArray, Span, Track, Video
+
+
+def union(clips: Iterable[Clip]) -> list[tuple[float, float]]:
+    """Return the disjoint [start, stop) that touching or overlapping clips of one track cover, in order."""
+    merged: list[tuple[float, float]] = []
+    for start, stop in sorted((clip.start_seconds, clip.stop_seconds) for clip in clips):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], stop))
+        else:
+            merged.append((start, stop))
+    return merged
+
+
+def span_of(
+    track: Track,
+    video: Video,
+    index: FrameIndex,
+    *,
+    start_seconds: float,
+    stop_seconds: float,
+    fps: Fraction | None,
+    frames: dict[str, Any],
+) -> Span:
+    """Return the span of a time range: which frames, shown when, and where decoding can start.
+
+    `fps` None keeps the stream's own frames; a number takes, for each grid time k / fps in the range, the frame shown
+    then. `frames` is the recipe's frames entry; it goes into the key.
+    """
+    if fps is None:
+        times = pts.seconds_of(
+            index.pts,
+            first_pts=video.first_pts,
+            time_base_num=video.time_base.numerator,
+            time_base_den=video.time_base.denominator,
+        )
+        first, stop = (int(i) for i in np.searchsorted(times, [start_seconds, stop_seconds], side="left"))
+        shown = index.pts[first:stop]
+        past = stop
+    else:
+        first = math.ceil(Fraction(start_seconds) * fps)
+        stop = max(first, math.ceil(Fraction(min(stop_seconds, video.duration_seconds)) * fps))
+        shown = _shown_at(index.pts, video, fps, first, stop)
+        past = int(np.searchsorted(index.pts, shown[-1], side="right")) if shown.size else len(index.pts)
+    key_pts = index.pts[index.key_rows]
+    if shown.size:
+        before = key_pts[key_pts <= shown[0]][-1:]
+        key_pts = np.concatenate([before, key_pts[(key_pts > shown[0]) & (key_pts <= shown[-1])]])
+    return Span(
+        span_key=keys.span_key(video.video_id, track.box, start_seconds, stop_seconds, frames),
+        track_id=track.track_id,
+        video_id=video.video_id,
+        start_seconds=start_seconds,
+        stop_seconds=stop_seconds,
+        num_rows=int(shown.size),
+        first_grid_row=first,
+        pts=pts.pack(shown),
+        key_pts=pts.pack(key_pts),
+        stop_pts=int(index.pts[past]) if past < len(index.pts) else None,
+    )
+
+
+def _shown_at(all_pts: IntArray, video: Video, fps: Fraction, first: int, stop: int) -> IntArray:
+    """Return the PTS shown at grid times first / fps ... (stop - 1) / fps: the last frame not after each."""
+    ticks_per_step = 1 / (fps * video.time_base)
+    limits = [video.first_pts + math.floor(k * ticks_per_step) for k in range(first, stop)]
+    rows = np.searchsorted(all_pts, np.array(limits, dtype=np.int64), side="right") - 1
+    return all_pts[np.maximum(rows, 0)]

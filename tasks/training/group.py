@@ -1,0 +1,85 @@
+"""The ranks that train together; with one rank there is nobody to talk to, and nothing is started."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """This process' place among the ranks; joined by `join`."""
+
+    rank: int = 0
+    world_size: int = 1
+
+    def add(self, tensor: Tensor) -> None:
+        """Replace a tensor by its sum over ranks."""
+        if self.world_size > 1:
+            dist.all_reduce(tensor)
+
+    def add_gradients(self, model: nn.Module) -> None:
+        """Replace every gradient by its sum over ranks, in one message; a missing one counts as zero."""
+        if self.world_size == 1:
+            return
+        weights = [p for p in model.parameters() if p.requires_grad]
+        flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in weights])
+        dist.all_reduce(flat)
+        for p, grad in zip(weights, flat.split([p.numel() for p in weights]), strict=True):
+            p.grad = grad.view_as(p)
+
+    def average_buffers(self, model: nn.Module) -> None:
+        """Replace running figures (batch norm's) by their mean over ranks, so that all ranks hold one model."""
+        for buffer in model.buffers():
+            if self.world_size > 1 and buffer.is_floating_point():
+                dist.all_reduce(buffer)
+                buffer /= self.world_size
+
+    def from_first(self, value: Any) -> Any:
+        """Return rank 0's value (picklable) on every rank."""
+        if self.world_size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def check_equal(self, value: str) -> None:
+        """Raise RuntimeError unless all ranks hold the same value, such as the digest of their weights."""
+        if self.world_size > 1:
+            values: list[Any] = [None] * self.world_size
+            dist.all_gather_object(values, value)
+            if len(set(values)) > 1:
+                raise RuntimeError(f"ranks have drifted apart: {values}")
+
+    def wait(self) -> None:
+        """Return when every rank is here."""
+        if self.world_size > 1:
+            dist.barrier()
+
+
+def join() -> Group:
+    """Join the group that torchrun's environment variables describe (gloo for CPU tensors, nccl for CUDA ones).
+
+    PATCHLAKE_GROUP_TIMEOUT_SECONDS (default 300) bounds the wait for a peer, its reading of the data included.
+    """
+    group = Group(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+    if group.world_size > 1:
+        seconds = float(os.environ.get("PATCHLAKE_GROUP_TIMEOUT_SECONDS", "300"))
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, timeout=timedelta(seconds=seconds))
+    return group
+
+
+def pick_device() -> torch.device:
+    """Return this rank's GPU (by LOCAL_RANK) or the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    torch.cuda.set_device(device)
+    return device

@@ -1,0 +1,68 @@
+"""One rank of a training gang: a disposable process. Job in on standard input, JSON lines out on standard output.
+
+    RANK=0 WORLD_SIZE=1 python -P -m patchlake.tasks.training.rank < job.json
+
+Lines: {"event": "epoch", "variant", "epoch", "train_loss", "test_accuracy", "seconds"} after each epoch and at the end
+{"event": "result", ...}, from rank 0 alone. It ends by os._exit(0) once all ranks are through: teardown of process
+groups hangs about one time in five. An error is a traceback on standard error and exit code 1, at once; whoever
+started the gang then ends the others and starts all anew, which go on from the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import traceback
+from typing import Any
+
+
+def main() -> None:
+    """Train the job on standard input; never returns."""
+    events = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever else prints, native code included, goes to standard error
+    code = 1
+    try:
+        run(json_text=sys.stdin.read(), events=events)
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        for stream in (events, sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
+
+
+def run(*, json_text: str, events: Any) -> None:
+    """Train every variant of a job, one after the other, as the rank that the environment says."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts: equal runs, equal sums
+    import torch
+
+    from patchlake.tasks.training.data import ClipFrames, open_frames
+    from patchlake.tasks.training.group import join, pick_device
+    from patchlake.tasks.training.job import TrainJob
+    from patchlake.tasks.training.loop import Rank, train
+
+    started = time.perf_counter()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+
+    def emit(event: dict[str, Any]) -> None:
+        print(json.dumps(event), file=events, flush=True)
+
+    job = TrainJob.from_json(json_text)
+    device = pick_device()
+    group = join()
+    rank = Rank(group=group, device=device, emit=emit)
+    frames = ClipFrames(open_frames(job.pixels, job.storage), job.clips, job.train_spec.size)
+    results = {variant: train(job, variant, frames, rank) for variant in job.variants}
+    if group.rank == 0:
+        figures = {"world_size": group.world_size, "device": device.type, "seconds": time.perf_counter() - started}
+        counts = {side: sum(clip.test is test for clip in job.clips) for side, test in (("train", False), ("test", True))}
+        emit({"event": "result", "classes": job.classes, "num_clips": counts, **figures, "variants": results})
+    group.wait()
+
+
+if __name__ == "__main__":
+    main()

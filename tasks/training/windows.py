@@ -1,0 +1,46 @@
+"""Which frames and which clips, as index arithmetic: windows of a clip, batches of an epoch, shares of a rank."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from patchlake.tasks.types import IntArray
+
+
+def window_span(length: int, stride: int) -> int:
+    """Return the frames from a window's first to its last, both included."""
+    return (length - 1) * stride + 1
+
+
+def window_rows(num_rows: int, start: int, length: int, stride: int) -> IntArray:
+    """Return (length,) rows of a clip, `stride` apart; past its end the last frame repeats."""
+    return np.minimum(start + stride * np.arange(length), num_rows - 1)
+
+
+def random_start(rng: np.random.Generator, num_rows: int, span: int) -> int:
+    """Return a first row such that the window fits, uniformly; 0 when the clip is shorter."""
+    return int(rng.integers(0, max(1, num_rows - span + 1)))
+
+
+def even_starts(num_rows: int, span: int, *, most: int = 8) -> IntArray:
+    """Return the first rows of as many windows as tile the clip, at most `most`, from its start to its end."""
+    count = min(most, -(-num_rows // span))
+    return np.linspace(0, max(0, num_rows - span), count).round().astype(np.int64)
+
+
+def epoch_order(num_clips: int, seed: int, epoch: int) -> IntArray:
+    """Return a permutation that depends on the seed and the epoch alone."""
+    return np.random.default_rng([seed, epoch]).permutation(num_clips)
+
+
+def num_steps(num_clips: int, batch_size: int) -> int:
+    """Return the steps of an epoch, the same for every rank; the last batch may be smaller."""
+    return -(-num_clips // batch_size)
+
+
+def rank_share(order: IntArray, step: int, batch_size: int, rank: int, world_size: int) -> IntArray:
+    """Return this rank's part of a step's global batch.
+
+    The shares of all steps and ranks hold every element of `order` exactly once; a share may be empty.
+    """
+    return order[step * batch_size : (step + 1) * batch_size][rank::world_size]

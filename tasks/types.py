@@ -1,0 +1,313 @@
+"""The nouns of patchlake, in the order of a video's life: source, video, track, clip, span, slot, unit, receipt.
+
+All are frozen, small, picklable, and hold no open handles. Times are seconds from the first displayed frame
+(`*_seconds`) or integers of the stream's time base (`*_pts`); rows count frames of a product's time axis.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+DIMS = ("time", "y", "x", "channel")
+"""Dimension names of every product array, in order."""
+
+PIXELS = "pixels"
+"""Name of the product that stores the frames themselves."""
+
+Status = Literal["ok", "partial", "rejected", "skipped", "duplicate", "failed"]
+Reason = Literal[
+    "empty", "not_video", "no_video_stream", "no_frames", "unreadable", "truncated", "corrupt", "too_large",
+    "too_short", "resolution_change", "unsupported_codec", "symlink_loop", "outside_root", "missing", "timeout",
+    "memory", "crash", "count_grew",
+]  # fmt: skip
+Fit = Literal["crop", "letterbox", "stretch"]
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+FrameArray = npt.NDArray[np.uint8]
+"""Frames as (time, y, x, channel), RGB."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """One discovered file or object; several may hold the same video."""
+
+    uri: str
+    """Where it is: an absolute path with bytes outside of printable ASCII percent-encoded, or an s3:// URL."""
+    size: int
+    """Bytes."""
+    version: str
+    """Modification time in ns, or an object's etag: with uri and size it says whether content may have changed."""
+    label: str | None = None
+    split: str | None = None
+    """train | test, given by the user; None leaves it to the hash of the group."""
+    group: str | None = None
+    """Sources of one group fall on the same side of a split; None stands for the video itself."""
+    status: Status = "ok"
+    reason: Reason | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Video:
+    """Content, by its hash, as its container's packets tell it (nothing decoded but the first frame)."""
+
+    video_id: str
+    """First 32 hex digits of the SHA-256 of the file's bytes."""
+    codec: str
+    pixel_format: str
+    width: int
+    """Upright (after rotation) source pixels."""
+    height: int
+    rotation: int
+    """Clockwise degrees by which decoded frames are turned to stand upright: 0, 90, 180, 270."""
+    sample_aspect: Fraction
+    """Width of a source pixel over its height, upright; 1 where the file does not say."""
+    fps: Fraction
+    """Average frames per second; 0 where unknown."""
+    time_base: Fraction
+    """Seconds of one PTS step."""
+    num_frames: int
+    """Frames that the packets promise to display."""
+    num_frames_from_header: int
+    first_pts: int
+    duration_seconds: float
+    """From the first displayed frame to the end of the last one, from packets."""
+    duration_seconds_from_header: float
+    counted: bool
+    """Whether frames must be told apart by counting from the file's start, since their PTS are not to be trusted."""
+    has_audio: bool
+
+    @property
+    def first_pts_seconds(self) -> float:
+        """PTS of the first displayed frame, in seconds; `seconds` counts from here."""
+        return float(self.first_pts * self.time_base)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FrameIndex:
+    """When each displayed frame of a video is shown, and where decoding can start."""
+
+    pts: IntArray
+    """(num_frames,) ascending PTS in the stream's time base."""
+    key_rows: IntArray
+    """(num_keys,) ascending positions in `pts` of key frames."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Geometry:
+    """How a decoded frame becomes a frame of the frame grid: turn, crop, scale, pad."""
+
+    rotation: int
+    crop: tuple[int, int, int, int]
+    """x, y, width, height in upright source pixels."""
+    scaled: tuple[int, int]
+    """height, width after scaling."""
+    pad: tuple[int, int]
+    """top, left rows and columns of black around the scaled picture."""
+    size: tuple[int, int]
+    """height, width of the frame grid."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Track:
+    """Where: a video seen through one box; None is the whole frame."""
+
+    track_id: str
+    video_id: str
+    box: tuple[float, float, float, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Clip:
+    """When: a time range [start, stop) of a track."""
+
+    clip_id: str
+    track_id: str
+    video_id: str
+    start_seconds: float
+    stop_seconds: float
+    label: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Span:
+    """The union of touching clips of a track, stored once as contiguous rows."""
+
+    span_key: str
+    track_id: str
+    video_id: str
+    start_seconds: float
+    stop_seconds: float
+    num_rows: int
+    """Rows of the frame grid that packets promise; decoding may give fewer."""
+    first_grid_row: int
+    """Native rate: position of the first row among the video's frames; numeric rate: k of its first time k / fps."""
+    pts: bytes
+    """PTS of the frame shown at each row (`pts.pack`)."""
+    key_pts: bytes
+    """PTS of the key frames at which decoding of some row can start (`pts.pack`)."""
+    stop_pts: int | None
+    """PTS of the first frame past the span; None: the span ends with the video, however many frames that has."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Placement:
+    """Where a span lies on the pixel time axis, fixed before any work."""
+
+    span: Span
+    track: int
+    """The dataset's number of the track, as in the `track` coordinate."""
+    row_start: int
+
+    @property
+    def row_stop(self) -> int:
+        """First pixel row past the span's planned rows."""
+        return self.row_start + self.span.num_rows
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FrameSource:
+    """What a worker needs of a video to put its frames on the frame grid."""
+
+    video_id: str
+    uri: str
+    source_size: tuple[int, int]
+    """height, width of the video, upright."""
+    geometry: Geometry
+    time_base: Fraction
+    first_pts: int
+    counted: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Piece:
+    """The part of a placed span that lies in one slot."""
+
+    span_key: str
+    video_id: str
+    start: int
+    """First row, counted in the span."""
+    stop: int
+    span_rows: int
+    """Rows of the whole span."""
+    row_start: int
+    """First pixel row of the dataset."""
+
+    @property
+    def num_rows(self) -> int:
+        """Planned pixel rows."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """The frames that a unit reads of one span, context included: one decode, from one seek."""
+
+    span_key: str
+    start: int
+    """First row, counted in the span."""
+    first_grid_row: int
+    """As in `Span`, of the row `start`."""
+    stop: int
+    """First row past the run."""
+    pts: bytes
+    """PTS shown at rows start, ..., stop - 1 (`pts.pack`)."""
+    stop_pts: int | None
+    """PTS of the frame at row `stop`, or past the span; None: the run ends with the video."""
+    seek_pts: int | None
+    """PTS of the key frame to start decoding at; None: the file's start."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unit:
+    """Consecutive slots that one Dask task writes, alone."""
+
+    slot_start: int
+    slot_stop: int
+    pieces: tuple[tuple[Piece, ...], ...]
+    """Per slot, in row order."""
+    runs: tuple[Run, ...]
+    """In the order in which pieces need them, one a span."""
+    sources: tuple[FrameSource, ...]
+    """Of the videos that `pieces` name."""
+    products: tuple[str, ...]
+    """Names of the products to write; each is missing in every slot of the unit."""
+
+    @property
+    def unit_id(self) -> str:
+        """Sorts as slots do."""
+        return f"{self.slot_start:09d}-{self.slot_stop:09d}"
+
+    @property
+    def num_rows(self) -> int:
+        """Planned pixel rows."""
+        return sum(piece.num_rows for slot in self.pieces for piece in slot)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PieceReceipt:
+    """What was written of one piece for one product."""
+
+    span_key: str
+    slot: int
+    row_start: int
+    """First row of the product's time axis."""
+    num_rows: int
+    checksum: int
+    """xxh3-64 of the rows' bytes, C order, as stored in the array."""
+    ticks: bytes
+    """Not for pixels, whose times stand in `PieceFrames`. Centre time of each row from the first displayed frame (`pts.pack`), in half steps of the stream's time base,
+    or of 1 / fps where the frame grid has a numeric rate: whole numbers, so that seconds are rounded only once."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Receipt:
+    """One product of one unit is on disk; committing this record is what makes its rows exist."""
+
+    unit_id: str
+    product: str
+    product_digest: str
+    """Hash of the product's entry, grid, model digest and VERSION; with a span_key it is the product key."""
+    slot_start: int
+    slot_stop: int
+    pieces: tuple[PieceReceipt, ...]
+    num_bytes: int
+    """Bytes of the shards on disk."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Time spent: decode (waiting for frames), compute, write."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PieceFrames:
+    """What decoding gave for one piece: the shown frames' PTS, or why there are none."""
+
+    span_key: str
+    row_start: int
+    """First pixel row of the dataset."""
+    num_rows: int
+    """Frames written."""
+    ticks: bytes
+    """Time of each row, as in `PieceReceipt`."""
+    pts: bytes
+    """PTS of the frames shown, where the frame grid has a numeric rate (`pts.pack`); else empty, as ticks tell."""
+    reason: Reason | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UnitResult:
+    """All that crosses the network when a unit is done."""
+
+    unit_id: str
+    receipts: tuple[Receipt, ...]
+    frames: tuple[PieceFrames, ...]
+    num_decoded: int
+    """Source frames that the decoder produced, those before the first wanted one included."""
+    num_redecoded: int
+    """Of those, frames decoded only to reach the first wanted one."""
+    seconds: float

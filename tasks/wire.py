@@ -1,0 +1,7 @@
+"""How the decoding child answers: a header (kind, slot of the ring, payload bytes), then the payload."""
+
+import struct
+
+HEADER = struct.Struct("<III")
+BLOCK, PROGRESS, DONE, ERROR = range(4)
+"""Rows lie in a slot (payload: PTS) | a sign of life | the end (facts, arrays) | why there is no answer."""

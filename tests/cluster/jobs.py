@@ -1,0 +1,101 @@
+"""Functions that the tests send to workers."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+
+def double(x: int) -> int:
+    return 2 * x
+
+
+def double_slowly(x: int) -> int:
+    time.sleep(0.1)
+    return 2 * x
+
+
+def reciprocal(x: int) -> float:
+    return 1 / x
+
+
+class Unpicklable(Exception):
+    def __init__(self, first: int, second: int) -> None:
+        super().__init__(f"{first} and {second}")
+        self.handle = (i for i in range(2))
+
+
+def raise_unpicklable(x: int) -> None:
+    raise Unpicklable(x, x)
+
+
+def leave(x: int) -> None:
+    raise SystemExit(x)
+
+
+def die_if_poisoned(x: int, poison: int) -> int:
+    time.sleep(0.02)
+    if x == poison:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 2 * x
+
+
+def die_once(x: int, victim: int, folder: str) -> int:
+    time.sleep(0.05)
+    if x == victim and _first(Path(folder) / "died"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 2 * x
+
+
+def note_and_double(x: int, folder: str) -> int:
+    (Path(folder) / f"begun-{x}").touch()
+    time.sleep(0.3)
+    return 2 * x
+
+
+def pid() -> int:
+    return os.getpid()
+
+
+def environment(name: str) -> str | None:
+    return os.environ.get(name)
+
+
+def environment_of(_: int) -> str | None:
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
+def note_setup(folder: str) -> None:
+    (Path(folder) / f"setup-{os.getpid()}").touch()
+
+
+def setup_done(folder: str) -> bool:
+    return (Path(folder) / f"setup-{os.getpid()}").exists()
+
+
+def double_after_setup(x: int, folder: str) -> int:
+    """Fail on a worker whose setup has not run."""
+    assert setup_done(folder)
+    return double_slowly(x)
+
+
+def fail_setup() -> None:
+    raise ValueError("no such model")
+
+
+def fail_setup_when_told(folder: str) -> None:
+    if (Path(folder) / "fail").exists():
+        raise ValueError("the model went away")
+
+
+def sleep_long(_: int) -> None:
+    time.sleep(600)
+
+
+def _first(marker: Path) -> bool:
+    """True for the first caller only."""
+    try:
+        marker.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
