@@ -65,13 +65,9 @@ def _add_overrides(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from patchlake.flows.session import cluster_spec
-    from patchlake.tasks import recipe as recipes
-    from patchlake.tasks.discover import discover
+    from patchlake.flows.session import check
 
-    wanted = recipes.load(args.recipe, args.overrides)  # what is wrong is said before anything starts
-    cluster_spec(wanted)
-    discover(wanted.corpus)
+    check(args.recipe, args.overrides)  # what is wrong is said before anything starts
     from patchlake.flows.run import run
 
     figures = run(os.path.abspath(args.recipe), tuple(args.overrides))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,6 +15,8 @@ from pydantic import ValidationError
 from patchlake.cluster.connect import Cluster, connect
 from patchlake.cluster.spec import ClusterSpec
 from patchlake.tasks import product, worker
+from patchlake.tasks import recipe as recipes
+from patchlake.tasks.discover import discover
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.features.spec import Extractor
 from patchlake.tasks.lake import arrays
@@ -62,6 +64,15 @@ def cluster_spec(recipe: Recipe) -> ClusterSpec:
     except ValidationError as error:
         known = list(ClusterSpec.model_fields)
         raise RecipeError("recipe: " + sentences(error, prefix=("cluster",), known=known)) from None
+
+
+def check(path: str, overrides: Sequence[str]) -> Recipe:
+    """Return the recipe if it can be run at all: keys, values, corpus, models, cluster; nothing is started."""
+    recipe = recipes.load(path, overrides)
+    cluster_spec(recipe)
+    product.products_of(recipe, product.extractors_of(recipe))
+    discover(recipe.corpus)
+    return recipe
 
 
 @contextmanager

@@ -1,0 +1,6 @@
+"""`python -m patchlake.flows` is `patchlake`."""
+
+from patchlake.flows.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Real parts for tests: the command line in its own process group, a Prefect server, an S3 server, small corpora."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import clips
+import pytest
+import yaml
+
+os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+os.environ["DO_NOT_TRACK"] = "1"
+
+
+@dataclass
+class Done:
+    code: int
+    out: str
+    err: str
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def run_patchlake(*args: str, env: dict[str, str] | None = None, timeout: float = 240) -> Done:
+    """Run the command as a user would, in a process group of its own, and end whatever of it is left."""
+    command = [sys.executable, "-m", "patchlake.flows", *args]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env={**os.environ, **(env or {})},
+    )  # fmt: skip
+    try:
+        out, err = process.communicate(timeout=timeout)
+    finally:
+        end_group(process.pid)
+    return Done(process.returncode, out, err)
+
+
+def end_group(group: int) -> None:
+    try:
+        os.killpg(group, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+@pytest.fixture
+def patchlake(prefect_server: str) -> Callable[..., Done]:
+    def run(*args: str, env: dict[str, str] | None = None) -> Done:
+        return run_patchlake(*args, env={"PREFECT_API_URL": prefect_server, **(env or {})})
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Prefect server for the whole session: an ephemeral one costs 8 s a run."""
+    home, port = tmp_path_factory.mktemp("prefect"), free_port()
+    env = {**os.environ, "PREFECT_HOME": str(home)}
+    env.pop("PREFECT_API_URL", None)
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with (home / "server.log").open("w") as log:
+        server = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
+    try:
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}/api/health") or server.poll() is not None, 90)
+        assert server.poll() is None, (home / "server.log").read_text()
+        yield f"http://127.0.0.1:{port}/api"
+    finally:
+        server.terminate()
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            end_group(server.pid)
+
+
+def answers(url: str) -> bool:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+def wait_until(condition: Callable[[], object], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A real S3 server (Ceph's RADOS Gateway) with a bucket `lakes`: its environment."""
+    if shutil.which("radosgw") is None:
+        clips.unavailable("needs a S3 server (Debian: apt-get install radosgw ceph-mon ceph-osd ceph-common)")
+    script = Path(__file__).parent / "infra" / "ceph_rgw_local.sh"
+    folder = tmp_path_factory.mktemp("ceph")
+    lines = subprocess.run([script, "start", folder], check=True, capture_output=True, text=True, timeout=120).stdout
+    try:
+        yield dict(part.split("=", 1) for part in lines.removeprefix("export ").split())
+    finally:
+        subprocess.run([script, "stop", folder], check=True, timeout=60)
+
+
+@pytest.fixture(scope="session")
+def small_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six clips of two folders: short ones that share slots, and one that is longer than three slots of 32."""
+    root = tmp_path_factory.mktemp("corpus")
+    lengths = {"left/a.mp4": 20, "left/b.mkv": 31, "left/long.mp4": 110, "right/c.mp4": 17, "right/d.mp4": 40}
+    for name, num_frames in lengths.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        clips.render(root / name, num_frames=num_frames, gop=12, bframes=2)
+    (root / "right" / "not_a_video.mp4").write_bytes(b"this is text" * 50)
+    return root
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, small_corpus: Path) -> Callable[..., Path]:
+    """Write a recipe on the small corpus, with changes, and return its path."""
+
+    def write(**changes: object) -> Path:
+        base: dict[str, object] = {
+            "name": "small",
+            "lake": str(tmp_path / "lake"),
+            "corpus": {"videos": str(small_corpus), "labels": "folder"},
+            "clips": [{"method": "windows", "seconds": 1.0}],
+            "frames": {"size": [48, 64]},
+            "patches": {"size": [8, 16, 16]},
+            "features": ["edges", "flow"],
+            "units": {"slot_frames": 32, "slots": 2},
+            "cluster": {"kind": "local", "workers": 2, "dashboard": False},
+        }
+        path = tmp_path / "recipe.yaml"
+        path.write_text(yaml.safe_dump(base | changes))
+        return path
+
+    return write

@@ -1,0 +1,203 @@
+"""The job end to end, by the command line, on real processes: what is stored, what is not done again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import clips
+import numpy as np
+import pytest
+import xarray as xr
+from conftest import Done
+from patchlake.tasks.lake.location import Location
+from patchlake.tasks.lake.tables import Tables
+
+Run = Callable[..., Done]
+Write = Callable[..., Path]
+
+
+def table(lake: Path, name: str) -> list[dict[str, Any]]:
+    return Tables(Location(str(lake)))[name].rows()
+
+
+def digest(run: Run, lake: Path | str, env: dict[str, str] | None = None) -> str:
+    done = run("digest", str(lake), env=env)
+    assert done.code == 0, done.err
+    return done.out
+
+
+def figures(lake: Path) -> dict[str, Any]:
+    last = max(table(lake, "runs"), key=lambda row: row["started"])
+    found: dict[str, Any] = json.loads(last["figures"])
+    return found
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Path:
+    return tmp_path / "lake" / "small"
+
+
+def test_a_run_stores_every_frame_of_every_clip(
+    patchlake: Run, recipe: Write, lake: Path, small_corpus: Path
+) -> None:
+    done = patchlake("run", str(recipe()))
+    assert done.code == 0, done.err
+    sources = {Path(row["uri"]).name: row for row in table(lake, "sources")}
+    assert {name: row["status"] for name, row in sources.items()} == {
+        "a.mp4": "ok", "b.mkv": "ok", "long.mp4": "ok", "c.mp4": "ok", "d.mp4": "ok", "not_a_video.mp4": "rejected",
+    }  # fmt: skip
+    assert sources["not_a_video.mp4"]["reason"] == "not_video"
+
+    tree = xr.open_datatree(lake / "arrays.zarr", engine="zarr")
+    pixels = tree["pixels"].dataset
+    assert pixels["frames"].dims == ("time", "y", "x", "channel")
+    assert list(pixels["channel"].values) == ["red", "green", "blue"]
+    lengths = {"a.mp4": 20, "b.mkv": 31, "long.mp4": 110, "c.mp4": 17, "d.mp4": 40}
+    for name, num_frames in lengths.items():
+        rows = [row for row in table(lake, "clips") if row["video_id"] == sources[name]["video_id"]]
+        first, stop = min(r["row_start"] for r in rows), max(r["row_stop"] for r in rows)
+        stored = pixels.isel(time=slice(first, stop))
+        assert clips.numbers_of(stored["frames"].values) == list(range(num_frames)), name
+        assert (stored["track"].values == rows[0]["track"]).all()
+        np.testing.assert_allclose(stored["seconds"].values, np.arange(num_frames) / 25, atol=1.1e-3)
+        for row in rows:
+            times = pixels["seconds"].values[row["row_start"] : row["row_stop"]]
+            assert (times >= row["start_seconds"]).all()
+            assert (times < row["stop_seconds"]).all()
+            assert row["label"] == Path(small_corpus / "left" / name).exists() * "left" or row["label"] == "right"
+    assert (pixels["track"].values >= 0).sum() == sum(lengths.values())
+
+    flow = tree["flow"].dataset
+    features = flow["features"]
+    assert features.dims == ("time", "y", "x", "channel")
+    assert features.shape[1:] == (3, 4, 16)
+    assert list(flow["y"].values) == [8, 24, 40]
+    rows_of_flow = int((flow["track"].values >= 0).sum())
+    assert rows_of_flow == sum(n // 8 for n in lengths.values())
+    assert patchlake("verify", str(lake)).code == 0
+
+
+def test_again_decodes_nothing_and_changes_nothing(patchlake: Run, recipe: Write, lake: Path) -> None:
+    assert patchlake("run", str(recipe())).code == 0
+    before = digest(patchlake, lake)
+    versions = {name: len(list((lake / "tables" / name / "_delta_log").glob("*.json"))) for name in ("clips", "receipts")}
+    again = patchlake("run", str(recipe()))
+    assert again.code == 0
+    assert "nothing was decoded" in again.out
+    assert "ingest" not in figures(lake)
+    assert figures(lake)["probed"] == 0
+    assert digest(patchlake, lake) == before
+    assert versions == {
+        name: len(list((lake / "tables" / name / "_delta_log").glob("*.json"))) for name in ("clips", "receipts")
+    }
+
+
+def test_one_more_video_is_the_only_work(
+    patchlake: Run, recipe: Write, lake: Path, small_corpus: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "videos"
+    subprocess.run(["cp", "-r", str(small_corpus), str(folder)], check=True)
+    corpus = {"videos": str(folder), "labels": "folder"}
+    assert patchlake("run", str(recipe(corpus=corpus))).code == 0
+    shards = {p: p.stat().st_mtime_ns for p in (lake / "arrays.zarr").rglob("c/*/0/0/0")}
+    clips.render(folder / "right" / "new.mp4", num_frames=33, gop=12, first=7)
+    assert patchlake("run", str(recipe(corpus=corpus))).code == 0
+    found = figures(lake)
+    assert found["probed"] == 1
+    assert found["ingest"]["rows"] == 33
+    assert found["ingest"]["frames decoded"] == 33
+    assert {p: p.stat().st_mtime_ns for p in shards} == shards
+    assert len(table(lake, "sources")) == 7
+    assert patchlake("verify", str(lake)).code == 0
+
+
+def test_labels_and_splits_are_table_edits(
+    patchlake: Run, recipe: Write, lake: Path, small_corpus: Path, tmp_path: Path
+) -> None:
+    def manifest(label: str, split: str) -> dict[str, str]:
+        path = tmp_path / "corpus.csv"
+        names = sorted(p for p in small_corpus.rglob("*") if p.suffix in (".mp4", ".mkv") and "not" not in p.name)
+        path.write_text("uri,label,split\n" + "".join(f"{p},{label},{split}\n" for p in names))
+        return {"videos": str(path), "labels": "column"}
+
+    assert patchlake("run", str(recipe(corpus=manifest("old", "train")))).code == 0
+    again = patchlake("run", str(recipe(corpus=manifest("new", "test"))))
+    assert again.code == 0, again.err
+    assert "nothing was decoded" in again.out
+    assert {row["label"] for row in table(lake, "clips")} == {"new"}
+    assert {(row["label"], row["split"]) for row in table(lake, "sources")} == {("new", "test")}
+
+
+def test_workers_change_no_bit(patchlake: Run, recipe: Write, tmp_path: Path) -> None:
+    digests = []
+    for workers, slots in ((1, 8), (2, 1)):
+        cluster = {"kind": "local", "workers": workers, "dashboard": False}
+        path = recipe(lake=str(tmp_path / f"w{workers}"), cluster=cluster, units={"slot_frames": 32, "slots": slots})
+        assert patchlake("run", str(path)).code == 0
+        digests.append(digest(patchlake, tmp_path / f"w{workers}" / "small"))
+    assert digests[0] == digests[1]
+
+
+def test_a_feature_added_later_has_the_same_bytes(patchlake: Run, recipe: Write, tmp_path: Path) -> None:
+    assert patchlake("run", str(recipe(lake=str(tmp_path / "once")))).code == 0
+    assert patchlake("run", str(recipe(lake=str(tmp_path / "later"), features=["edges"]))).code == 0
+    added = patchlake("run", str(recipe(lake=str(tmp_path / "later"))))
+    assert added.code == 0, added.err
+    assert figures(tmp_path / "later" / "small")["ingest"].get("frames decoded", 0) == 0
+    assert digest(patchlake, tmp_path / "later/small") == digest(patchlake, tmp_path / "once/small")
+    assert patchlake("verify", str(tmp_path / "later/small")).code == 0
+
+
+def test_a_rate_takes_the_frame_shown_then(patchlake: Run, recipe: Write, lake: Path) -> None:
+    assert patchlake("run", str(recipe(frames={"size": [48, 64], "fps": 10}, features=["flow"]))).code == 0
+    sources = {Path(row["uri"]).name: row["video_id"] for row in table(lake, "sources")}
+    rows = [row for row in table(lake, "clips") if row["video_id"] == sources["long.mp4"]]
+    first, stop = min(r["row_start"] for r in rows), max(r["row_stop"] for r in rows)
+    pixels = xr.open_datatree(lake / "arrays.zarr", engine="zarr")["pixels"].dataset.isel(time=slice(first, stop))
+    assert pixels.sizes["time"] == 44  # 4.4 s
+    assert clips.numbers_of(pixels["frames"].values) == [k * 25 // 10 for k in range(44)]
+    np.testing.assert_array_equal(pixels["seconds"].values, np.arange(44) / 10)
+    np.testing.assert_allclose(pixels["pts_seconds"].values, np.array([k * 25 // 10 for k in range(44)]) / 25, atol=1e-9)
+
+
+def test_verify_sees_a_flipped_bit(patchlake: Run, recipe: Write, lake: Path) -> None:
+    assert patchlake("run", str(recipe())).code == 0
+    shard = next((lake / "arrays.zarr/pixels/frames/c").rglob("0/0/0/0"))
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    done = patchlake("verify", str(lake))
+    assert done.code == 1
+    assert "pixels rows [" in done.out
+
+
+def test_plain_readers_need_nothing_of_ours(patchlake: Run, recipe: Write, lake: Path) -> None:
+    """xarray without zarrs and without a warning; DuckDB on the tables."""
+    assert patchlake("run", str(recipe())).code == 0
+    program = f"""
+import sys, warnings
+warnings.simplefilter("error")
+sys.modules["zarrs"] = None
+import xarray
+tree = xarray.open_datatree({str(lake / "arrays.zarr")!r}, engine="zarr")
+pixels = tree["pixels"].dataset
+assert set(pixels.coords) == {{"track", "seconds", "y", "x", "channel"}}, pixels.coords
+assert tree["flow"]["features"].dims == ("time", "y", "x", "channel")
+print(int(pixels["frames"].isel(time=slice(0, 8)).sum()))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0
+
+    import duckdb
+    from deltalake import DeltaTable
+
+    sources = DeltaTable(str(lake / "tables/sources")).to_pyarrow_dataset()
+    counted = duckdb.sql("select status, count(*) from sources group by status order by status").fetchall()
+    assert sources is not None
+    assert counted == [("ok", 5), ("rejected", 1)]
