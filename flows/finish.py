@@ -10,18 +10,20 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from patchlake.flows.ingest import job_of
 from patchlake.flows.session import Session
 from patchlake.tasks import light
-from patchlake.tasks.extract import Job
 from patchlake.tasks.light import Light
-from patchlake.tasks.types import Unit
+from patchlake.tasks.plan import Plan
 
 
-def measure_light(session: Session, job: Job, units: tuple[Unit, ...]) -> None:
+def measure_light(session: Session, plan: Plan) -> None:
     """Sample the speed of light of what was just done, on all workers at once, and set the run beside it."""
-    figures = session.figures["ingest"]
+    figures = session.figures.get("ingest")
+    if figures is None or not figures.get("frames decoded"):
+        return
     with session.stage("light"):
-        samples = light.samples_of(units)
+        job, samples = job_of(session), light.samples_of(plan.units)
         found = [x for x in session.cluster.each_worker(light.sample_light, job, samples).values() if x is not None]
     if not found:
         return

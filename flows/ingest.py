@@ -11,7 +11,6 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from patchlake.cluster.spec import GPU, Resources
-from patchlake.flows import finish
 from patchlake.flows.progress import Progress
 from patchlake.flows.session import Session
 from patchlake.tasks import faults, planning, tracks
@@ -125,7 +124,6 @@ def run_units(session: Session, survey: Survey, plan: Plan) -> None:
         "slots": sum(unit.slot_stop - unit.slot_start for unit in plan.units),
     }  # fmt: skip
     faults.reach("after")
-    finish.measure_light(session, job, plan.units)
 
 
 def job_of(session: Session) -> Job:

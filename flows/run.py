@@ -25,6 +25,7 @@ def run(recipe: str, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
         plan = ingest.plan_units(session, survey)
         ingest.run_units(session, survey, plan)
         ingest.settle(session, survey, plan)
+        finish.measure_light(session, plan)
         reduce.run_reductions(session)
         train.run_training(session)
         report.write_report(session)

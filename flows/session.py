@@ -77,21 +77,27 @@ def check(path: str, overrides: Sequence[str]) -> Recipe:
 
 @contextmanager
 def open_session(recipe: Recipe) -> Iterator[Session]:
-    """Open the recipe's lake (made if there is none) and yield the session; close the cluster at the end."""
-    spec = cluster_spec(recipe)
+    """Open the recipe's lake and a cluster for it; close the cluster at the end."""
+    with connect(cluster_spec(recipe), setup=worker.setup) as cluster, on_cluster(recipe, cluster) as session:
+        try:
+            yield session
+        finally:
+            cluster.stop()
+
+
+@contextmanager
+def on_cluster(recipe: Recipe, cluster: Cluster) -> Iterator[Session]:
+    """Open the recipe's lake (made if there is none) for work on a cluster that outlives it."""
     extractors = product.extractors_of(recipe)
     products = product.products_of(recipe, extractors)
     lake = Location(recipe.lake) / recipe.name
     layout = recipe.layout
-    arrays.make_dataset(
-        lake, {"slot_frames": layout.slot_frames, "grid_align": layout.align, "frames": recipe.frames.key()}
-    )
+    constants = {"slot_frames": layout.slot_frames, "grid_align": layout.align, "frames": recipe.frames.key()}
+    arrays.make_dataset(lake, constants)
     arrays.clear_stage(lake)
     tables = Tables(lake)
     ledger = Ledger.read(tables, products, layout)
-    with connect(spec, setup=worker.setup) as cluster:
-        try:
-            yield Session(recipe, lake, tables, extractors, products, ledger, cluster)
-        finally:
-            cluster.stop()
-            arrays.clear_stage(lake)
+    try:
+        yield Session(recipe, lake, tables, extractors, products, ledger, cluster)
+    finally:
+        arrays.clear_stage(lake)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from functools import partial
 from typing import Any
 
@@ -31,7 +30,7 @@ def run_training(session: Session) -> None:
     if spec is None:
         return
     with session.stage("train"):
-        job = train_job(session.lake, session.tables, spec, folder=_folder(session))
+        job = train_job(session.lake, session.tables, spec, folder=str(session.lake / "models"))
         if (reason := check(job)) is not None:
             session.figures["train"] = {"skipped": reason}
             print(f"train: skipped. {reason}", file=sys.stderr)
@@ -44,13 +43,6 @@ def run_training(session: Session) -> None:
             session.lake.put(RESULT, json.dumps(known).encode())
             session.figures["trained"] = True
         session.figures["train"] = known
-
-
-def _folder(session: Session) -> str:
-    """Checkpoints lie with a folder lake; for a bucket they stay with rank 0 until the end."""
-    if session.lake.is_local:
-        return str(session.lake.path / "models")
-    return f"{tempfile.gettempdir()}/patchlake-models-{digest(str(session.lake))}"
 
 
 def _train(session: Session, job: TrainJob) -> dict[str, Any]:

@@ -38,6 +38,7 @@ import av.error  # noqa: E402
 import av.logging  # noqa: E402
 import numpy as np  # noqa: E402
 import numpy.typing as npt  # noqa: E402
+
 from patchlake.tasks import demux, play  # noqa: E402
 from patchlake.tasks.wire import BLOCK, DONE, ERROR, HEADER, PROGRESS  # noqa: E402
 
@@ -96,7 +97,7 @@ class Parent:
 
 def probe(parent: Parent, job: dict[str, Any], limits: dict[str, Any]) -> None:
     """Answer with what headers, packets and the first frame tell of a video."""
-    container, stream = demux.open_video(job["path"], limits["max_pixels"], threads=1)
+    container, stream = demux.open_video(job["path"], limits["max_pixels"], 1, for_index=True)
     with container:
         facts = demux.header_facts(container, stream)
         index = demux.index_packets(container, stream, beat=parent.beat, decode_first=True)

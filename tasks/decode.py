@@ -16,6 +16,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
+
 from patchlake.tasks.errors import DecodeError
 from patchlake.tasks.process import Child, Limits
 from patchlake.tasks.types import FrameArray, FrameIndex, Geometry, IntArray, Reason

@@ -1,9 +1,10 @@
 """The default corpus: rendered clips of eight motions, four kinds times two directions of time. No download.
 
-A textured object moves over a textured background, seen by a shaking camera with a noisy sensor, bars passing in front.
-Its state (x, y, turn, log of size) lives on a torus, each start uniform; a motion is a steady walk along one axis. So the
-frame at any given time has the same distribution for every class, and the clip of one direction is the other one
-of its pair played backwards: neither a frame, nor a bag of frames, nor an amount of motion tells the two apart.
+A textured object moves over a textured background, seen by a shaking camera with a noisy sensor, bars
+passing in front. Its state (x, y, turn, log of size) lives on a torus, each start uniform; a motion is a
+steady walk along one axis. So the frame at any given time has the same distribution for every class, and
+the clip of one direction is that of the other one played backwards: no frame, no bag of frames, no amount
+of motion tells the two apart.
 """
 
 from __future__ import annotations
@@ -21,16 +22,18 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-
 from patchlake.tasks.errors import PatchlakeError
 
 VERSION = 1
 """Raised when the same parameters render other frames than before."""
 
 PAIRS = (("left", "right"), ("up", "down"), ("counter_clockwise", "clockwise"), ("recede", "approach"))
-"""Classes; the second of a pair moves along its state axis (x, y, turn, log of size), the first is its reversal."""
+"""Classes; the second of a pair moves along its axis (x, y, turn, log of size), the first is its reversal."""
 
 CLASSES = tuple(name for pair in PAIRS for name in pair)
+
+_X264 = {"crf": "20", "preset": "veryfast", "x264-params": "mbtree=0"}
+"""With macroblock-tree rate control, libx264 may give other bytes for equal frames (even on 1 thread)."""
 
 _TEXTURE = 128
 _RADIUS = 0.28
@@ -66,9 +69,10 @@ def render_corpus(
 ) -> list[Path]:
     """Render what is missing of the corpus into a folder and return its videos, in the manifest's order.
 
-    Writes LABEL/SCENE.mp4, `manifest.csv` (uri relative to it, label, group = scene) and `corpus.json`, the stamp by
-    which a later call knows its own files. `processes` defaults to the CPUs at hand; they are spawned, so
-    a script that calls this needs the usual main guard. Raises PatchlakeError when the folder holds another corpus.
+    Writes LABEL/SCENE.mp4, `manifest.csv` (uri relative to it, label, group = scene) and `corpus.json`, the
+    stamp by which a later call knows its own files. `processes` defaults to the CPUs at hand; they are
+    spawned, so a script that calls this needs the usual main guard. Raises PatchlakeError when the folder
+    holds another corpus.
     """
     spec = CorpusSpec(seed=seed, num_scenes=num_scenes, num_frames=num_frames, fps=fps, size=size)
     folder.mkdir(parents=True, exist_ok=True)
@@ -105,8 +109,8 @@ def render_scene(folder: Path, spec: CorpusSpec, scene: int) -> None:
 def render_frames(spec: CorpusSpec, scene: int, kind: int) -> Frames:
     """Return the frames (time, y, x, channel), RGB, of the forward class of `PAIRS[kind]`, before encoding.
 
-    Texture, camera path, bars, start and speed belong to the scene; only the axis of motion depends on the kind,
-    and the sensor's noise, which is drawn anew.
+    Texture, camera path, bars, start and speed belong to the scene; only the axis of motion depends on the
+    kind, and the sensor's noise, which is drawn anew.
     """
     rng = np.random.default_rng([VERSION, spec.seed, scene])
     height, width = spec.size
@@ -133,8 +137,8 @@ def render_frames(spec: CorpusSpec, scene: int, kind: int) -> Frames:
     noise = np.random.default_rng([VERSION, spec.seed, scene, kind])
     frames = np.empty((spec.num_frames, height, width, 3), np.uint8)
     for t in range(spec.num_frames):
-        shift = np.float32([[1, 0, camera_TX[t, 0] - 16], [0, 1, camera_TX[t, 1] - 16]])
-        image = cv2.warpAffine(background, shift, (width, height), flags=cv2.INTER_LINEAR)
+        shift = np.array([[1, 0, camera_TX[t, 0] - 16], [0, 1, camera_TX[t, 1] - 16]])
+        image: Any = cv2.warpAffine(background, shift, (width, height), flags=cv2.INTER_LINEAR)
         for matrix in _placements(state_T4[t], camera_TX[t], height, width):
             rgba = cv2.warpAffine(item, matrix, (width, height), flags=cv2.INTER_LINEAR)
             image = image * (1 - rgba[..., 3:]) + rgba[..., :3]
@@ -149,7 +153,7 @@ class _Bars:
     """Parallel bars of one colour that drift across the view, in front of everything."""
 
     angle_radians: float
-    offsets: npt.NDArray[np.float64]
+    offsets: npt.NDArray[np.floating[Any]]
     period: float
     half_width: float
     colour: Image
@@ -159,11 +163,12 @@ class _Bars:
         across = x * np.cos(self.angle_radians) + y * np.sin(self.angle_radians) - self.offsets[t]
         distance = np.abs((across + self.period / 2) % self.period - self.period / 2)
         alpha = np.clip(self.half_width - distance + 0.5, 0, 1).astype(np.float32)[..., None]
-        return image * (1 - alpha) + alpha * self.colour
+        blended: Image = image * (1 - alpha) + alpha * self.colour
+        return blended
 
 
 def _noise_texture(rng: np.random.Generator, height: int, width: int, *, contrast: float) -> Image:
-    """Return (height, width, 3) float32: octaves of noise, mostly grey, of random mean colour and contrast."""
+    """Return (height, width, 3) float32: octaves of noise, of random mean colour and contrast."""
     total = np.zeros((height, width, 3), np.float32)
     roughness = rng.uniform(0.5, 0.75)
     for octave, cells in enumerate((4, 8, 16, 32, 64)):
@@ -171,16 +176,19 @@ def _noise_texture(rng: np.random.Generator, height: int, width: int, *, contras
         smooth = cv2.resize(grid.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
         total += roughness**octave * smooth
     total *= contrast * rng.uniform(0.8, 1.2) / total.std()
-    return total - total.mean() + rng.uniform(80, 175, 3).astype(np.float32)
+    total += rng.uniform(80, 175, 3).astype(np.float32) - total.mean()
+    return total
 
 
 def _object(rng: np.random.Generator) -> Image:
-    """Return (_TEXTURE, _TEXTURE, 4): a textured blob, colour premultiplied by its opacity, radius 1/3 of the side."""
+    """Return (_TEXTURE, _TEXTURE, 4): a blob, colour premultiplied by opacity, radius 1/3 of the side."""
     colour = np.clip(_noise_texture(rng, _TEXTURE, _TEXTURE, contrast=60), 0, 255)
     y, x = (np.mgrid[:_TEXTURE, :_TEXTURE] - (_TEXTURE - 1) / 2) / (_TEXTURE / 3)
     bumps = rng.uniform(-0.15, 0.15, (2, 4))
     angle = np.arctan2(y, x)
-    edge = 1 + sum(a * np.cos((k + 2) * angle) + b * np.sin((k + 2) * angle) for k, (a, b) in enumerate(bumps.T))
+    edge = 1 + sum(
+        a * np.cos((k + 2) * angle) + b * np.sin((k + 2) * angle) for k, (a, b) in enumerate(bumps.T)
+    )
     alpha = np.clip((edge - np.hypot(y, x)) * _TEXTURE / 6 + 0.5, 0, 1)[..., None]
     return np.concatenate([colour * alpha, alpha], axis=2).astype(np.float32)
 
@@ -190,13 +198,14 @@ def _camera_path(rng: np.random.Generator, num_frames: int) -> npt.NDArray[np.fl
     phases, weights = rng.uniform(0, 2 * np.pi, (2, 6)), rng.normal(0, 1, (2, 6))
     periods_frames = rng.uniform(8, 40, (2, 6))
     waves = np.sin(2 * np.pi * np.arange(num_frames)[:, None, None] / periods_frames + phases) * weights
-    return np.clip(rng.uniform(0.3, 0.8) * waves.sum(2), -14, 14)
+    path: npt.NDArray[np.float64] = np.clip(rng.uniform(0.3, 0.8) * waves.sum(2), -14, 14)
+    return path
 
 
 def _placements(
     state: npt.NDArray[np.float64], camera: npt.NDArray[np.float64], height: int, width: int
 ) -> Iterator[npt.NDArray[np.float64]]:
-    """Yield the 2x3 matrices that draw the object: once, and again where it leaves the view and comes back in."""
+    """Yield the 2x3 matrices that draw the object: once, and again where it leaves and comes back in."""
     size = _SIZES[0] * (_SIZES[1] / _SIZES[0]) ** state[3]
     scale = size * _RADIUS * height / (_TEXTURE / 3)
     turn = np.exp(2j * np.pi * state[2]) * scale
@@ -206,7 +215,9 @@ def _placements(
     for cy in (y - height, y, y + height):
         for cx in (x - width, x, x + width):
             if -reach < cx < width + reach and -reach < cy < height + reach:
-                yield np.array([[turn.real, -turn.imag, cx - middle.real], [turn.imag, turn.real, cy - middle.imag]])
+                yield np.array(
+                    [[turn.real, -turn.imag, cx - middle.real], [turn.imag, turn.real, cy - middle.imag]]
+                )
 
 
 def _video(folder: Path, label: str, scene: int) -> Path:
@@ -220,11 +231,12 @@ def _write_video(path: Path, frames: Frames, fps: int) -> None:
     path.parent.mkdir(exist_ok=True)
     part = path.with_suffix(".part")
     with av.open(part, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=fps, options={"crf": "20", "preset": "veryfast"})
+        stream = container.add_stream("libx264", rate=fps, options=_X264)
         stream.height, stream.width, stream.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
         stream.codec_context.thread_count = 1
         for image in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")))
+            planes: Any = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2YUV_I420)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(planes, format="yuv420p")))
         container.mux(stream.encode())
     os.replace(part, path)
 
@@ -237,7 +249,10 @@ def _claim(folder: Path, spec: CorpusSpec) -> None:
         return
     found: Any = json.loads(stamp.read_text())
     if found != wanted:
-        raise PatchlakeError(f"{folder} holds another corpus ({found}) than asked for ({wanted}); delete it or choose another folder")
+        raise PatchlakeError(
+            f"{folder} holds another corpus ({found}) than asked for ({wanted}); "
+            "delete it or choose another folder"
+        )
 
 
 def _write_manifest(path: Path, rows: list[tuple[str, str, str]]) -> None:

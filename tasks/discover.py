@@ -48,7 +48,8 @@ def discover(corpus: Corpus) -> tuple[Source, ...]:
         kinds = " ".join(sorted(SUFFIXES))
         raise NothingFoundError(f"corpus.videos: no video in {place}; expected files ending in one of: {kinds}")
     if corpus.labels == "folder":
-        found = [_replace(s, label=os.fsdecode(os.path.basename(os.path.dirname(path_of(s.uri))))) for s in found]
+        parents = [os.path.basename(os.path.dirname(path_of(s.uri))) for s in found]
+        found = [_replace(s, label=p.decode(errors="backslashreplace")) for s, p in zip(found, parents, strict=True)]
     elif corpus.labels == "none":
         found = [_replace(s, label=None) for s in found]
     return tuple(sorted(found, key=lambda s: s.uri))
@@ -102,7 +103,7 @@ def _manifest(path: Path) -> Iterable[Source]:
 def _rows(path: Path) -> list[dict[str, Any]]:
     rows: Any
     if path.suffix.lower() == ".csv":
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             rows = list(csv.DictReader(file))
     elif path.suffix.lower() == ".json":
         rows = json.loads(path.read_text(encoding="utf-8"))

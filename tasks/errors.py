@@ -17,7 +17,7 @@ class LakeError(PatchlakeError):
     """The lake does not fit the recipe or this version, or its bytes are not what was committed."""
 
 
-class ModelError(PatchlakeError):
+class ModelError(RecipeError):
     """A pretrained model is missing or unreachable, or is of another kind than the recipe says."""
 
 

@@ -146,6 +146,7 @@ class _Work:
         self.reading: str | None = None
         self.broken: DecodeError | None = None
         self.shown: list[IntArray] = []
+        self.shown_row = 0
 
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:
@@ -239,8 +240,8 @@ class _Work:
 
     def _note(self, piece: Piece, ticks: IntArray, reason: Any, message: str) -> None:
         num_rows = len(ticks)
-        shown = np.concatenate(self.shown) if self.shown else np.empty(0, dtype=np.int64)
-        self.shown = [shown[num_rows:]]
+        shown = np.concatenate([np.empty(0, dtype=np.int64), *self.shown])[piece.start - self.shown_row :]
+        self.shown, self.shown_row = [shown[num_rows:]], piece.start + num_rows
         self.frames.append(
             PieceFrames(
                 span_key=piece.span_key,
@@ -258,7 +259,7 @@ class _Work:
             self.close()
             self.reading, self.broken, self.shown = piece.span_key, None, []
             run, source = self.runs[piece.span_key], self.sources[piece.video_id]
-            start = max(run.start, piece.start - self.before)
+            self.shown_row = start = max(run.start, piece.start - self.before)
             stop = min(run.stop, self.last_rows[piece.span_key] + self.after)
             self.reader = Reader(
                 self._blocks(run, source, piece, start, stop),

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+
 from patchlake.tasks.errors import DecodeError
 from patchlake.tasks.wire import DONE, ERROR, HEADER, PROGRESS
 

@@ -45,7 +45,7 @@ class Frames(_Strict):
     size: tuple[Positive, Positive] = (224, 224)
     """height, width in pixels."""
     fit: Literal["crop", "letterbox", "stretch"] = "crop"
-    fps: Literal["native"] | Annotated[float, Field(gt=0, le=1000)] = "native"
+    fps: Literal["native"] | Annotated[float, Field(ge=0.001, le=1000)] = "native"
     keep: bool = True
     """Whether the lake stores `pixels`."""
 
@@ -136,7 +136,7 @@ class Recipe(_Strict):
                     "leave grid_align out or make it a common multiple"
                 )
         if r % align:
-            worst = max(strides, key=lambda key: strides[key])
+            worst = max(strides, key=lambda key: (r % strides[key] > 0, strides[key]))
             raise ValueError(
                 f"{worst}: got {strides[worst]}, expected a time stride that divides units.slot_frames = {r} "
                 f"(all strides and 8 have the common multiple {align}); take a divisor of {r}, "

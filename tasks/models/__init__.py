@@ -1,4 +1,4 @@
-"""Models: one architecture per file, single-device, free of distribution; whoever trains them spreads the work.
+"""Models: one architecture per file, single-device; whoever trains them spreads the work.
 
 Tensor names carry their shape: B batch, C channel, T time, H height, W width, K class.
 """
@@ -14,7 +14,7 @@ NAMES = ("st_cnn", "frame_cnn")
 
 
 def build(name: str, num_classes: int, *, channels: int = 3) -> nn.Module:
-    """Return a fresh model that maps x_BCTHW (float, normalised) to logits_BK; weights come from torch's generator.
+    """Return a fresh model that maps x_BCTHW (float, normalised) to logits_BK.
 
     Raises ValueError for a name that is not in `NAMES`.
     """

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 class SpacetimeCNN(nn.Module):
     """A strided stem and two 3x3x3 stages to logits; about 0.3 M weights at the default width.
 
-    It sees how each frame differs from the window's mean frame, so still scenery is taken away (and can't be learnt by
-    heart); what never changes within a window is invisible to it. Batch norm, since group norm needed twice the
-    epochs: whoever trains on several ranks averages its running figures.
+    It sees how each frame differs from the window's mean frame, so still scenery is taken away (and can't
+    be learnt by heart); what never changes within a window is invisible to it. Batch norm, since group norm
+    needed twice the epochs: whoever trains on several ranks averages its running figures.
     """
 
     def __init__(self, num_classes: int, *, channels: int = 3, width: int = 32) -> None:

@@ -21,10 +21,11 @@ class TrainSpec(BaseModel):
     window_frames: int = Field(16, ge=1, description="Frames that the model sees at once.")
     window_stride: int = Field(1, ge=1, description="Every how many stored frames the window takes one.")
     size: tuple[int, int] | None = Field(
-        None, description="Training resolution [height, width]; stored frames are area-resized. Unset: as stored."
+        None,
+        description="Training resolution [height, width]; stored frames are area-resized. Unset: as stored.",
     )
     batch_size: int = Field(16, ge=1, description="Clips per step, over all ranks together.")
-    learning_rate: float = Field(3e-3, gt=0, description="Peak of the warm-up and cosine schedule (AdamW).")
+    learning_rate: float = Field(4e-3, gt=0, description="Peak of the warm-up and cosine schedule (AdamW).")
     seed: int = Field(0, ge=0, description="Weights, order and augmentation follow from it.")
     controls: bool = Field(True, description="Also train the shuffled-frames and single-frame controls.")
 

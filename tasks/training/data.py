@@ -1,7 +1,7 @@
 """From rows of the frames array to batches of uint8 windows, read ahead by a thread.
 
-Every draw comes from a generator seeded by (seed, epoch, clip), so a sample does not depend on the rank that makes it
-nor on what was drawn before, and a resumed run sees what an uninterrupted one would have.
+Every draw comes from a generator seeded by (seed, epoch, clip), so a sample does not depend on the rank that
+makes it nor on what was drawn before, and a resumed run sees what an uninterrupted one would have.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import zarr
-
+from patchlake.tasks.lake.arrays import ZARRS
+from patchlake.tasks.lake.location import Location
 from patchlake.tasks.training.config import TrainSpec
 from patchlake.tasks.training.job import ClipRows
 from patchlake.tasks.training.windows import even_starts, random_start, window_rows, window_span
@@ -28,11 +29,10 @@ TEST_SEED = 1_000_003
 """Stands in the place of the epoch where test windows are drawn: they are the same after every epoch."""
 
 
-def open_frames(path: str, storage: dict[str, Any]) -> zarr.Array[Any]:
-    """Open the frames array (time, y, x, channel), uint8, for reading; `storage` is reserved for object stores."""
-    if storage:
-        raise NotImplementedError(f"object stores are not read yet, got {storage = }")
-    return zarr.open_array(path, mode="r")
+def open_frames(path: str) -> zarr.Array[Any]:
+    """Open the frames array (time, y, x, channel), uint8, of a folder or s3:// lake for reading."""
+    with zarr.config.set(ZARRS):
+        return zarr.open_array(Location(path).zarr_store(read_only=True), mode="r")
 
 
 class ClipFrames:

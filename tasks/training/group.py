@@ -31,11 +31,11 @@ class Group:
         weights = [p for p in model.parameters() if p.requires_grad]
         flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in weights])
         dist.all_reduce(flat)
-        for p, grad in zip(weights, flat.split([p.numel() for p in weights]), strict=True):
+        for p, grad in zip(weights, torch.split(flat, [p.numel() for p in weights]), strict=True):
             p.grad = grad.view_as(p)
 
     def average_buffers(self, model: nn.Module) -> None:
-        """Replace running figures (batch norm's) by their mean over ranks, so that all ranks hold one model."""
+        """Replace running figures (batch norm's) by their mean over ranks: one model on all."""
         for buffer in model.buffers():
             if self.world_size > 1 and buffer.is_floating_point():
                 dist.all_reduce(buffer)
@@ -64,9 +64,9 @@ class Group:
 
 
 def join() -> Group:
-    """Join the group that torchrun's environment variables describe (gloo for CPU tensors, nccl for CUDA ones).
+    """Join the group that torchrun's environment variables describe: gloo for the CPU, nccl for CUDA.
 
-    PATCHLAKE_GROUP_TIMEOUT_SECONDS (default 300) bounds the wait for a peer, its reading of the data included.
+    PATCHLAKE_GROUP_TIMEOUT_SECONDS (default 300) bounds the wait for a peer, its reading of data included.
     """
     group = Group(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
     if group.world_size > 1:

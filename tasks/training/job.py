@@ -1,10 +1,10 @@
-"""A training job as one JSON document: which rows of the frames array are which clip, and what to learn from them."""
+"""A training job as one JSON document: which rows of the frames array are which clip, and what to learn."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from patchlake.tasks.keys import digest
@@ -34,16 +34,14 @@ class TrainJob:
     """All that a rank is told; equal jobs, equal results (for one world size and kind of device)."""
 
     pixels: str
-    """Path of the Zarr v3 array of uint8 frames (time, y, x, channel)."""
+    """Path or s3:// URL of the Zarr v3 array of uint8 frames (time, y, x, channel)."""
     clips: tuple[ClipRows, ...]
     classes: tuple[str, ...]
     spec: dict[str, Any]
     """A `TrainSpec`, dumped."""
     folder: str
-    """Where rank 0 keeps checkpoints and models: FOLDER/VARIANT/{checkpoint.pt, model.pt, model.json}."""
+    """Folder or s3:// URL where rank 0 keeps checkpoints and models: FOLDER/VARIANT/{checkpoint.pt, model.pt, model.json}."""
     variants: tuple[str, ...]
-    storage: dict[str, Any] = field(default_factory=dict)
-    """How to reach `pixels` when it is no local path; reserved."""
 
     def to_json(self) -> str:
         """Return the document that a rank reads from its standard input."""
@@ -62,7 +60,7 @@ class TrainJob:
         return TrainSpec.model_validate(self.spec)
 
     def digest(self, variant: str) -> str:
-        """Return what makes a checkpoint of this variant this job's own; where things are kept is not part of it."""
+        """Return what makes a checkpoint of this variant this job's own; folders are not part of it."""
         clips = [[c.row_start, c.row_stop, c.label, c.source, c.test] for c in self.clips]
         return digest("train", variant, clips, self.classes, self.train_spec.model_dump(mode="json"))
 
@@ -75,14 +73,18 @@ def check(job: TrainJob) -> str | None:
     if any(clip.num_rows < 1 for clip in job.clips):
         return "Some clips have no frames; leave them out."
     if len(train | test) < 2:
-        return f"There are {len(train | test)} labels among {len(job.clips)} clips, expected two or more: label the corpus."
+        count = f"{len(train | test)} labels among {len(job.clips)} clips"
+        return f"There are {count}, expected two or more: label the corpus."
     if not train or not test:
         side = "test" if train else "train"
         return f"No clip is in the {side} part: give more groups, another test_fraction or a split column."
     if len(train) < 2:
-        return f"The train part holds one label only ({job.classes[next(iter(train))]}): give more groups or a split column."
+        only = job.classes[next(iter(train))]
+        return f"The train part holds one label only ({only}): give more groups or a split column."
     if not train & test:
-        return "No label is both in the train and in the test part: give more groups per label or a split column."
+        return (
+            "No label is in both the train and the test part: give more groups per label or a split column."
+        )
     if sides[0] & sides[1]:
         return f"{len(sides[0] & sides[1])} sources have clips on both sides of the split: split by group."
     return None

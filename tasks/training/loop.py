@@ -1,6 +1,6 @@
 """The training loop of one variant on one rank: epochs of steps, a test and a checkpoint after each.
 
-Gradients are sums over a rank's share divided by the global batch, added up over ranks: exact for uneven shares.
+Gradients are sums over shares divided by the global batch, added up over ranks: exact for uneven shares.
 """
 
 from __future__ import annotations
@@ -10,25 +10,25 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
-
 from patchlake.tasks.models import build, count_weights
+from patchlake.tasks.lake.location import Location
 from patchlake.tasks.training import checkpoint
 from patchlake.tasks.training.data import Batch, ClipFrames, Sampler, prefetch
 from patchlake.tasks.training.group import Group
 from patchlake.tasks.training.job import TrainJob
 from patchlake.tasks.training.metrics import Score, score_sources
 from patchlake.tasks.training.windows import epoch_order, num_steps, rank_share
+from torch import Tensor
+from torch.nn import functional as F
 
 NORMALISATION = {"mean": 127.5, "scale": 64.0}
 """Models see (pixel - mean) / scale."""
 
+CHECKPOINT = "checkpoint.pt"
 WEIGHT_DECAY = 0.05
 LABEL_SMOOTHING = 0.1
 WARM_UP = 0.1
@@ -46,9 +46,10 @@ class Rank:
 
 
 def train(job: TrainJob, variant: str, frames: ClipFrames, rank: Rank) -> dict[str, Any]:
-    """Train one variant, from its checkpoint where there is one, and return its results (the same on every rank).
+    """Train one variant, from its checkpoint where there is one, and return its results (on every rank).
 
-    Rank 0 writes FOLDER/VARIANT/{checkpoint.pt, model.pt, model.json}. Raises what the collectives raise when a peer is lost.
+    Rank 0 writes FOLDER/VARIANT/{checkpoint.pt, model.pt, model.json}. Raises RuntimeError when a peer is
+    lost.
     """
     run = _Run(job, variant, frames, rank)
     for epoch in range(run.resume(), run.spec.epochs):
@@ -60,7 +61,7 @@ def train(job: TrainJob, variant: str, frames: ClipFrames, rank: Rank) -> dict[s
 
 
 def learning_rate(step: int, total: int, peak: float) -> float:
-    """Return the rate of a step: a line up to the peak, then a half cosine to zero (Loshchilov and Hutter 2017)."""
+    """Return the rate of a step: a line up, then a half cosine to zero (Loshchilov and Hutter 2017)."""
     rise = max(1, round(WARM_UP * total))
     if step < rise:
         return peak * (step + 1) / rise
@@ -72,7 +73,7 @@ class _Run:
 
     def __init__(self, job: TrainJob, variant: str, frames: ClipFrames, rank: Rank) -> None:
         self.job, self.variant, self.rank, self.spec = job, variant, rank, job.train_spec
-        self.folder = Path(job.folder) / variant
+        self.folder = Location(job.folder) / variant
         self.architecture = "frame_cnn" if variant == "single_frame" else self.spec.model
         torch.manual_seed(self.spec.seed)
         self.model = build(self.architecture, len(job.classes), channels=frames.channels).to(rank.device)
@@ -88,7 +89,7 @@ class _Run:
         group = self.rank.group
         mine = None
         if group.rank == 0:
-            mine = checkpoint.load(self._checkpoint, self.job.digest(self.variant)) or self._state()
+            mine = checkpoint.load(self.folder, CHECKPOINT, self.job.digest(self.variant)) or self._state()
         state = group.from_first(mine)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -98,7 +99,9 @@ class _Run:
     def train_epoch(self, epoch: int) -> float:
         """Step through the training clips once; return the mean loss."""
         group, size = self.rank.group, self.spec.batch_size
-        torch.manual_seed(int(np.random.SeedSequence([self.spec.seed, epoch, group.rank]).generate_state(1)[0]))
+        torch.manual_seed(
+            int(np.random.SeedSequence([self.spec.seed, epoch, group.rank]).generate_state(1)[0])
+        )
         order = self.train_clips[epoch_order(len(self.train_clips), self.spec.seed, epoch)]
         steps = num_steps(len(order), size)
         shares = [rank_share(order, step, size, group.rank, group.world_size) for step in range(steps)]
@@ -112,7 +115,7 @@ class _Run:
         return float(total) / len(order)
 
     def test(self) -> Score:
-        """Return the score on all test sources; each rank sees its share of the clips, no clip is seen twice."""
+        """Return the score on all test sources; each rank sees its share, no clip is seen twice."""
         group = self.rank.group
         windows = self.sampler.test_windows(self.test_clips[group.rank :: group.world_size])
         parts = [windows[i : i + self.spec.batch_size] for i in range(0, len(windows), self.spec.batch_size)]
@@ -134,11 +137,11 @@ class _Run:
         self.curve.append(figures)
         self.score = score
         if self.rank.group.rank == 0:
-            checkpoint.save(self._checkpoint, self._state())
+            checkpoint.save(self.folder, CHECKPOINT, self._state())
             self.rank.emit({"event": "epoch", "variant": self.variant, **figures})
 
     def finish(self) -> dict[str, Any]:
-        """Save the model on rank 0 and return the results; raise RuntimeError if the ranks hold different models."""
+        """Save the model on rank 0, return the results; RuntimeError if the ranks hold different models."""
         weights = self.model.state_dict()
         weights_digest = checkpoint.weights_digest(weights)
         self.rank.group.check_equal(weights_digest)
@@ -163,12 +166,8 @@ class _Run:
             "seconds": sum(figures["seconds"] for figures in self.curve),
         }
 
-    @property
-    def _checkpoint(self) -> Path:
-        return self.folder / "checkpoint.pt"
-
     def _state(self) -> dict[str, Any]:
-        """All that training depends on; random draws follow from (seed, epoch) and schedules from the step."""
+        """All that training depends on; draws follow from (seed, epoch), schedules from the step."""
         return {
             "digest": self.job.digest(self.variant),
             "variant": self.variant,
@@ -179,7 +178,7 @@ class _Run:
         }
 
     def _step(self, batch: Batch, rate: float, num_global: int) -> Tensor:
-        """Update the weights by one global batch of `num_global` clips; return the sum of this share's losses."""
+        """Update the weights by one batch of `num_global` clips in all; return the sum of own losses."""
         for settings in self.optimizer.param_groups:
             settings["lr"] = rate
         self.optimizer.zero_grad()
@@ -188,7 +187,7 @@ class _Run:
             y_B = torch.from_numpy(batch.y_B).to(self.rank.device)
             logits_BK = self.model(self._input(batch))
             loss = F.cross_entropy(logits_BK, y_B, reduction="sum", label_smoothing=LABEL_SMOOTHING)
-            (loss / num_global).backward()
+            torch.autograd.backward(loss / num_global)
         self.rank.group.add_gradients(self.model)
         self.optimizer.step()
         return loss.detach()

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
 from patchlake.tasks.training.job import ClipRows
 from patchlake.tasks.types import FloatArray, IntArray
 
 
 def wilson_interval(successes: int, n: int, *, z: float = 1.959963984540054) -> tuple[float, float]:
-    """Return the Wilson (1927) score interval of a proportion, two-sided 95 % by default; (0, 1) for n = 0."""
+    """Return the Wilson (1927) score interval of a proportion, two-sided 95 %; (0, 1) for n = 0."""
     if n == 0:
         return 0.0, 1.0
     p, z2 = successes / n, z * z

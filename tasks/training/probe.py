@@ -7,13 +7,16 @@ import numpy.typing as npt
 
 
 def mean_flow_probe(
-    train_speed: npt.ArrayLike, train_label: npt.ArrayLike, test_speed: npt.ArrayLike, test_label: npt.ArrayLike
+    train_speed: npt.ArrayLike,
+    train_label: npt.ArrayLike,
+    test_speed: npt.ArrayLike,
+    test_label: npt.ArrayLike,
 ) -> float:
     """Return the test accuracy of a classifier of one number per source, its mean |flow| (any unit).
 
-    Speeds (N,) and integer labels (N,). The classifier is the better, by 5-fold cross-validation on the training part, of
-    logistic regression on cubic splines of the log speed and of nearest neighbours (5, 15, 45 of them). Raises
-    ValueError when a part is empty or the training part holds one class only.
+    Speeds (N,) and integer labels (N,). The classifier is the best, by 5-fold cross-validation on the
+    training part, of logistic regression on cubic splines of the log speed and of 5, 15 and 45 nearest
+    neighbours. Raises ValueError when a part is empty or the training part holds one class only.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import cross_val_score
@@ -21,10 +24,15 @@ def mean_flow_probe(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import SplineTransformer, StandardScaler
 
-    train_x, test_x = (np.log(np.asarray(v, np.float64) + 1e-6).reshape(-1, 1) for v in (train_speed, test_speed))
+    train_x, test_x = (
+        np.log(np.asarray(v, np.float64) + 1e-6).reshape(-1, 1) for v in (train_speed, test_speed)
+    )
     train_y, test_y = np.asarray(train_label), np.asarray(test_label)
     if not len(test_y) or len(np.unique(train_y)) < 2:
-        raise ValueError(f"a probe needs test sources and two training classes, got {len(test_y) = }, {np.unique(train_y) = }")
+        raise ValueError(
+            "a probe needs test sources and two training classes, "
+            f"got {len(test_y) = }, {np.unique(train_y) = }"
+        )
     splines = SplineTransformer(n_knots=6, knots="quantile", extrapolation="linear")
     candidates = [make_pipeline(StandardScaler(), splines, LogisticRegression(C=10, max_iter=2000))]
     candidates += [KNeighborsClassifier(k) for k in (5, 15, 45) if k <= len(train_y) * 4 // 5]

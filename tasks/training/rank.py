@@ -1,11 +1,12 @@
-"""One rank of a training gang: a disposable process. Job in on standard input, JSON lines out on standard output.
+"""One rank of a training gang, a disposable process: job in on standard input, JSON lines on standard output.
 
     RANK=0 WORLD_SIZE=1 python -P -m patchlake.tasks.training.rank < job.json
 
-Lines: {"event": "epoch", "variant", "epoch", "train_loss", "test_accuracy", "seconds"} after each epoch and at the end
-{"event": "result", ...}, from rank 0 alone. It ends by os._exit(0) once all ranks are through: teardown of process
-groups hangs about one time in five. An error is a traceback on standard error and exit code 1, at once; whoever
-started the gang then ends the others and starts all anew, which go on from the last checkpoint.
+Lines: {"event": "epoch", "variant", "epoch", "train_loss", "test_accuracy", "seconds"} after each epoch and
+at the end {"event": "result", ...}, from rank 0 alone. It ends by os._exit(0) once all ranks are through:
+teardown of process groups hangs about one time in five. An error is a traceback on standard error and exit
+code 1, at once; whoever started the gang then ends the others and starts all anew, which go on from the
+last checkpoint.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import sys
 import time
 import traceback
+from contextlib import suppress
 from typing import Any
 
 
@@ -30,7 +32,8 @@ def main() -> None:
         traceback.print_exc()
     finally:
         for stream in (events, sys.stdout, sys.stderr):
-            stream.flush()
+            with suppress(OSError):  # whoever listened may be gone
+                stream.flush()
         os._exit(code)
 
 
@@ -38,7 +41,6 @@ def run(*, json_text: str, events: Any) -> None:
     """Train every variant of a job, one after the other, as the rank that the environment says."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts: equal runs, equal sums
     import torch
-
     from patchlake.tasks.training.data import ClipFrames, open_frames
     from patchlake.tasks.training.group import join, pick_device
     from patchlake.tasks.training.job import TrainJob
@@ -55,11 +57,18 @@ def run(*, json_text: str, events: Any) -> None:
     device = pick_device()
     group = join()
     rank = Rank(group=group, device=device, emit=emit)
-    frames = ClipFrames(open_frames(job.pixels, job.storage), job.clips, job.train_spec.size)
+    frames = ClipFrames(open_frames(job.pixels), job.clips, job.train_spec.size)
     results = {variant: train(job, variant, frames, rank) for variant in job.variants}
     if group.rank == 0:
-        figures = {"world_size": group.world_size, "device": device.type, "seconds": time.perf_counter() - started}
-        counts = {side: sum(clip.test is test for clip in job.clips) for side, test in (("train", False), ("test", True))}
+        figures = {
+            "world_size": group.world_size,
+            "device": device.type,
+            "seconds": time.perf_counter() - started,
+        }
+        counts = {
+            side: sum(clip.test is test for clip in job.clips)
+            for side, test in (("train", False), ("test", True))
+        }
         emit({"event": "result", "classes": job.classes, "num_clips": counts, **figures, "variants": results})
     group.wait()
 

@@ -1,9 +1,8 @@
-"""Which frames and which clips, as index arithmetic: windows of a clip, batches of an epoch, shares of a rank."""
+"""Which frames, which clips (index arithmetic): windows of a clip, batches of an epoch, shares of a rank."""
 
 from __future__ import annotations
 
 import numpy as np
-
 from patchlake.tasks.types import IntArray
 
 
@@ -23,7 +22,7 @@ def random_start(rng: np.random.Generator, num_rows: int, span: int) -> int:
 
 
 def even_starts(num_rows: int, span: int, *, most: int = 8) -> IntArray:
-    """Return the first rows of as many windows as tile the clip, at most `most`, from its start to its end."""
+    """Return the first rows of as many windows as tile the clip, at most `most`, end to end."""
     count = min(most, -(-num_rows // span))
     return np.linspace(0, max(0, num_rows - span), count).round().astype(np.int64)
 

@@ -1,4 +1,4 @@
-"""Training: pure parts by arithmetic, the whole by two real ranks on a toy that only the order of frames tells apart."""
+"""Training: pure parts by arithmetic, the whole by two real ranks on a toy that only order tells apart."""
 
 import dataclasses
 import json
@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from patchlake.tasks.models import build
 from patchlake.tasks.training import data as data_module
+from patchlake.tasks.training.checkpoint import weights_digest
 from patchlake.tasks.training.config import TrainSpec
 from patchlake.tasks.training.data import ClipFrames, Sampler, open_frames, prefetch
 from patchlake.tasks.training.group import Group
@@ -40,12 +41,10 @@ from scipy.stats import binomtest
 CPU = torch.device("cpu")
 
 
-# -- windows ---------------------------------------------------------------------------------------------------------
+# -- windows ---------------------------------------------------------------------------------------
 
 
-@given(
-    clips=st.integers(1, 200), batch=st.integers(1, 40), world=st.integers(1, 5), epoch=st.integers(0, 3)
-)
+@given(clips=st.integers(1, 200), batch=st.integers(1, 40), world=st.integers(1, 5), epoch=st.integers(0, 3))
 def test_shares_hold_every_clip_exactly_once(clips: int, batch: int, world: int, epoch: int) -> None:
     order = epoch_order(clips, 0, epoch)
     shares = [
@@ -53,7 +52,9 @@ def test_shares_hold_every_clip_exactly_once(clips: int, batch: int, world: int,
         for rank in range(world)
     ]
     assert len({len(steps) for steps in shares}) == 1
-    assert sorted(np.concatenate([share for steps in shares for share in steps]).tolist()) == list(range(clips))
+    assert sorted(np.concatenate([share for steps in shares for share in steps]).tolist()) == list(
+        range(clips)
+    )
     for step in zip(*shares, strict=True):
         assert max(map(len, step)) - min(map(len, step)) <= 1
         assert sum(map(len, step)) <= batch
@@ -87,7 +88,7 @@ def test_short_clips_repeat_their_last_frame() -> None:
     assert even_starts(40, 16).tolist() == [0, 12, 24]
 
 
-# -- metrics ---------------------------------------------------------------------------------------------------------
+# -- metrics ---------------------------------------------------------------------------------------
 
 
 @given(st.integers(1, 3000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
@@ -136,7 +137,7 @@ def test_learning_rate_rises_then_falls_to_zero() -> None:
     assert rates[-1] < 0.001
 
 
-# -- job and recipe --------------------------------------------------------------------------------------------------
+# -- job and recipe --------------------------------------------------------------------------------
 
 
 def toy_job(folder: Path, *, num_sources: int = 24, **spec: Any) -> TrainJob:
@@ -174,7 +175,9 @@ def test_job_survives_json(tmp_path: Path) -> None:
 
 
 def test_recipe_section() -> None:
-    spec = TrainSpec.model_validate({"task": "classify", "model": "st_cnn", "epochs": 20, "test_fraction": 0.25})
+    spec = TrainSpec.model_validate(
+        {"task": "classify", "model": "st_cnn", "epochs": 20, "test_fraction": 0.25}
+    )
     assert spec == TrainSpec()
     assert spec.variants == ("st_cnn", "shuffled", "single_frame")
     assert TrainSpec(controls=False).variants == ("st_cnn",)
@@ -191,7 +194,7 @@ def test_recipe_section() -> None:
         ([clip(0, 0), clip(1, 1)], "No clip is in the train part"),
         ([clip(0, 0, test=False), clip(1, 1, test=False)], "No clip is in the test part"),
         ([clip(0, 0, test=False), clip(1, 0), clip(2, 1)], "one label only (a)"),
-        ([clip(0, 0, test=False), clip(1, 1, test=False), clip(2, 2)], "No label is both"),
+        ([clip(0, 0, test=False), clip(1, 1, test=False), clip(2, 2)], "No label is in both"),
         ([clip(0, 0, test=False), clip(1, 1, test=False), clip(1, 1)], "1 sources have clips on both sides"),
         ([clip(0, 0, rows=(3, 3))], "Some clips have no frames"),
         ([], "0 labels"),
@@ -206,19 +209,19 @@ def test_check_says_why_not(clips: list[ClipRows], sentence: str | None) -> None
     assert said is None if sentence is None else sentence in (said or "")
 
 
-# -- data ------------------------------------------------------------------------------------------------------------
+# -- data ------------------------------------------------------------------------------------------
 
 
 def test_frames_are_the_clip_s_rows_cached_or_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = toy_job(tmp_path)
     stored = np.asarray(zarr.open_array(job.pixels, mode="r")[:])
-    cached = ClipFrames(open_frames(job.pixels, {}), job.clips, None)
+    cached = ClipFrames(open_frames(job.pixels), job.clips, None)
     monkeypatch.setattr(data_module, "CACHE_BYTES", 0)
-    direct = ClipFrames(open_frames(job.pixels, {}), job.clips, (16, 16))
+    direct = ClipFrames(open_frames(job.pixels), job.clips, (16, 16))
     rows = np.array([5, 2, 2, 7])
     for frames in (cached, direct):
         np.testing.assert_array_equal(frames(3, rows), stored[24 + rows])
-    small = ClipFrames(open_frames(job.pixels, {}), job.clips, (8, 4))(3, rows)
+    small = ClipFrames(open_frames(job.pixels), job.clips, (8, 4))(3, rows)
     blocks = stored[24 + rows].reshape(4, 8, 2, 4, 4, 3).mean(axis=(2, 4))
     assert small.shape == (4, 8, 4, 3)
     assert np.abs(small - blocks).max() <= 0.51
@@ -226,8 +229,10 @@ def test_frames_are_the_clip_s_rows_cached_or_not(tmp_path: Path, monkeypatch: p
 
 def test_variants_see_the_same_frames_in_their_own_way(tmp_path: Path) -> None:
     job = toy_job(tmp_path)
-    frames = ClipFrames(open_frames(job.pixels, {}), job.clips, None)
-    samplers = {v: Sampler(frames, job.clips, job.train_spec, v) for v in ("st_cnn", "shuffled", "single_frame")}
+    frames = ClipFrames(open_frames(job.pixels), job.clips, None)
+    samplers = {
+        v: Sampler(frames, job.clips, job.train_spec, v) for v in ("st_cnn", "shuffled", "single_frame")
+    }
     windows = samplers["st_cnn"].test_windows(np.array([2, 9]))
     assert windows.tolist() == [[2, 0], [9, 0]]
     batches = {v: s.test(windows) for v, s in samplers.items()}
@@ -246,7 +251,9 @@ def test_variants_see_the_same_frames_in_their_own_way(tmp_path: Path) -> None:
 
 def test_a_training_sample_depends_on_seed_epoch_and_clip_only(tmp_path: Path) -> None:
     job = toy_job(tmp_path)
-    sampler = Sampler(ClipFrames(open_frames(job.pixels, {}), job.clips, None), job.clips, job.train_spec, "st_cnn")
+    sampler = Sampler(
+        ClipFrames(open_frames(job.pixels), job.clips, None), job.clips, job.train_spec, "st_cnn"
+    )
     pair, alone = sampler.train(np.array([4, 7]), 3), sampler.train(np.array([7]), 3)
     np.testing.assert_array_equal(pair.x_BTHWC[1], alone.x_BTHWC[0])
     np.testing.assert_array_equal(pair.gain_BC[1], alone.gain_BC[0])
@@ -266,7 +273,7 @@ def test_prefetch_keeps_order_and_passes_errors_on() -> None:
         next(ahead)
 
 
-# -- the loop --------------------------------------------------------------------------------------------------------
+# -- the loop --------------------------------------------------------------------------------------
 
 
 class Stopped(Exception):
@@ -281,7 +288,7 @@ def run(job: TrainJob, *, stop_after: int | None = None) -> tuple[dict[str, Any]
         if event["epoch"] == stop_after:
             raise Stopped
 
-    frames = ClipFrames(open_frames(job.pixels, job.storage), job.clips, job.train_spec.size)
+    frames = ClipFrames(open_frames(job.pixels), job.clips, job.train_spec.size)
     return train(job, job.variants[0], frames, Rank(group=Group(), device=CPU, emit=emit)), events
 
 
@@ -297,7 +304,9 @@ def figures(curve: list[dict[str, Any]]) -> list[tuple[float, float]]:
 def test_resumed_training_equals_uninterrupted_training(tmp_path: Path) -> None:
     job = toy_job(tmp_path, epochs=4)
     whole, events = run(job)
-    assert [(e["event"], e["variant"], e["epoch"]) for e in events] == [("epoch", "st_cnn", i) for i in range(4)]
+    assert [(e["event"], e["variant"], e["epoch"]) for e in events] == [
+        ("epoch", "st_cnn", i) for i in range(4)
+    ]
 
     job = dataclasses.replace(job, folder=str(tmp_path / "resumed"))
     with pytest.raises(Stopped):
@@ -327,10 +336,12 @@ def test_saved_model_says_how_to_use_it(tmp_path: Path) -> None:
     card = json.loads(Path(result["model"]).with_suffix(".json").read_text())
     assert (card["architecture"], card["classes"], card["size"]) == ("st_cnn", ["right", "left"], [16, 16])
     assert (card["window_frames"], card["normalisation"]) == (8, {"mean": 127.5, "scale": 64.0})
-    build(card["architecture"], len(card["classes"]), channels=card["channels"]).load_state_dict(weights_of(result))
+    build(card["architecture"], len(card["classes"]), channels=card["channels"]).load_state_dict(
+        weights_of(result)
+    )
 
 
-# -- two real ranks --------------------------------------------------------------------------------------------------
+# -- two real ranks --------------------------------------------------------------------------------
 
 
 def launch(job_json: str, world_size: int) -> list[subprocess.CompletedProcess[str]]:
@@ -372,6 +383,10 @@ def test_two_ranks_learn_what_only_order_tells(tmp_path: Path) -> None:
     result = events[-1]
     assert (result["world_size"], result["num_clips"]) == (2, {"train": 48, "test": 48})
     assert result["variants"]["st_cnn"]["accuracy"] >= 0.95
+    state = torch.load(result["variants"]["st_cnn"]["model"], weights_only=True)
+    assert (
+        weights_digest(state) == result["variants"]["st_cnn"]["weights_digest"]
+    )  # of both ranks, or they raise
     for control in ("shuffled", "single_frame"):
         assert result["variants"][control]["accuracy"] <= 0.75
     for figures_of in result["variants"].values():
@@ -380,7 +395,7 @@ def test_two_ranks_learn_what_only_order_tells(tmp_path: Path) -> None:
 
 
 def test_two_ranks_take_the_steps_that_one_would(tmp_path: Path) -> None:
-    """One step of two ranks on a model without batch statistics: the sum of gradients is that of the whole batch."""
+    """Without batch statistics, the ranks' gradients add up to that of the whole batch."""
     script = """
 import os, sys, torch
 from patchlake.tasks.training.group import join
@@ -396,6 +411,13 @@ torch.testing.assert_close(model.weight.grad, whole.weight.grad)
 norm = torch.nn.BatchNorm1d(2); norm.running_mean += group.rank; group.average_buffers(norm)
 assert norm.running_mean.tolist() == [0.5, 0.5]
 assert group.from_first({"rank": group.rank}) == {"rank": 0}
+group.check_equal("same")
+try:
+    group.check_equal(str(group.rank))
+except RuntimeError as error:
+    assert "drifted apart" in str(error)
+else:
+    raise AssertionError
 group.wait(); print("equal", model.weight.grad.sum().item(), flush=True); os._exit(0)
 """
     with socket.socket() as probe:

@@ -1,0 +1,103 @@
+"""The report's words and numbers: what ran, what came out, what did not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from patchlake.tasks.keys import digest
+from patchlake.tasks.lake.location import Location
+from patchlake.tasks.lake.tables import Tables
+from patchlake.tasks.recipe import Recipe
+
+MAX_SOURCES = 50
+_WORST_FIRST = ("failed", "partial", "rejected", "skipped", "duplicate")
+_NO_EFFECT = {"cluster", "schedule", "lake", "corpus"}
+"""Parts of a recipe that change nothing on the page unless they change the tables."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One run, as its report tells it."""
+
+    run_id: str
+    started: datetime
+    version: str
+    figures: Mapping[str, Any]
+    seconds: Mapping[str, float]
+    """Wall time of each stage."""
+
+
+def page_key(tables: Tables, recipe: Recipe, figures: Mapping[str, Any], version: str) -> str:
+    """Return what a page is made from: table versions, recipe, training. Equal keys, nothing to draw again."""
+    versions = [t.delta.version() if t.delta is not None else None for t in (tables.sources, tables.clips, tables.receipts)]
+    train = figures.get("train") or {}
+    wanted = recipe.model_dump(mode="json", exclude=_NO_EFFECT)
+    return digest("report", version, versions, wanted, train.get("key"), train.get("skipped"))
+
+
+def figure_rows(run: Run, recipe: Recipe) -> list[tuple[str, str]]:
+    """Return the run's figures as (name, sentence)."""
+    figures = run.figures
+    sources = ", ".join(f"{count:,} {status}" for status, count in sorted(figures.get("sources", {}).items()))
+    rows = [("sources", sources or "none"), ("clips", f"{figures.get('clips', 0):,}")]
+    ingest = figures.get("ingest")
+    if ingest is None:
+        rows.append(("rows", "none new: nothing was decoded, all is in the lake"))
+    else:
+        rows += _ingest_rows(ingest)
+    for reduction in recipe.reduce:
+        if reduction.name in figures:
+            rows.append((reduction.name, ", ".join(f"{k} {v:,}" for k, v in figures[reduction.name].items())))
+    seconds = dict(run.seconds)
+    times = ", ".join(f"{name} {value:,.1f}" for name, value in seconds.items())
+    return [*rows, ("wall time by stage", f"{times} seconds; {sum(seconds.values()):,.1f} in all")]
+
+
+def _ingest_rows(ingest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = [
+        ("rows", f"{ingest['rows']:,} new, in {ingest['units']:,} units"),
+        ("bytes", f"{ingest.get('bytes', 0) / 1e6:,.1f} MB written"),
+        ("padding", f"{ingest['padding']:.1%} of the rows of new slots"),
+        ("decoding", f"{ingest.get('frames decoded', 0):,} frames, {ingest.get('frames re-decoded', 0):,} of them again"),
+    ]
+    if "measured / light" in ingest:
+        speed = f"{ingest['frames/s']:,.0f} frames/s; speed of light {ingest['light frames/s']:,.0f} frames/s"
+        rows += [("speed", speed), ("ingest: measured / light", f"{ingest['measured / light']:.2f}")]
+    if "features measured / light" in ingest:
+        rows.append(("features: measured / light", f"{ingest['features measured / light']:.2f}"))
+    return rows
+
+
+def bad_sources(tables: Tables) -> tuple[list[dict[str, str]], int]:
+    """Return the first of the sources that are not ok, worst first, and how many there are."""
+    table = tables.sources.read(["uri", "status", "reason", "message"])
+    table = table.filter(pc.not_equal(table["status"], "ok"))
+    rank = pc.index_in(table["status"], pa.array(_WORST_FIRST))
+    table = table.append_column("rank", rank).sort_by([("rank", "ascending"), ("uri", "ascending")])
+    rows: list[dict[str, Any]] = table.slice(0, MAX_SOURCES).to_pylist()
+    found = [{name: str(row[name] or "") for name in ("uri", "status", "reason", "message")} for row in rows]
+    return found, table.num_rows
+
+
+def opening(lake: Location) -> str:
+    """Return Python lines that open the lake."""
+    if lake.is_local:
+        arrays = 'xarray.open_datatree(lake + "/arrays.zarr", engine="zarr")'
+        head = "import deltalake, duckdb, xarray"
+    else:
+        store = 'zarr.storage.ObjectStore(obstore.store.S3Store.from_url(lake + "/arrays.zarr"), read_only=True)'
+        arrays = f'xarray.open_datatree({store}, engine="zarr")'
+        head = "import deltalake, duckdb, obstore, xarray, zarr.storage"
+    return "\n".join([
+        head,
+        f"lake = {lake.url!r}",
+        f'tree = {arrays}  # tree["pixels/frames"]: time, y, x, channel',
+        'clips = deltalake.DeltaTable(lake + "/tables/clips").to_pyarrow_dataset()',
+        'print(duckdb.sql("SELECT label, count(*) AS clips FROM clips GROUP BY label ORDER BY label"))',
+    ])  # fmt: skip

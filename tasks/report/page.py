@@ -1,0 +1,114 @@
+"""The page: what it holds, in reading order, and how it becomes one HTML file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+
+import jinja2
+import numpy as np
+
+from patchlake.tasks.lake.location import Location
+from patchlake.tasks.lake.tables import Tables
+from patchlake.tasks.recipe import Recipe
+from patchlake.tasks.reductions import store
+from patchlake.tasks.report import canvas, facts
+from patchlake.tasks.report.canvas import Picture
+from patchlake.tasks.report.charts import light_chart, pca_chart
+from patchlake.tasks.report.facts import Run
+from patchlake.tasks.report.learning import learning_pictures
+from patchlake.tasks.report.maps import PANELS, feature_map
+from patchlake.tasks.report.sample import ClipView, open_feature, open_frames, pick_clips
+from patchlake.tasks.report.strips import film_strips
+
+PCA_CLIPS = 64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Section:
+    """A heading, a sentence where there is something to say, pictures."""
+
+    title: str
+    pictures: list[Picture]
+    sentence: str = ""
+
+
+def render(lake: Location, tables: Tables, recipe: Recipe, run: Run, *, key: str) -> str:
+    """Return the report of a run on a lake as one HTML page that asks for nothing from outside.
+
+    Reads a few rows of the arrays, chosen by a fixed seed; `key` is kept in the page and tells what it was made from.
+    """
+    rows, count = facts.bad_sources(tables)
+    with canvas.style():
+        light = light_chart(run.figures.get("ingest") or {})
+        sections = _sections(lake, tables, recipe, run)
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string((resources.files(__package__) / "page.html").read_text(encoding="utf-8"))
+    return template.render(
+        key=key, name=recipe.name, lake=lake.url, run=run, figures=facts.figure_rows(run, recipe), light=light,
+        bad_sources=rows, bad_count=count, sections=sections, opening=facts.opening(lake),
+    )  # fmt: skip
+
+
+def _sections(lake: Location, tables: Tables, recipe: Recipe, run: Run) -> list[Section]:
+    grid = recipe.patches.grid
+    clips = pick_clips(tables, PANELS, min_rows=grid.size[0] + 3 * grid.stride[0])
+    return [
+        _patches(lake, recipe, clips),
+        _features(lake, recipe, clips),
+        _reductions(lake, tables, recipe),
+        _training(run, recipe),
+    ]
+
+
+def _patches(lake: Location, recipe: Recipe, clips: list[ClipView]) -> Section:
+    frames = open_frames(lake) if recipe.frames.keep else None
+    pictures = film_strips(frames, clips, recipe.patches.grid) if frames is not None else []
+    sentence = "" if pictures else "No clip is in the lake."
+    if not recipe.frames.keep:
+        sentence = "The recipe keeps no frames (frames.keep: false)."
+    return Section(title="Patches", pictures=pictures, sentence=sentence)
+
+
+def _features(lake: Location, recipe: Recipe, clips: list[ClipView]) -> Section:
+    frames = open_frames(lake) if recipe.frames.keep else None
+    pictures, missing = [], []
+    for entry in recipe.features:
+        feature = open_feature(lake, entry.name)
+        found = None if feature is None else feature_map(feature, clips, frames, recipe.frames.size)
+        if found is None:
+            missing.append(entry.name)
+        else:
+            pictures.append(found)
+    sentence = "" if recipe.features else "The recipe names no features."
+    if missing:
+        sentence = f"No row of {', '.join(missing)} in these clips: they are shorter than a patch, or there are none."
+    return Section(title="Features", pictures=pictures, sentence=sentence)
+
+
+def _reductions(lake: Location, tables: Tables, recipe: Recipe) -> Section:
+    pictures, missing = [], []
+    clips = pick_clips(tables, PCA_CLIPS, min_rows=recipe.patches.size[0]) if recipe.reduce else []
+    for spec in recipe.reduce:
+        feature, model = open_feature(lake, spec.feature), store.read(lake, spec.name)
+        found = None
+        if feature is not None and model is not None and np.array_equal(model.attrs["channel_names"], feature.channels):
+            found = pca_chart(model, feature, clips)
+        if found is None:
+            missing.append(spec.name)
+        else:
+            pictures.append(found)
+    sentence = "" if recipe.reduce else "The recipe asks for no reduction."
+    if missing:
+        sentence = f"Nothing to show of {', '.join(missing)}: no cell is stored, or all cells are equal."
+    return Section(title="Principal components", pictures=pictures, sentence=sentence)
+
+
+def _training(run: Run, recipe: Recipe) -> Section:
+    train = run.figures.get("train")
+    if train is None:
+        sentence = "The recipe asks for no training." if recipe.train is None else "Nothing was trained."
+        return Section(title="Training", pictures=[], sentence=sentence)
+    if "skipped" in train:
+        return Section(title="Training", pictures=[], sentence=f"Training was skipped. {train['skipped']}")
+    return Section(title="Training", pictures=learning_pictures(train))

@@ -1,0 +1,159 @@
+"""What the pictures show: a few clips, frames and feature rows, drawn by a fixed seed; never a whole array."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import zarr
+
+from patchlake.tasks.lake import arrays
+from patchlake.tasks.lake.location import Location
+from patchlake.tasks.lake.tables import Tables
+from patchlake.tasks.types import PIXELS, FloatArray, FrameArray, IntArray
+
+SEED = 0
+POOL_CLIPS = 8192
+"""Clips that a choice is made among."""
+CLIP_ROWS = 4096
+"""Rows of a clip that are looked at; longer clips are judged by their start."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClipView:
+    """A clip, as it is shown."""
+
+    label: str | None
+    name: str
+    """Last part of its video's uri."""
+    track: int
+    start_seconds: float
+    stop_seconds: float
+    row_start: int
+    row_stop: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feature:
+    """A feature's arrays, open to read rows."""
+
+    name: str
+    kind: str
+    channels: tuple[str, ...]
+    units: tuple[str, ...]
+    """One per channel."""
+    y: FloatArray
+    x: FloatArray
+    time_size: int
+    time_stride: int
+    values: zarr.Array[Any]
+    track: zarr.Array[Any]
+    seconds: zarr.Array[Any]
+
+    def rows_of(self, clip: ClipView) -> tuple[IntArray, FloatArray]:
+        """Return the rows whose centre time lies in the clip, and those times."""
+        first = clip.row_start // self.time_stride
+        part = slice(first, min(-(-clip.row_stop // self.time_stride), first + CLIP_ROWS))
+        track, seconds = np.asarray(self.track[part]), np.asarray(self.seconds[part])
+        inside = (track == clip.track) & (seconds >= clip.start_seconds) & (seconds < clip.stop_seconds)
+        return first + np.flatnonzero(inside), seconds[inside]
+
+    def frame_row(self, row: int) -> int:
+        """Return the pixel row at the centre of a row (the later one of two)."""
+        return row * self.time_stride + self.time_size // 2
+
+
+def pick_clips(tables: Tables, count: int, *, min_rows: int = 1) -> list[ClipView]:
+    """Return up to `count` clips, of as many labels, then of as many tracks, as there are; equal lakes, equal clips.
+
+    Clips of at least `min_rows` rows go before shorter ones.
+    """
+    columns = ["label", "video_id", "track", "start_seconds", "stop_seconds", "row_start", "row_stop"]
+    table = tables.clips.read(columns)
+    table = table.filter(pc.greater(table["row_stop"], table["row_start"]))
+    order = [("track", "ascending"), ("start_seconds", "ascending"), ("stop_seconds", "ascending")]
+    table = table.sort_by(order)
+    drawn = np.random.default_rng(SEED).permutation(table.num_rows)[:POOL_CLIPS]
+    rows: list[dict[str, Any]] = table.take(pa.array(drawn, pa.int64())).to_pylist()
+    rows.sort(key=lambda row: row["row_stop"] - row["row_start"] < min_rows)
+    taken: list[dict[str, Any]] = []
+    while len(taken) < count and rows:
+        picked = _round(rows, count - len(taken), {row["track"] for row in taken})
+        taken += picked
+        ids = {id(row) for row in picked}
+        rows = [row for row in rows if id(row) not in ids]
+    taken.sort(key=lambda row: (row["label"] is None, row["label"] or "", row["track"], row["start_seconds"]))
+    names = _names(tables, {row.pop("video_id") for row in taken} if taken else set())
+    return [ClipView(**row, name=names.get(row["track"], "")) for row in taken]
+
+
+def _round(rows: list[dict[str, Any]], count: int, tracks: set[int]) -> list[dict[str, Any]]:
+    """Return one clip per label, of tracks not shown yet where there are any."""
+    found: dict[str | None, dict[str, Any]] = {}
+    for row in sorted(rows, key=lambda row: row["track"] in tracks):
+        if len(found) == count:
+            break
+        found.setdefault(row["label"], row)
+    return list(found.values())
+
+
+def _names(tables: Tables, video_ids: set[str]) -> dict[int, str]:
+    """Return the file name of each of a few tracks."""
+    wanted = pa.array(sorted(video_ids), pa.string())
+    tracks, sources = tables.tracks.read(["track", "video_id"]), tables.sources.read(["uri", "video_id"])
+    tracks, sources = (t.filter(pc.is_in(t["video_id"], wanted)) for t in (tracks, sources))
+    uris = {row["video_id"]: row["uri"] for row in sorted(sources.to_pylist(), key=lambda r: r["uri"], reverse=True)}
+    return {row["track"]: uris.get(row["video_id"], "").rpartition("/")[2] for row in tracks.to_pylist()}
+
+
+def open_feature(lake: Location, name: str) -> Feature | None:
+    """Return a feature of the lake, or None where it has no rows."""
+    if arrays.product_digest(lake, name) is None:
+        return None
+    with zarr.config.set(arrays.PLAIN):
+        values, track, seconds, y, x, channel = (
+            arrays.open_array(lake, f"{name}/{part}") for part in ("features", "track", "seconds", "y", "x", "channel")
+        )
+        channels = tuple(str(c) for c in np.asarray(channel[:]))
+        attrs: dict[str, Any] = dict(values.attrs)
+        units = attrs.get("units", "1")
+        return Feature(
+            name=name,
+            kind=str(attrs.get("kind", "")),
+            channels=channels,
+            units=tuple(units) if isinstance(units, list) else (str(units),) * len(channels),
+            y=np.asarray(y[:], np.float64), x=np.asarray(x[:], np.float64),
+            time_size=int(attrs["time_size"]), time_stride=int(attrs["time_stride"]),
+            values=values, track=track, seconds=seconds,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frames:
+    """The stored frames, open to read rows."""
+
+    values: zarr.Array[Any]
+    seconds: zarr.Array[Any]
+
+    def at(self, rows: Sequence[int]) -> FrameArray:
+        """Return (n, height, width, 3) frames."""
+        return np.stack([np.asarray(self.values[row]) for row in rows])
+
+    def seconds_at(self, rows: Sequence[int]) -> npt.NDArray[np.float64]:
+        """Return their times."""
+        first = min(rows)
+        return np.asarray(self.seconds[first : max(rows) + 1])[np.asarray(rows) - first]
+
+
+def open_frames(lake: Location) -> Frames | None:
+    """Return the lake's frames, or None where it keeps none."""
+    if arrays.product_digest(lake, PIXELS) is None:
+        return None
+    with zarr.config.set(arrays.PLAIN):
+        values, seconds = (arrays.open_array(lake, f"{PIXELS}/{part}") for part in ("frames", "seconds"))
+    return Frames(values=values, seconds=seconds)

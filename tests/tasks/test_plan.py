@@ -1,0 +1,206 @@
+"""Units write every missing product of every slot exactly once, and say what to decode for it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from patchlake.tasks import pts
+from patchlake.tasks.pack import Layout, pack
+from patchlake.tasks.plan import LEAD_FRAMES, Plan, make_units, run_of, slots_of
+from patchlake.tasks.types import FrameSource, Placement, Unit
+from strategies import Stream, a_source, a_span, layouts, streams
+
+quick = settings(max_examples=150, deadline=None)
+PRODUCTS = [("pixels",), ("pixels", "flow"), ("flow",)]
+Missing = dict[int, tuple[str, ...]]
+
+
+def placed(
+    lengths: list[int], layout: Layout, *, num_videos: int = 3
+) -> tuple[list[Placement], dict[str, FrameSource]]:
+    """Pack spans of such lengths, of a few videos."""
+    rows, _ = pack([(f"s{i}", n) for i, n in enumerate(lengths)], layout, first_slot=0)
+    videos = [f"v{i % num_videos}" for i in range(len(lengths))]
+    spans = [
+        a_span(f"s{i}", n, video_id=video) for (i, n), video in zip(enumerate(lengths), videos, strict=True)
+    ]
+    sources = {video: a_source(video) for video in videos}
+    return [
+        Placement(span=span, track=i, row_start=rows[span.span_key]) for i, span in enumerate(spans)
+    ], sources
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[list[Placement], dict[str, FrameSource], Missing, Layout]:
+    """Placed spans, and a choice of slots that lack products."""
+    layout = draw(layouts())
+    lengths = draw(st.lists(st.integers(0, 5 * layout.slot_frames), min_size=1, max_size=10))
+    placements, sources = placed(lengths, layout)
+    slots = sorted({slot for p in placements for slot in slots_of(p, layout)})
+    missing = {slot: draw(st.sampled_from(PRODUCTS)) for slot in slots if draw(st.integers(0, 4))}
+    return placements, sources, missing, layout
+
+
+def slot_pieces(units: tuple[Unit, ...]) -> dict[int, tuple]:
+    return {
+        slot: pieces
+        for u in units
+        for slot, pieces in zip(range(u.slot_start, u.slot_stop), u.pieces, strict=True)
+    }
+
+
+@quick
+@given(case=cases(), max_slots=st.integers(1, 6), num_workers=st.integers(1, 4))
+def test_each_missing_product_of_each_slot_is_in_one_unit(case, max_slots: int, num_workers: int) -> None:
+    placements, sources, missing, layout = case
+    units = make_units(placements, sources, missing, layout, max_slots=max_slots, num_workers=num_workers)
+    written = Counter(
+        (slot, name)
+        for unit in units
+        for slot in range(unit.slot_start, unit.slot_stop)
+        for name in unit.products
+    )
+    assert written == Counter((slot, name) for slot, names in missing.items() for name in names)
+    for unit in units:
+        assert 1 <= unit.slot_stop - unit.slot_start <= max_slots
+        assert len(unit.pieces) == unit.slot_stop - unit.slot_start
+    ids = [unit.unit_id for unit in units]
+    assert ids == sorted(set(ids))
+
+
+@quick
+@given(case=cases(), max_slots=st.integers(1, 6))
+def test_the_rows_of_pieces_are_those_of_placements(case, max_slots: int) -> None:
+    placements, sources, missing, layout = case
+    r = layout.slot_frames
+    units = make_units(placements, sources, missing, layout, max_slots=max_slots, num_workers=1)
+    by_key = {p.span.span_key: p for p in placements}
+    rows: Counter[tuple[str, int, int]] = Counter()
+    for slot, pieces in slot_pieces(units).items():
+        assert [p.row_start for p in pieces] == sorted(p.row_start for p in pieces)
+        for piece in pieces:
+            assert 0 <= piece.start < piece.stop <= piece.span_rows == by_key[piece.span_key].span.num_rows
+            assert slot * r <= piece.row_start < piece.row_start + piece.num_rows <= (slot + 1) * r
+            rows.update((piece.span_key, piece.start + i, piece.row_start + i) for i in range(piece.num_rows))
+    expected = {
+        (p.span.span_key, i, p.row_start + i)
+        for p in placements
+        for i in range(p.span.num_rows)
+        if (p.row_start + i) // r in missing
+    }
+    assert rows == Counter(expected)
+    assert sum(unit.num_rows for unit in units) == len(expected)
+
+
+@quick
+@given(case=cases(), one=st.integers(1, 9), other=st.integers(1, 9), num_workers=st.integers(1, 64))
+def test_how_slots_are_grouped_changes_no_piece(case, one: int, other: int, num_workers: int) -> None:
+    placements, sources, missing, layout = case
+    first = make_units(placements, sources, missing, layout, max_slots=one, num_workers=1)
+    second = make_units(placements[::-1], sources, missing, layout, max_slots=other, num_workers=num_workers)
+    assert slot_pieces(first) == slot_pieces(second)
+
+
+@quick
+@given(case=cases(), max_slots=st.integers(1, 6))
+def test_a_unit_reads_each_span_once_and_knows_its_videos(case, max_slots: int) -> None:
+    placements, sources, missing, layout = case
+    for unit in make_units(placements, sources, missing, layout, max_slots=max_slots, num_workers=1):
+        pieces = [piece for slot in unit.pieces for piece in slot]
+        assert [run.span_key for run in unit.runs] == list(dict.fromkeys(p.span_key for p in pieces))
+        assert [s.video_id for s in unit.sources] == list(dict.fromkeys(p.video_id for p in pieces))
+        for run in unit.runs:
+            own = [p for p in pieces if p.span_key == run.span_key]
+            assert run.start == max(0, own[0].start - LEAD_FRAMES)
+            assert run.stop == min(own[0].span_rows, own[-1].stop + LEAD_FRAMES)
+
+
+def test_every_worker_gets_several_units_and_none_is_longer_than_allowed() -> None:
+    layout = Layout(8, 8)
+    placements, sources = placed([8] * 96, layout)
+    missing = dict.fromkeys(range(96), ("pixels",))
+
+    def lengths(max_slots: int, num_workers: int) -> list[int]:
+        units = make_units(placements, sources, missing, layout, max_slots=max_slots, num_workers=num_workers)
+        return [unit.slot_stop - unit.slot_start for unit in units]
+
+    assert lengths(8, 1) == [8] * 12
+    assert lengths(8, 4) == [4] * 24
+    assert lengths(8, 100) == [1] * 96
+    assert lengths(1, 1) == [1] * 96
+
+
+def test_a_plan_counts_rows_and_padding() -> None:
+    layout = Layout(16, 8)
+    placements, sources = placed([20, 8, 0], layout)
+    units = make_units(
+        placements, sources, {0: ("pixels",), 1: ("pixels",)}, layout, max_slots=4, num_workers=1
+    )
+    plan = Plan(placements=tuple(placements), new=(), units=units, num_slots=2, layout=layout)
+    assert plan.num_new_rows == 28
+    assert plan.padding == pytest.approx(1 - 28 / 32)
+    empty = Plan(placements=(), new=(), units=(), num_slots=0, layout=layout)
+    assert (empty.num_new_rows, empty.padding) == (0, 0.0)
+
+
+def test_slots_of_a_placed_span() -> None:
+    layout = Layout(16, 8)
+
+    def touched(row_start: int, num_rows: int) -> list[int]:
+        return list(slots_of(Placement(span=a_span("s", num_rows), track=0, row_start=row_start), layout))
+
+    assert touched(16, 16) == [1]
+    assert touched(16, 17) == [1, 2]
+    assert touched(24, 8) == [1]
+    assert touched(0, 40) == [0, 1, 2]
+    assert touched(32, 0) == []
+
+
+@st.composite
+def cut_runs(draw: st.DrawFn) -> tuple[Stream, int, int, int, int]:
+    """A stream, the rows of a span of it, and the rows of a run of that span."""
+    stream = draw(streams(max_frames=200))
+    n = len(stream.index.pts)
+    first = draw(st.integers(0, n - 1))
+    past = draw(st.integers(first + 1, n))
+    start = draw(st.integers(0, past - first - 1))
+    return stream, first, past, start, draw(st.integers(start + 1, past - first))
+
+
+@quick
+@given(case=cut_runs())
+def test_a_run_seeks_at_or_before_its_first_frame_and_stops_after_its_last(case) -> None:
+    stream, first, past, start, stop = case
+    all_pts, all_keys = stream.index.pts, stream.index.pts[stream.index.key_rows]
+    shown = all_pts[first:past]
+    span = a_span("s", len(shown))
+    span_keys = [
+        k for k in all_keys if k <= shown[-1] and k >= max(key for key in all_keys if key <= shown[0])
+    ]
+    changes = {"pts": pts.pack(shown), "key_pts": pts.pack(np.array(span_keys)), "first_grid_row": first}
+    span_stop = int(all_pts[past]) if past < len(all_pts) else None
+    fields = {name: getattr(span, name) for name in span.__dataclass_fields__}
+    span = type(span)(**{**fields, **changes, "stop_pts": span_stop})
+    run = run_of(span, start, stop)
+    low, high = max(0, start - LEAD_FRAMES), min(len(shown), stop + LEAD_FRAMES)
+    assert (run.start, run.stop, run.first_grid_row) == (low, high, first + low)
+    assert pts.unpack(run.pts).tolist() == shown[low:high].tolist()
+    following = all_pts[first + high :]
+    assert run.stop_pts == (int(following[0]) if len(following) else None)
+    if first + low == 0:
+        assert run.seek_pts is None
+    else:
+        assert run.seek_pts == max(int(k) for k in all_keys if k <= shown[low])
+
+
+def test_a_run_of_a_late_span_seeks_even_at_its_first_row() -> None:
+    span = a_span("s", 500, first_grid_row=100, gop=24)
+    assert run_of(span, 0, 10).seek_pts == 96
+    assert run_of(span, 200, 210).seek_pts == 216  # 236 is the first row read: 300 - 64
+    assert run_of(span, 490, 500).stop_pts == 600
+    assert run_of(a_span("s", 500), 0, 10).seek_pts is None
+    assert run_of(a_span("s", 500), 200, 210).seek_pts == 132  # 136 is the first row read
