@@ -21,7 +21,8 @@ def write_report(session: Session) -> None:
         known = session.lake.get(PAGE)
         if known is not None and key.encode() in known and not _worked(session):
             return
-        session.lake.put(PAGE, task(name="report", cache_policy=NO_CACHE)(lambda: _render(session, key, version))().encode())
+        render = task(name="report", cache_policy=NO_CACHE)(lambda: _render(session, key, version))
+        session.lake.put(PAGE, render().encode())
 
 
 def _worked(session: Session) -> bool:

@@ -53,9 +53,8 @@ class Scaler:
         colors = f"pix_fmt={pixels}:colorspace={space}:range={levels}"
         nodes = [graph.add("buffer", f"video_size={width}x{height}:time_base=1/1:{colors}")]
         x, y, *size = self._crop
-        crop = (
-            [f"crop={size[0]}:{size[1]}:{x}:{y}:exact=1"] if sorted(size) != sorted((width, height)) else []
-        )
+        is_whole = sorted(size) == sorted((width, height))
+        crop = [] if is_whole else [f"crop={size[0]}:{size[1]}:{x}:{y}:exact=1"]
         for text in (*self._turn, *crop, *self._filters):
             name, _, args = text.partition("=")
             nodes.append(graph.add(name, args or None))
@@ -132,10 +131,13 @@ class Playback:
             if row >= stop:
                 return
             held = pts, frame
-        if held and self.reason is None:  # the last frame stays for its duration, and a tick for rounding
+        if held:  # the last frame stays for its duration
             rate = self._stream.average_rate or GUESSED_FPS
-            duration = held[1].duration or round(1 / (rate * self._tick))
-            if (until := rows_before(held[0] + duration + 1)) > row:
+            end = held[0] + (held[1].duration or round(1 / (rate * self._tick)))
+            until = (
+                stop if rows_before(end + 1) == stop else rows_before(end)
+            )  # a plan in floats may end a tick late
+            if until > row:
                 yield *held, until - row
                 row = until
         if row < stop and self.reason is None:
@@ -171,6 +173,8 @@ class Playback:
             if first is not None and first.pts is not None and first.pts <= seek_pts:
                 yield first
                 yield from frames
+                return
+            if self.reason is not None:
                 return
             self.num_redecoded = self.num_decoded
             self.faults.clear()

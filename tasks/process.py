@@ -41,10 +41,10 @@ class Limits:
     slots: int = 4
     slot_bytes: int = 16 << 20
     """A frame of the frame grid must fit into one slot: 2364 x 2364 at most."""
-    slot_rows: int = 64
-    """At most; small frames come in blocks of so many."""
+    slot_rows: int = 32
+    """At most; small frames come in blocks of so many, so the ring's touched part stays near the caches."""
     threads: int = 1
-    """Decoder threads; 0 takes one per core."""
+    """Decoder threads; 0 takes one per core, for a worker that has several to itself."""
     videos_per_child: int = 500
     """Requests after which a child is replaced, lest leaks add up."""
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from hypothesis import strategies as st
+
 from patchlake.tasks import pts
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.pack import Layout

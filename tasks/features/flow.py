@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import cv2
@@ -51,6 +52,11 @@ class Flow:
 
     def __init__(self, spec: FlowSpec, patches: Grid, frame_size: tuple[int, int]) -> None:
         self._method = cv2.DISOpticalFlow.create(_PRESETS[spec.preset])
+        levels = min(int(math.log2(max(frame_size) / 32) + 0.5), int(math.log2(min(frame_size) / 8)))
+        if levels < self._method.getFinestScale():
+            # Else OpenCV picks other levels at the first call: too many for flat frames, where it crashes, and kept,
+            # so that the second call gives other bytes than the first.
+            self._method.setFinestScale(max(0, levels))
         self._pool = SpacePool(patches, frame_size)
         self.time_size, self.time_stride = patches.size[0], patches.stride[0]
         self.centres = (

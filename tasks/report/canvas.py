@@ -1,4 +1,4 @@
-"""Pictures as values: drawn with matplotlib's objects (no pyplot, no global figure), kept as PNG text for a page."""
+"""Pictures as values: drawn with matplotlib's objects (no pyplot, no global figure), kept as PNG text."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle, islice
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib import font_manager
@@ -19,9 +20,10 @@ from matplotlib.figure import Figure
 WIDTH = 9.6
 """Inches of a picture that fills the page's column."""
 CSS_DPI, PNG_DPI = 96, 168
-INK, FAINT, GRID = "#1f2933", "#7b8794", "#e4e7eb"
+INK, FAINT, PALE, GRID = "#1f2933", "#7b8794", "#c0c9d3", "#e4e7eb"
 COLOURS = (
-    "#2f6db3", "#e07b39", "#3d9970", "#b8405e", "#7d62b5", "#8f6b45", "#d284b4", "#a8a12c", "#35a2b5", "#5b6770",
+    "#2f6db3", "#e07b39", "#3d9970", "#b8405e", "#7d62b5",
+    "#8f6b45", "#d284b4", "#a8a12c", "#35a2b5", "#5b6770",
 )  # fmt: skip
 _FONTS = ("Noto Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Zen Hei", "Noto Sans Arabic")
 """Asked for glyphs that DejaVu Sans lacks, where they are installed."""
@@ -45,7 +47,7 @@ class Picture:
 def style() -> Iterator[None]:
     """Give everything drawn inside one look; text is taken as it is, so that a `$` in a label is a `$`."""
     known = set(font_manager.get_font_names())
-    settings = {
+    settings: dict[Any, Any] = {
         "font.family": ["DejaVu Sans", *(name for name in _FONTS if name in known)],
         "font.size": 8.5, "axes.labelsize": 8.5, "axes.titlesize": 9, "legend.fontsize": 8.5,
         "xtick.labelsize": 8, "ytick.labelsize": 8, "legend.frameon": False, "text.parse_math": False,
@@ -67,8 +69,8 @@ def blank(width: float, height: float) -> Figure:
 
 def axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
     """Return axes whose frame lies at these inches from the figure's lower left corner."""
-    full_width, full_height = figure.get_size_inches()
-    return figure.add_axes((left / full_width, bottom / full_height, width / full_width, height / full_height))
+    wide, tall = figure.get_size_inches()
+    return figure.add_axes((left / wide, bottom / tall, width / wide, height / tall))
 
 
 def picture(figure: Figure, caption: str, *, title: str = "") -> Picture:

@@ -34,8 +34,9 @@ class Run:
 
 
 def page_key(tables: Tables, recipe: Recipe, figures: Mapping[str, Any], version: str) -> str:
-    """Return what a page is made from: table versions, recipe, training. Equal keys, nothing to draw again."""
-    versions = [t.delta.version() if t.delta is not None else None for t in (tables.sources, tables.clips, tables.receipts)]
+    """Return what a page is made from: table versions, recipe, training. Equal keys, nothing to draw anew."""
+    deltas = [table.delta for table in (tables.sources, tables.clips, tables.receipts)]
+    versions = [None if delta is None else delta.version() for delta in deltas]
     train = figures.get("train") or {}
     wanted = recipe.model_dump(mode="json", exclude=_NO_EFFECT)
     return digest("report", version, versions, wanted, train.get("key"), train.get("skipped"))
@@ -60,11 +61,12 @@ def figure_rows(run: Run, recipe: Recipe) -> list[tuple[str, str]]:
 
 
 def _ingest_rows(ingest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    decoded, again = ingest.get("frames decoded", 0), ingest.get("frames re-decoded", 0)
     rows = [
         ("rows", f"{ingest['rows']:,} new, in {ingest['units']:,} units"),
         ("bytes", f"{ingest.get('bytes', 0) / 1e6:,.1f} MB written"),
         ("padding", f"{ingest['padding']:.1%} of the rows of new slots"),
-        ("decoding", f"{ingest.get('frames decoded', 0):,} frames, {ingest.get('frames re-decoded', 0):,} of them again"),
+        ("decoding", f"{decoded:,} frames, {again:,} of them again"),
     ]
     if "measured / light" in ingest:
         speed = f"{ingest['frames/s']:,.0f} frames/s; speed of light {ingest['light frames/s']:,.0f} frames/s"
@@ -91,9 +93,10 @@ def opening(lake: Location) -> str:
         arrays = 'xarray.open_datatree(lake + "/arrays.zarr", engine="zarr")'
         head = "import deltalake, duckdb, xarray"
     else:
-        store = 'zarr.storage.ObjectStore(obstore.store.S3Store.from_url(lake + "/arrays.zarr"), read_only=True)'
-        arrays = f'xarray.open_datatree({store}, engine="zarr")'
-        head = "import deltalake, duckdb, obstore, xarray, zarr.storage"
+        store = 'S3Store.from_url(lake + "/arrays.zarr")'
+        arrays = f'xarray.open_datatree(ObjectStore({store}, read_only=True), engine="zarr")'
+        head = "import deltalake, duckdb, xarray\n"
+        head += "from obstore.store import S3Store\nfrom zarr.storage import ObjectStore"
     return "\n".join([
         head,
         f"lake = {lake.url!r}",

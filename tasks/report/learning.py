@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from patchlake.tasks.report import canvas
 from patchlake.tasks.report.canvas import Picture
@@ -42,11 +43,12 @@ def accuracy_chart(variants: Mapping[str, Mapping[str, Any]], mean_flow: float |
     figure = canvas.blank(canvas.WIDTH, 0.85 + 0.34 * len(bars))
     ax = canvas.axes(figure, 1.25, 0.48, canvas.WIDTH - 2.8, 0.12 + 0.34 * len(bars))
     for y, (_, accuracy, (low, high)) in enumerate(bars):
-        colour = canvas.COLOURS[0] if y == 0 else "#b9c4d0"
+        colour = canvas.COLOURS[0] if y == 0 else canvas.PALE
         ax.barh(y, accuracy, color=colour, height=0.62)
         reach = [[max(0.0, accuracy - low)], [max(0.0, high - accuracy)]]
         ax.errorbar(accuracy, y, xerr=reach, color=canvas.INK, capsize=3, linewidth=1)
-        ax.text(1.012, y, f"{accuracy:.3f}  [{low:.2f}, {high:.2f}]", va="center", transform=ax.get_yaxis_transform())
+        text = f"{accuracy:.3f}  [{low:.2f}, {high:.2f}]"
+        ax.text(1.012, y, text, va="center", transform=ax.get_yaxis_transform())
     ax.axvline(chance, color=canvas.COLOURS[3], linestyle="--", linewidth=1.2)
     ax.text(chance, -0.62, f"chance {chance:.3f}", color=canvas.COLOURS[3], ha="center", va="bottom")
     ax.set_yticks(range(len(bars)), [canvas.short(name) for name, _, _ in bars])
@@ -79,26 +81,30 @@ def curves(variants: Mapping[str, Mapping[str, Any]]) -> Picture:
             ax.plot(epochs, values, color=colour, marker="o", markersize=3.2, label=canvas.short(_name(name)))
         ax.set_xlabel("epoch")
         ax.set_ylabel(text)
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         ax.grid(True)
         if key == "test_accuracy":
             ax.set_ylim(0, 1.02)
         else:
             ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=len(variants), handlelength=1.4)
-    caption = "Mean label-smoothed cross-entropy on the training clips, and the share of held-out sources told right, after each epoch."
+    caption = (
+        "Mean label-smoothed cross-entropy on the training clips, and the share of held-out sources "
+        "told right, after each epoch."
+    )
     return canvas.picture(figure, caption, title="Learning curves")
 
 
 def confusion_matrix(confusion: np.ndarray, classes: list[str], model: str) -> Picture:
-    """Return the counts of held-out sources by true and predicted label, coloured by share of the true label."""
+    """Return counts of held-out sources by true and predicted label, coloured by share of the true label."""
     count = len(classes)
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     side = min(5.0, max(2.2, 0.46 * count))
     named = count <= MAX_NAMED_CLASSES
     names = [canvas.short(name, 20) for name in classes]
-    margin = 0.45 + (0.075 * max(map(len, names)) if named else 0.25)
-    figure = canvas.blank(canvas.WIDTH, side + margin + 0.15)
-    ax = canvas.axes(figure, margin + 0.1, margin, side, side)
+    longest = max(map(len, names)) if named else 3
+    left, below = 0.5 + 0.07 * longest, 0.45 + 0.053 * longest
+    figure = canvas.blank(canvas.WIDTH, side + below + 0.15)
+    ax = canvas.axes(figure, left, below, side, side)
     image = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for edge in ("top", "right"):
         ax.spines[edge].set_visible(True)
@@ -112,11 +118,14 @@ def confusion_matrix(confusion: np.ndarray, classes: list[str], model: str) -> P
                 ax.text(column, row, f"{number:,}", ha="center", va="center", color=colour)
     ax.set_ylabel("true label")
     ax.set_xlabel("predicted label")
-    bar = figure.colorbar(image, cax=canvas.axes(figure, margin + side + 0.3, margin, 0.13, side))
+    bar = figure.colorbar(image, cax=canvas.axes(figure, left + side + 0.2, below, 0.13, side))
     bar.outline.set_visible(False)
     bar.set_label("share of the true label")
     total, right = int(confusion.sum()), int(np.trace(confusion))
-    caption = f"{model}: {total:,} held-out sources by true (row) and predicted (column) label; {right:,} on the diagonal."
+    caption = (
+        f"{model}: {total:,} held-out sources by true (row) and predicted (column) label; "
+        f"{right:,} on the diagonal."
+    )
     return canvas.picture(figure, caption, title="Confusion matrix")
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 
 from patchlake.tasks.report import canvas
@@ -49,7 +50,7 @@ class _Look:
 def feature_map(
     feature: Feature, clips: Sequence[ClipView], frames: Frames | None, frame_size: tuple[int, int]
 ) -> Picture | None:
-    """Return one row of the feature for each of a few clips, over the frame at its centre time; None without rows."""
+    """Return one row of the feature for each of a few clips, over the frame at its centre; None: no rows."""
     picked = []
     for clip in clips:
         rows, seconds = feature.rows_of(clip)
@@ -96,7 +97,8 @@ def _look(feature: Feature, values: list[npt.NDArray[np.float64]]) -> _Look:
             top = max(float(np.max(maps)), 1e-9)
             uv = [channels.index(c) for c in ("u", "v")] if {"u", "v"} <= set(channels) else None
             arrows = [v[..., uv] for v in values] if uv else None
-            return _Look(maps=maps, what=name, unit=feature.units[at], colours=HEAT, limits=(0, top), arrows=arrows)
+            unit = feature.units[at]
+            return _Look(maps=maps, what=name, unit=unit, colours=HEAT, limits=(0, top), arrows=arrows)
     maps, share = first_component(values)
     top = max(float(np.abs(maps).max()), 1e-9)
     unit = f"{share:.0%} of their variance"
@@ -104,7 +106,7 @@ def _look(feature: Feature, values: list[npt.NDArray[np.float64]]) -> _Look:
 
 
 def first_component(values: list[npt.NDArray[np.float64]]) -> tuple[list[Map], float]:
-    """Return each (y, x) map of scores on the first principal component of all shown cells, and its variance's share."""
+    """Return (y, x) maps of scores on the first principal component of all cells given, and its share."""
     stacked = np.stack(values)
     cells = stacked.reshape(-1, stacked.shape[-1])
     centred = cells - cells.mean(axis=0)
@@ -128,21 +130,22 @@ def _ends(centres: npt.NDArray[np.float64], size: int) -> tuple[float, float]:
     return float(centres[0] - half), float(centres[-1] + half)
 
 
-def _backdrop(ax: canvas.Axes, frame: FrameArray) -> None:
+def _backdrop(ax: Axes, frame: FrameArray) -> None:
     """Show the frame in light grey, so that all colour is the feature's."""
-    height, width = frame.shape[:2]
-    ax.imshow(frame.mean(axis=2), extent=(0, width, height, 0), cmap="gray", vmin=-70, vmax=255, interpolation="nearest")
+    box = (0, frame.shape[1], frame.shape[0], 0)
+    ax.imshow(frame.mean(axis=2), extent=box, cmap="gray", vmin=-70, vmax=255, interpolation="nearest")
 
 
-def _draw_arrows(ax: canvas.Axes, feature: Feature, uv: npt.NDArray[np.float64], longest: float) -> None:
+def _draw_arrows(ax: Axes, feature: Feature, uv: npt.NDArray[np.float64], longest: float) -> None:
     """Draw u and v at the cells' centres; the longest shown one is as long as a cell."""
     x, y = np.meshgrid(feature.x, feature.y)
     pitch = min(_pitch(feature.x), _pitch(feature.y))
     scale = longest / (0.95 * pitch) if longest else 1.0
     for colour, extra in (("black", 1.2), ("white", 0.0)):
         ax.quiver(
-            x, y, uv[..., 0], uv[..., 1], angles="xy", scale_units="xy", scale=scale, pivot="mid", color=colour,
-            units="xy", width=0.05 * pitch, headwidth=3.4, headlength=3.8, headaxislength=3.4, minlength=0.5,
+            x, y, uv[..., 0], uv[..., 1], color=colour,
+            angles="xy", scale_units="xy", scale=scale, pivot="mid", units="xy", width=0.05 * pitch,
+            headwidth=3.4, headlength=3.8, headaxislength=3.4, minlength=0.5,
             linewidth=extra, edgecolor=colour,
         )  # fmt: skip
 
@@ -152,9 +155,10 @@ def _pitch(centres: npt.NDArray[np.float64]) -> float:
 
 
 def _caption(feature: Feature, look: _Look, over_frames: bool) -> str:
-    where = "over the frame at its centre time" if over_frames else "(no frames are kept)"
+    where = "over the frame at its centre" if over_frames else "without frames, as none are kept"
     cells = "all shown cells" if look.colours is SIGNED else "one row per clip"
-    text = f"{feature.name}: {look.what} of {cells} ({look.unit}), {where}, with its time in seconds. One square is one cell."
+    text = f"{feature.name}: {look.what} of {cells} ({look.unit}), {where}, its time below. "
+    text += "One square is one cell."
     if look.arrows is not None:
         text += " Arrows: mean displacement (u, v) of each cell, to one scale."
     return text

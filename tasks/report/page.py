@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from importlib import resources
 
 import jinja2
-import numpy as np
 
 from patchlake.tasks.lake.location import Location
 from patchlake.tasks.lake.tables import Tables
@@ -36,17 +35,18 @@ class Section:
 def render(lake: Location, tables: Tables, recipe: Recipe, run: Run, *, key: str) -> str:
     """Return the report of a run on a lake as one HTML page that asks for nothing from outside.
 
-    Reads a few rows of the arrays, chosen by a fixed seed; `key` is kept in the page and tells what it was made from.
+    Reads a few rows of the arrays, chosen by a fixed seed; `key` stays in the page and tells what made it.
     """
     rows, count = facts.bad_sources(tables)
     with canvas.style():
         light = light_chart(run.figures.get("ingest") or {})
         sections = _sections(lake, tables, recipe, run)
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string((resources.files(__package__) / "page.html").read_text(encoding="utf-8"))
-    return template.render(
-        key=key, name=recipe.name, lake=lake.url, run=run, figures=facts.figure_rows(run, recipe), light=light,
-        bad_sources=rows, bad_count=count, sections=sections, opening=facts.opening(lake),
+    source = (resources.files(__package__) / "page.html").read_text(encoding="utf-8")
+    strict = jinja2.StrictUndefined
+    environment = jinja2.Environment(autoescape=True, undefined=strict, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(source).render(
+        key=key, name=recipe.name, lake=lake.url, run=run, figures=facts.figure_rows(run, recipe),
+        light=light, bad_sources=rows, bad_count=count, sections=sections, opening=facts.opening(lake),
     )  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def _features(lake: Location, recipe: Recipe, clips: list[ClipView]) -> Section:
             pictures.append(found)
     sentence = "" if recipe.features else "The recipe names no features."
     if missing:
-        sentence = f"No row of {', '.join(missing)} in these clips: they are shorter than a patch, or there are none."
+        sentence = f"No row of {', '.join(missing)} in these clips: shorter than a patch, or none stored."
     return Section(title="Features", pictures=pictures, sentence=sentence)
 
 
@@ -91,9 +91,7 @@ def _reductions(lake: Location, tables: Tables, recipe: Recipe) -> Section:
     clips = pick_clips(tables, PCA_CLIPS, min_rows=recipe.patches.size[0]) if recipe.reduce else []
     for spec in recipe.reduce:
         feature, model = open_feature(lake, spec.feature), store.read(lake, spec.name)
-        found = None
-        if feature is not None and model is not None and np.array_equal(model.attrs["channel_names"], feature.channels):
-            found = pca_chart(model, feature, clips)
+        found = None if feature is None or model is None else pca_chart(model, feature, clips)
         if found is None:
             missing.append(spec.name)
         else:

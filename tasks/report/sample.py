@@ -1,4 +1,4 @@
-"""What the pictures show: a few clips, frames and feature rows, drawn by a fixed seed; never a whole array."""
+"""What the pictures show: a few clips, frames and feature rows, by a fixed seed; never a whole array."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import zarr
@@ -69,7 +68,7 @@ class Feature:
 
 
 def pick_clips(tables: Tables, count: int, *, min_rows: int = 1) -> list[ClipView]:
-    """Return up to `count` clips, of as many labels, then of as many tracks, as there are; equal lakes, equal clips.
+    """Return up to `count` clips of as many labels, then tracks, as there are; equal lakes, equal clips.
 
     Clips of at least `min_rows` rows go before shorter ones.
     """
@@ -88,7 +87,7 @@ def pick_clips(tables: Tables, count: int, *, min_rows: int = 1) -> list[ClipVie
         ids = {id(row) for row in picked}
         rows = [row for row in rows if id(row) not in ids]
     taken.sort(key=lambda row: (row["label"] is None, row["label"] or "", row["track"], row["start_seconds"]))
-    names = _names(tables, {row.pop("video_id") for row in taken} if taken else set())
+    names = _names(tables, {row.pop("video_id") for row in taken})
     return [ClipView(**row, name=names.get(row["track"], "")) for row in taken]
 
 
@@ -107,7 +106,8 @@ def _names(tables: Tables, video_ids: set[str]) -> dict[int, str]:
     wanted = pa.array(sorted(video_ids), pa.string())
     tracks, sources = tables.tracks.read(["track", "video_id"]), tables.sources.read(["uri", "video_id"])
     tracks, sources = (t.filter(pc.is_in(t["video_id"], wanted)) for t in (tracks, sources))
-    uris = {row["video_id"]: row["uri"] for row in sorted(sources.to_pylist(), key=lambda r: r["uri"], reverse=True)}
+    sources = sources.sort_by([("uri", "descending")])  # duplicates: the first one's name stands
+    uris = {row["video_id"]: row["uri"] for row in sources.to_pylist()}
     return {row["track"]: uris.get(row["video_id"], "").rpartition("/")[2] for row in tracks.to_pylist()}
 
 
@@ -116,9 +116,8 @@ def open_feature(lake: Location, name: str) -> Feature | None:
     if arrays.product_digest(lake, name) is None:
         return None
     with zarr.config.set(arrays.PLAIN):
-        values, track, seconds, y, x, channel = (
-            arrays.open_array(lake, f"{name}/{part}") for part in ("features", "track", "seconds", "y", "x", "channel")
-        )
+        parts = ("features", "track", "seconds", "y", "x", "channel")
+        values, track, seconds, y, x, channel = (arrays.open_array(lake, f"{name}/{part}") for part in parts)
         channels = tuple(str(c) for c in np.asarray(channel[:]))
         attrs: dict[str, Any] = dict(values.attrs)
         units = attrs.get("units", "1")
@@ -144,10 +143,11 @@ class Frames:
         """Return (n, height, width, 3) frames."""
         return np.stack([np.asarray(self.values[row]) for row in rows])
 
-    def seconds_at(self, rows: Sequence[int]) -> npt.NDArray[np.float64]:
+    def seconds_at(self, rows: Sequence[int]) -> FloatArray:
         """Return their times."""
         first = min(rows)
-        return np.asarray(self.seconds[first : max(rows) + 1])[np.asarray(rows) - first]
+        between: FloatArray = np.asarray(self.seconds[first : max(rows) + 1], np.float64)
+        return between[np.asarray(rows, np.intp) - first]
 
 
 def open_frames(lake: Location) -> Frames | None:

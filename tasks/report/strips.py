@@ -35,7 +35,7 @@ def _film_strip(frames: Frames, clip: ClipView, rows: list[int], patches: Grid, 
         ax = canvas.axes(figure, i * (panel + _GAP), _TEXT, panel, panel * height / width)
         show(ax, frame)
         draw_grid(ax, patches, (height, width))
-        ax.text(0.5, -0.05, f"{second:.2f} s", transform=ax.transAxes, ha="center", va="top", color=canvas.INK)
+        ax.text(0.5, -0.05, f"{second:.2f} s", transform=ax.transAxes, ha="center", va="top")
     label = "no label" if clip.label is None else clip.label
     return canvas.picture(figure, _caption(clip, len(rows), patches), title=label)
 
@@ -54,9 +54,13 @@ def strip_rows(clip: ClipView, patches: Grid) -> list[int]:
 
 def _caption(clip: ClipView, count: int, patches: Grid) -> str:
     time, y, x = patches.size
-    frames = "the first frame of one patch time step, with its" if count == 1 else f"the first frames of {count} patch time steps, each with its"
+    steps = (
+        "the first frame of one patch time step"
+        if count == 1
+        else f"the first frames of {count} patch time steps"
+    )
     return (
-        f"{clip.name}, {clip.start_seconds:.2f} to {clip.stop_seconds:.2f} s: {frames} time in seconds. "
+        f"{clip.name}, {clip.start_seconds:.2f} to {clip.stop_seconds:.2f} s: {steps}, seconds below. "
         f"Lines: patches of {time} frames by {y} by {x} pixels."
     )
 
@@ -84,7 +88,7 @@ def draw_grid(ax: Axes, patches: Grid, size: Sequence[int]) -> None:
     thickness = 0.8 if max(len(ys), len(xs)) <= 16 else 0.4
     y_lines = sorted({*ys, *(y + patches.size[1] for y in ys)})
     x_lines = sorted({*xs, *(x + patches.size[2] for x in xs)})
-    for colour, extra in (("black", 0.9), ("white", 0.0)):  # a dark edge keeps white lines visible on white walls
+    for colour, extra in (("black", 0.9), ("white", 0.0)):  # dark edges keep white lines seen on white
         alpha, line = (0.25, thickness + extra) if extra else (0.9, thickness)
         ax.hlines(y_lines, xs[0], right, colors=colour, linewidth=line, alpha=alpha)
         ax.vlines(x_lines, ys[0], bottom, colors=colour, linewidth=line, alpha=alpha)

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
+from strategies import Stream, a_video, constant_rates, streams
+
 from patchlake.tasks.clips import Windows, cut, window_ranges
 from patchlake.tasks.tracks import whole_frame
 from patchlake.tasks.types import FrameIndex, Video
-from pydantic import ValidationError
-from strategies import Stream, a_video, constant_rates, streams
 
 quick = settings(max_examples=250, deadline=None)
 SECONDS = st.sampled_from([0.1, 0.3, 0.5, 0.7, 1.0, 1.1, 2.0, 2.002, 3.3, 10.0])

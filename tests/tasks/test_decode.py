@@ -270,10 +270,12 @@ def test_another_frame_size_ends_the_video(decoder: Decoder, tmp_path: Path) -> 
     second = clips.render(tmp_path / "b.h264", num_frames=20, size=(64, 96))
     joined = tmp_path / "joined.h264"
     joined.write_bytes(first.read_bytes() + second.read_bytes())
-    frames, _ = read(decoder, request(know(decoder, joined)))
-    assert clips.numbers_of(frames) == list(range(20))
-    assert decoder.summary is not None
-    assert (decoder.summary.reason, decoder.summary.num_rows) == ("resolution_change", 20)
+    clip = know(decoder, joined)
+    for asked in (request(clip), request(clip, grid=(25, 1, 0, 40))):
+        frames, _ = read(decoder, asked)
+        assert clips.numbers_of(frames) == list(range(20))
+        assert decoder.summary is not None
+        assert (decoder.summary.reason, decoder.summary.num_rows) == ("resolution_change", 20)
 
 
 def test_a_damaged_packet_costs_its_frame(decoder: Decoder, tmp_path: Path) -> None:

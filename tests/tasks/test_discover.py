@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+
 from patchlake.tasks.discover import SUFFIXES, discover
 from patchlake.tasks.errors import NothingFoundError, RecipeError
 from patchlake.tasks.recipe import Corpus

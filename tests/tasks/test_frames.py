@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from strategies import a_source
+
 from patchlake.tasks import pts
 from patchlake.tasks.frames import NEVER, Block, Clock, Reader, Window, clock_of, request_of, tick_seconds
 from patchlake.tasks.types import FrameArray, IntArray, Run
-from strategies import a_source
 
 quick = settings(max_examples=250, deadline=None)
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from patchlake.tasks.grid import Grid, centre_seconds
 from strategies import grids
+
+from patchlake.tasks.grid import Grid, centre_seconds
 
 EXTENTS = st.tuples(st.integers(0, 30), st.integers(0, 30), st.integers(0, 30))
 quick = settings(max_examples=100, deadline=None)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from patchlake.tasks.lake.location import Location
 from patchlake.tasks.reductions import moments
 from patchlake.tasks.reductions.moments import Moments, chunk, combine, merge, node_moments

@@ -7,8 +7,9 @@ import random
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from patchlake.tasks.pack import Layout, pack
 from strategies import layouts
+
+from patchlake.tasks.pack import Layout, pack
 
 quick = settings(max_examples=200, deadline=None)
 Lengths = list[tuple[str, int]]

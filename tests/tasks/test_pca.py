@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.decomposition import PCA
+
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.reductions.moments import Moments, chunk, merge
 from patchlake.tasks.reductions.pca import pca, transform
-from sklearn.decomposition import PCA
 
 
 def names(d: int) -> list[str]:

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from strategies import Stream, a_source, a_span, layouts, streams
+
 from patchlake.tasks import pts
 from patchlake.tasks.pack import Layout, pack
 from patchlake.tasks.plan import LEAD_FRAMES, Plan, make_units, run_of, slots_of
 from patchlake.tasks.types import FrameSource, Placement, Unit
-from strategies import Stream, a_source, a_span, layouts, streams
 
 quick = settings(max_examples=150, deadline=None)
 PRODUCTS = [("pixels",), ("pixels", "flow"), ("flow",)]

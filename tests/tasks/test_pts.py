@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from strategies import INT64, ascending
+
 from patchlake.tasks import pts
 from patchlake.tasks.types import IntArray
-from strategies import INT64, ascending
 
 quick = settings(max_examples=150, deadline=None)
 WIDE = np.array([INT64.min, INT64.min, -1, 0, INT64.max], dtype=np.int64)

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
+
 from patchlake.tasks.clips import Windows
 from patchlake.tasks.errors import PatchlakeError, RecipeError
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.pack import Layout
 from patchlake.tasks.recipe import Recipe, load, parse
-from pydantic import ValidationError
 
 DEMO = """
 name: demo

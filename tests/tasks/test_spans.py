@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from strategies import Stream, a_video, streams
+
 from patchlake.tasks import keys, pts
 from patchlake.tasks.spans import span_of, union
 from patchlake.tasks.tracks import whole_frame
 from patchlake.tasks.types import Clip, FrameIndex, Span
-from strategies import Stream, a_video, streams
 
 quick = settings(max_examples=200, deadline=None)
 FRAMES = {"size": [8, 8], "fit": "crop", "fps": "native"}

@@ -7,10 +7,11 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from strategies import a_video
+
 from patchlake.tasks.keys import track_id
 from patchlake.tasks.tracks import fit_frame, to_source, whole_frame
 from patchlake.tasks.types import Fit, Geometry, Video
-from strategies import a_video
 
 quick = settings(max_examples=300, deadline=None)
 SIDES = st.integers(1, 700)
