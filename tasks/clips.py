@@ -37,21 +37,25 @@ class _Times(Protocol):
 def window_ranges(method: Windows, video: _Times) -> list[tuple[float, float]]:
     """Return [start, stop) in seconds of each window; together they leave out no frame unless stride > length.
 
-    Starts are exact multiples of the stride as written in the recipe. A rest of less than half a frame is none.
+    Starts are exact multiples of the stride as written in the recipe. A rest shorter than a frame is no window of its
+    own, as at a constant rate no frame starts in it: it belongs to the window before, unless the tail is dropped.
     """
     length = Fraction(repr(method.seconds))
     stride = length if method.stride_seconds is None else Fraction(repr(method.stride_seconds))
     end = Fraction(video.duration_seconds)
-    slack = 1 / (2 * video.fps) if video.fps else Fraction(1, 1000)
+    frame = 1 / video.fps if video.fps else Fraction(1, 500)
+    slack, rest = frame / 2, frame * Fraction(999, 1000)
     ranges: list[tuple[float, float]] = []
     start = Fraction(0)
-    while start + slack < end or not ranges:
+    while start + rest < end or not ranges:
         stop = start + length
+        if method.tail == "keep" and stop < end <= stop + rest:
+            stop = end
         if stop <= end + slack:
             ranges.append((float(start), float(stop)))
         elif method.tail == "keep" or not ranges:
             ranges.append((float(start), float(max(end, start + slack))))
-        if stop + slack >= end:
+        if stop + rest >= end:
             break
         start += stride
     return ranges

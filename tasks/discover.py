@@ -101,19 +101,24 @@ def _manifest(path: Path) -> Iterable[Source]:
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
-    rows: Any
-    if path.suffix.lower() == ".csv":
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    elif path.suffix.lower() == ".json":
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    else:
-        import pyarrow.parquet
-
-        rows = pyarrow.parquet.read_table(path).to_pylist()
+    try:
+        rows = _read(path)
+    except (ValueError, csv.Error) as error:  # of encodings, JSON and Parquet alike
+        raise RecipeError(f"corpus.videos: {path} can't be read as {path.suffix[1:].lower()}: {error}") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise RecipeError(f"corpus.videos: {path} is not a list of rows with a uri")
     if rows and "uri" not in rows[0]:
         raise RecipeError(f"corpus.videos: {path} has the columns {', '.join(rows[0])}, expected uri and any of "
                           f"{', '.join(COLUMNS[1:])}")  # fmt: skip
     return rows
+
+
+def _read(path: Path) -> Any:
+    if path.suffix.lower() == ".csv":
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return list(csv.DictReader(file))
+    if path.suffix.lower() == ".json":
+        return json.loads(path.read_text(encoding="utf-8"))
+    import pyarrow.parquet
+
+    return pyarrow.parquet.read_table(path).to_pylist()

@@ -152,6 +152,8 @@ class Recipe(_Strict):
             if reduction.feature not in names:
                 known = ", ".join(names) or "none"
                 raise ValueError(f"reduce[{i}].feature: got {reduction.feature!r}, expected one of: {known}")
+            if reduction.name in [other.name for other in self.reduce[:i]]:
+                raise ValueError(f"reduce[{i}]: got a second {reduction.name}, expected one; take out the other")
         if not self.frames.keep and not self.features:
             raise ValueError("frames.keep: got false with no features, so nothing would be stored; add a feature")
         if self.train and not self.frames.keep:

@@ -50,8 +50,8 @@ def span_of(
         shown = index.pts[first:stop]
         past = stop
     else:
-        first = math.ceil(Fraction(start_seconds) * fps)
-        stop = max(first, math.ceil(Fraction(min(stop_seconds, video.duration_seconds)) * fps))
+        first = _row_at(start_seconds, fps)
+        stop = max(first, _row_at(min(stop_seconds, video.duration_seconds), fps))
         shown = _shown_at(index.pts, video, fps, first, stop)
         past = int(np.searchsorted(index.pts, shown[-1], side="right")) if shown.size else len(index.pts)
     key_pts = index.pts[index.key_rows]
@@ -70,6 +70,12 @@ def span_of(
         key_pts=pts.pack(key_pts),
         stop_pts=int(index.pts[past]) if past < len(index.pts) else None,
     )
+
+
+def _row_at(seconds: float, fps: Fraction) -> int:
+    """Return the first k whose grid time k / fps, as the float that is stored, is not before `seconds`."""
+    k = math.ceil(Fraction(seconds) * fps)
+    return k - 1 if k and float((k - 1) / fps) >= seconds else k
 
 
 def _shown_at(all_pts: IntArray, video: Video, fps: Fraction, first: int, stop: int) -> IntArray:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.features.pooling import SpacePool, pool_time
 from patchlake.tasks.features.spec import FlowSpec
 from patchlake.tasks.grid import Grid
@@ -17,6 +18,8 @@ from patchlake.tasks.types import FrameArray
 _BINS = 8
 _STILL = 0.1
 """Frame-grid pixels per frame below which a pixel counts as still in the histogram."""
+_LEAST = 12
+"""Pixels of a frame's shorter side: a patch of cv2.DISOpticalFlow, and room to move."""
 _PRESETS = {
     "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
     "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
@@ -51,6 +54,8 @@ class Flow:
     needs_gpu = False
 
     def __init__(self, spec: FlowSpec, patches: Grid, frame_size: tuple[int, int]) -> None:
+        if min(frame_size) < _LEAST:
+            raise RecipeError(f"frames.size: got {list(frame_size)}, expected at least {_LEAST} each way for `flow`")
         self._method = cv2.DISOpticalFlow.create(_PRESETS[spec.preset])
         levels = min(int(math.log2(max(frame_size) / 32) + 0.5), int(math.log2(min(frame_size) / 8)))
         if levels < self._method.getFinestScale():

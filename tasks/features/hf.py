@@ -105,7 +105,9 @@ class HuggingFace:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                model, info = AutoModel.from_pretrained(self._folder, output_loading_info=True, local_files_only=True)
+                model, info = AutoModel.from_pretrained(
+                    self._folder, output_loading_info=True, local_files_only=True, dtype=torch.float32
+                )
         except (OSError, ValueError) as error:
             raise ModelError(f"{_where(self._spec)}: the weights can't be loaded: {error}") from error
         missing = [name for name in info["missing_keys"] if not name.startswith(_UNUSED)]

@@ -89,11 +89,13 @@ def bad_sources(tables: Tables) -> tuple[list[dict[str, str]], int]:
 
 def opening(lake: Location) -> str:
     """Return Python lines that open the lake."""
+    options = f", storage_options={lake.delta_options}" if lake.delta_options else ""
     if lake.is_local:
         arrays = 'xarray.open_datatree(lake + "/arrays.zarr", engine="zarr")'
         head = "import deltalake, duckdb, xarray"
     else:
-        store = 'S3Store.from_url(lake + "/arrays.zarr")'
+        plain = ', client_options={"allow_http": True}' if lake.delta_options else ""
+        store = f'S3Store.from_url(lake + "/arrays.zarr"{plain})'
         arrays = f'xarray.open_datatree(ObjectStore({store}, read_only=True), engine="zarr")'
         head = "import deltalake, duckdb, xarray\n"
         head += "from obstore.store import S3Store\nfrom zarr.storage import ObjectStore"
@@ -101,6 +103,6 @@ def opening(lake: Location) -> str:
         head,
         f"lake = {lake.url!r}",
         f'tree = {arrays}  # tree["pixels/frames"]: time, y, x, channel',
-        'clips = deltalake.DeltaTable(lake + "/tables/clips").to_pyarrow_dataset()',
+        f'clips = deltalake.DeltaTable(lake + "/tables/clips"{options}).to_pyarrow_dataset()',
         'print(duckdb.sql("SELECT label, count(*) AS clips FROM clips GROUP BY label ORDER BY label"))',
     ])  # fmt: skip

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -65,7 +66,8 @@ TRAIN: dict[str, Any] = {
         name: {
             "accuracy": accuracy, "interval": [accuracy - 0.2, accuracy + 0.1], "num_sources": 20,
             "confusion": [[9, 1], [1, 9]], "curve": [
-                {"epoch": i, "train_loss": 1 / (i + 1), "test_accuracy": accuracy, "seconds": 1.0} for i in range(3)
+                {"epoch": i, "train_loss": 1 / (i + 1), "test_accuracy": accuracy, "seconds": 1.0}
+                for i in range(3)
             ],
         }
         for name, accuracy in (("st_cnn", 0.9), ("shuffled", 0.55), ("single_frame", 0.5))
@@ -99,7 +101,7 @@ def hf_product(recipe: Recipe) -> Product:
 
 
 def make_lake(recipe: Recipe, labels: Sequence[str | None], num_frames: int = SLOT) -> Tables:
-    """Make a lake of one clip a slot, at FPS from 1 s on: a bright square that moves right by 2 pixels a frame."""
+    """Make a lake of one clip a slot, at FPS from 1 s on: a bright square that moves right by 2 pixels."""
     lake = Location(recipe.lake) / recipe.name
     layout = recipe.layout
     plain = recipe.model_copy(update={"features": tuple(e for e in recipe.features if e.kind != "hf")})
@@ -181,9 +183,10 @@ def check_images(page: str) -> None:
             assert image.height > 100
             assert image.width / image.height == pytest.approx(int(width) / int(height), rel=0.02)
             assert len(np.unique(np.asarray(image.convert("L")))) > 3  # not blank
-    for reference in re.findall(r'(?:src|href|action|url\()\s*=?\s*["\'(]?([^"\'\s>)]*)', page):
-        assert reference.startswith("data:")
-    assert "@import" not in page
+    references = re.findall(r'\s(?:src|srcset|href|action|data)\s*=\s*["\']?([^"\'\s>]*)', page)
+    assert len(references) > len(sources)
+    assert all(reference.startswith("data:") for reference in references)
+    assert not re.search(r"url\(|@import", page[page.index("<style>") : page.index("</style>")])
 
 
 def text_of(page: str) -> str:
@@ -212,7 +215,8 @@ def page(small: tuple[Recipe, Tables]) -> str:
 def test_the_page_tells_run_figures_and_shows_every_section(page: str) -> None:
     text = " ".join(text_of(page).split())
     for part in (
-        "run 0123abcd, started 2026-05-06 07:08:09 UTC, patchlake 1.2.3", "4 ok, 1 rejected", "4,321 new", "7.9 MB",
+        "run 0123abcd, started 2026-05-06 07:08:09 UTC, patchlake 1.2.3", "4 ok, 1 rejected", "4,321 new",
+        "7.9 MB",
         "12.5%", "1,234 frames, 56 of them again", "250 frames/s; speed of light 500 frames/s",
         "measured / light 0.50", "measured / light 0.75", "probe 1.5, ingest 20.2 seconds; 21.8 in all",
         "None: every source is ok.", "add up to 4.00 ms", "took (8.00 ms", "2 workers",
@@ -298,8 +302,8 @@ CASES: dict[str, tuple[dict[str, Any], list[str | None], int, dict[str, int]]] =
     "zero clips": ({"reduce": []}, [], SLOT, {"patches": 0, "features": 0, "principal-components": 0}),
     "one patch a frame": ({"patches": {"size": [8, *SIZE]}}, ["a"], SLOT, {"patches": 1, "features": 2}),
     "remainders": ({"patches": {"size": [8, 40, 24]}}, ["a"], SLOT, {"patches": 1, "features": 2}),
-    "overlapping patches": ({"patches": {"size": [8, 16, 16], "stride": [4, 8, 8]}}, ["a"], SLOT, {"features": 2}),
-    "many labels": (EDGES, [f"label {i:02}" for i in range(14)], SLOT, {"patches": 4, "principal-components": 1}),
+    "overlapping": ({"patches": {"size": [8, 16, 16], "stride": [4, 8, 8]}}, ["a"], SLOT, {"features": 2}),
+    "many labels": (EDGES, [f"{i:02}" for i in range(14)], SLOT, {"patches": 4, "principal-components": 1}),
 }  # fmt: skip
 
 
@@ -342,8 +346,11 @@ def test_training_without_controls_and_with_many_classes() -> None:
 def test_clips_are_picked_of_all_labels_whatever_order_the_table_has(tmp_path: Path) -> None:
     lake = Location(str(tmp_path))
     rows = [
-        {"clip_id": str(i), "track": i // 2, "video_id": f"v{i // 2}", "label": "abcdef"[i % 50 == 7] if i % 3 else None,
-         "start_seconds": float(i % 2), "stop_seconds": i % 2 + 1.0, "row_start": i * 8, "row_stop": i * 8 + 8}
+        {
+            "clip_id": str(i), "track": i // 2, "video_id": f"v{i // 2}",
+            "row_start": i * 8, "row_stop": i * 8 + 8, "label": "ab"[i % 50 == 7] if i % 3 else None,
+            "start_seconds": i % 2, "stop_seconds": i % 2 + 1,
+        }
         for i in range(200)
     ]  # fmt: skip
     Tables(lake).clips.append(reversed(rows))
@@ -366,16 +373,18 @@ def test_rows_and_frames_of_a_clip_are_its_own(small: tuple[Recipe, Tables]) -> 
         label=None,
         name="",
         track=1,
-        start_seconds=1.5,
+        start_seconds=1.25,
         stop_seconds=2.4,
-        row_start=SLOT + 8,
+        row_start=SLOT + 4,
         row_stop=SLOT + 23,
     )
     rows, seconds = feature.rows_of(clip)
-    assert rows.tolist() == [5, 6]  # centres 1.72 s and 2.22 s
+    assert rows.tolist() == [5, 6]  # centres 1.72 s and 2.22 s; row 4's is 1.22 s
+    assert feature.rows_of(replace(clip, stop_seconds=2.2))[0].tolist() == [5]
+    assert feature.rows_of(replace(clip, track=2))[0].tolist() == []
     np.testing.assert_allclose(seconds, [1 + 11.5 / FPS, 1 + 19.5 / FPS])
     assert [feature.frame_row(int(r)) for r in rows] == [SLOT + 12, SLOT + 20]
-    assert strip_rows(clip, Grid((8, 16, 16), (4, 16, 16))) == [SLOT + 8, SLOT + 12]
+    assert strip_rows(clip, Grid((8, 16, 16), (4, 16, 16))) == [SLOT + 4, SLOT + 8, SLOT + 12]
     np.testing.assert_allclose(frames.seconds_at([SLOT + 12, SLOT + 8]), [1 + 12 / FPS, 1 + 8 / FPS])
     assert frames.at([SLOT + 12])[0][20, 2 * 12 + 4].tolist() == [230] * 3
     cells, labels = sample_cells(feature, [clip])
@@ -420,8 +429,8 @@ def memory_kb(name: str) -> int:
 def session_of(recipe: Recipe, tables: Tables, **figures: Any) -> Any:
     lake = Location(recipe.lake) / recipe.name
     return SimpleNamespace(
-        lake=lake, tables=tables, recipe=recipe, figures={"clips": 1} | figures, run_id="r", started=datetime.now(UTC),
-        seconds={}, stage=lambda name: open(os.devnull),
+        lake=lake, tables=tables, recipe=recipe, figures={"clips": 1} | figures, run_id="r",
+        started=datetime.now(UTC), seconds={}, stage=lambda name: open(os.devnull),
     )  # fmt: skip
 
 
@@ -479,8 +488,10 @@ def test_a_browser_draws_every_picture(page: str, tmp_path: Path, width: int) ->
     browser = chromium()
     path = tmp_path / "page.html"
     path.write_text(page.replace("</head>", f"{PROBE}</head>"))
-    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
-               f"--window-size={width},2000", "--virtual-time-budget=5000", "--dump-dom", path.as_uri()]  # fmt: skip
+    command = [
+        browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+        f"--window-size={width},2000", "--virtual-time-budget=5000", "--dump-dom", path.as_uri(),
+    ]  # fmt: skip
     dom = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
     title = re.search(r"<title>probe (.*?)</title>", dom)
     assert title, dom[:500]
