@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from distributed import Client
+
 from patchlake.cluster.errors import ClusterError
 from patchlake.cluster.spec import ClusterSpec
 

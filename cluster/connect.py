@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from typing import Any, TypeVar
 
 from distributed import Client
+
 from patchlake.cluster.errors import ClusterError
 from patchlake.cluster.runs import Outcome, Run
 from patchlake.cluster.spec import ClusterSpec, Resources
@@ -138,9 +139,7 @@ class Cluster:
         """
         return Run(self, function, items, resources=resources, key=key, ordered=ordered).outcomes()
 
-    def each_worker(
-        self, function: Callable[..., R], *args: Any, resources: Resources | None = None
-    ) -> dict[str, R]:
+    def each_worker(self, function: Callable[..., R], *args: Any, resources: Resources | None = None) -> dict[str, R]:
         """Run the function once on every worker (that offers the resources), at the same time."""
         futures = {
             address: self.client.submit(
@@ -151,9 +150,7 @@ class Cluster:
         }  # fmt: skip
         while not all(future.done() for future in futures.values()):
             if gone := set(futures) - set(self.workers()):
-                raise ClusterError(
-                    f"Worker {min(gone)} died while it was asked for {function.__name__}: run again."
-                )
+                raise ClusterError(f"Worker {min(gone)} died while it was asked for {function.__name__}: run again.")
             time.sleep(0.05)
         return {address: future.result() for address, future in futures.items()}
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from distributed import Future, Lock
 from distributed.comm.addressing import get_address_host
+
 from patchlake.cluster.connect import Cluster
 from patchlake.cluster.errors import ClusterError, GangError, GangStopped
 from patchlake.cluster.rank import Rank, RankEnd, free_port, reap, run_rank
@@ -93,9 +94,7 @@ def _check_stop(cluster: Cluster) -> None:
         raise GangStopped("The gang was stopped with its run: run again, it resumes from its checkpoint.")
 
 
-def _choose_workers(
-    cluster: Cluster, ranks: int, resources: Resources | None, *, may_shrink: bool
-) -> list[str]:
+def _choose_workers(cluster: Cluster, ranks: int, resources: Resources | None, *, may_shrink: bool) -> list[str]:
     """Pick workers anew; those that restart are waited for."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while len(found := sorted(cluster.workers(resources))) < ranks:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import dask
 from distributed import Client, Nanny, Scheduler, SpecCluster
 from distributed.worker_memory import parse_memory_limit
+
 from patchlake.cluster.spec import GPU, ClusterSpec
 
 HOST = "127.0.0.1"
@@ -57,9 +58,7 @@ def open_local(spec: ClusterSpec) -> Iterator[Client]:
         SpecCluster(
             name="patchlake",
             scheduler={"cls": Scheduler, "options": scheduler_options(spec)},
-            workers={
-                i: {"cls": _Nanny, "options": options} for i, options in enumerate(worker_options(spec))
-            },
+            workers={i: {"cls": _Nanny, "options": options} for i, options in enumerate(worker_options(spec))},
             silence_logs=logging.CRITICAL,
         ) as cluster,
         Client(cluster, set_as_default=False) as client,

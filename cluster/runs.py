@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from distributed import Future, KilledWorker
+
 from patchlake.cluster.errors import ClusterError
 from patchlake.cluster.spec import Resources
 from patchlake.cluster.window import PATIENCE_SECONDS, TASKS_PER_SLOT

@@ -65,9 +65,7 @@ class ClusterSpec(BaseModel):
         if self.kind == "address" and not self.address:
             raise ValueError("kind is address, but no address is given: add address: tcp://HOST:PORT")
         if self.kind != "address" and self.address:
-            raise ValueError(
-                f"address is {self.address!r}, but kind is {self.kind}: use kind: address, or drop it"
-            )
+            raise ValueError(f"address is {self.address!r}, but kind is {self.kind}: use kind: address, or drop it")
         return self
 
     def gpu_ids(self) -> list[str]:

@@ -60,7 +60,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_overrides(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="as in frames.size=[64,64]"
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="as in frames.size=[64,64]",
     )
 
 
@@ -96,11 +101,9 @@ def _digest(args: argparse.Namespace) -> int:
 def _verify(args: argparse.Namespace) -> int:
     from patchlake.tasks.lake import digest, location
 
-    count = 0
-    for count, sentence in enumerate(digest.verify(location.existing(args.lake)), 1):
-        print(sentence)
-    print(f"{count} pieces are not as committed" if count else "every committed row is as it was committed")
-    return 1 if count else 0
+    wrong = list(digest.verify(location.existing(args.lake)))
+    print("\n".join(wrong) if wrong else "every committed row is as it was committed")
+    return 1 if wrong else 0
 
 
 def _demo(args: argparse.Namespace) -> int:

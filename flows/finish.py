@@ -72,7 +72,9 @@ def table_of(session: Session, figures: dict[str, Any]) -> Table:
     if (ingest := figures.get("ingest")) is not None:
         table.add_row("rows", f"{ingest['rows']:,} new, in {ingest['units']} units; padding {ingest['padding']:.1%}")
         table.add_row("bytes", f"{ingest.get('bytes', 0) / 1e6:,.1f} MB")
-        decoded = f"{ingest.get('frames decoded', 0):,} frames decoded, {ingest.get('frames re-decoded', 0):,} of them again"
+        decoded = (
+            f"{ingest.get('frames decoded', 0):,} frames decoded, {ingest.get('frames re-decoded', 0):,} of them again"
+        )
         table.add_row("decoding", decoded)
         if "measured / light" in ingest:
             table.add_row(
@@ -108,4 +110,3 @@ def accuracies(train: dict[str, Any]) -> list[tuple[str, str]]:
     if train.get("mean_flow_accuracy") is not None:
         found.append(("mean |flow|", f"accuracy {train['mean_flow_accuracy']:.3f}"))
     return found
-

@@ -142,7 +142,12 @@ def job_of(session: Session) -> Job:
 
 
 def _run_batch(
-    session: Session, job: Job, committer: Committer, units: Sequence[Unit], needs: Resources | None, progress: Progress
+    session: Session,
+    job: Job,
+    committer: Committer,
+    units: Sequence[Unit],
+    needs: Resources | None,
+    progress: Progress,
 ) -> Counter[str]:
     figures: Counter[str] = Counter()
     outcomes = session.cluster.run(partial(extract_unit, job), units, resources=needs, key=lambda u: u.unit_id)

@@ -24,7 +24,9 @@ def run_reductions(session: Session) -> None:
             slots = sorted(session.ledger.done.get(spec.feature, ()))
             key = digest("reduction", spec.model_dump(mode="json"), committed(session, spec.feature))
             if slots and store.read(session.lake, spec.name, key=key) is None:
-                reduce_one = task(name=f"reduce {spec.name}", cache_policy=NO_CACHE)(lambda s=spec, k=key: _pca(session, s, k))
+                reduce_one = task(name=f"reduce {spec.name}", cache_policy=NO_CACHE)(
+                    lambda s=spec, k=key: _pca(session, s, k)
+                )
                 session.figures[spec.name] = reduce_one()
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from patchlake.flows.session import check
 from patchlake.tasks.errors import PatchlakeError, RecipeError
@@ -32,7 +33,7 @@ def serve_recipe(path: str, overrides: Sequence[str] = ()) -> int:
 
         from patchlake.flows.run import run
 
-        deployment = run.to_deployment(
+        deployment: Any = run.to_deployment(
             name=recipe.name,
             schedule=Cron(recipe.schedule),
             parameters={"recipe": os.path.abspath(path), "overrides": list(overrides)},
@@ -75,7 +76,9 @@ def _wait(server: subprocess.Popen[bytes], url: str) -> None:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while time.monotonic() < deadline:
         if server.poll() is not None:
-            raise PatchlakeError(f"the Prefect server ended with {server.returncode}; try `prefect server start` by hand")
+            raise PatchlakeError(
+                f"the Prefect server ended with {server.returncode}; try `prefect server start` by hand"
+            )
         with contextlib.suppress(OSError), opener.open(f"{url}/health", timeout=2):
             return
         time.sleep(0.2)

@@ -54,7 +54,9 @@ def _train(session: Session, job: TrainJob) -> dict[str, Any]:
 
 def _say(event: dict[str, Any]) -> None:
     if event.get("event") == "epoch":
-        text = "train {variant}: epoch {epoch}, loss {train_loss:.3f}, test accuracy {test_accuracy:.3f}, {seconds:.1f} s"
+        text = (
+            "train {variant}: epoch {epoch}, loss {train_loss:.3f}, test accuracy {test_accuracy:.3f}, {seconds:.1f} s"
+        )
         print(text.format(**event), file=sys.stderr, flush=True)
 
 

@@ -19,7 +19,16 @@ from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.ledger import Ledger
 from patchlake.tasks.plan import Plan
 from patchlake.tasks.product import Product
-from patchlake.tasks.types import PIXELS, Clip, FloatArray, FrameSource, IntArray, PieceFrames, Placement, UnitResult
+from patchlake.tasks.types import (
+    PIXELS,
+    Clip,
+    FloatArray,
+    FrameSource,
+    IntArray,
+    PieceFrames,
+    Placement,
+    UnitResult,
+)
 
 GROUP_RECEIPTS = 256
 GROUP_SECONDS = 2.0

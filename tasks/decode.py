@@ -148,9 +148,7 @@ class Decoder:
     def _answer(self, job: dict[str, Any]) -> Iterator[tuple[Child, tuple[int, int, bytes]]]:
         """Ask, and give the first message; a child that has not come to its answer's end is replaced."""
         if self._owner == threading.get_ident():
-            raise RuntimeError(
-                "this thread still reads frames from this decoder: exhaust or close them first"
-            )
+            raise RuntimeError("this thread still reads frames from this decoder: exhaust or close them first")
         with self._lock:
             self._owner = threading.get_ident()
             try:

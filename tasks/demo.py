@@ -22,6 +22,7 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+
 from patchlake.tasks.errors import PatchlakeError
 
 VERSION = 1
@@ -186,9 +187,7 @@ def _object(rng: np.random.Generator) -> Image:
     y, x = (np.mgrid[:_TEXTURE, :_TEXTURE] - (_TEXTURE - 1) / 2) / (_TEXTURE / 3)
     bumps = rng.uniform(-0.15, 0.15, (2, 4))
     angle = np.arctan2(y, x)
-    edge = 1 + sum(
-        a * np.cos((k + 2) * angle) + b * np.sin((k + 2) * angle) for k, (a, b) in enumerate(bumps.T)
-    )
+    edge = 1 + sum(a * np.cos((k + 2) * angle) + b * np.sin((k + 2) * angle) for k, (a, b) in enumerate(bumps.T))
     alpha = np.clip((edge - np.hypot(y, x)) * _TEXTURE / 6 + 0.5, 0, 1)[..., None]
     return np.concatenate([colour * alpha, alpha], axis=2).astype(np.float32)
 
@@ -215,9 +214,7 @@ def _placements(
     for cy in (y - height, y, y + height):
         for cx in (x - width, x, x + width):
             if -reach < cx < width + reach and -reach < cy < height + reach:
-                yield np.array(
-                    [[turn.real, -turn.imag, cx - middle.real], [turn.imag, turn.real, cy - middle.imag]]
-                )
+                yield np.array([[turn.real, -turn.imag, cx - middle.real], [turn.imag, turn.real, cy - middle.imag]])
 
 
 def _video(folder: Path, label: str, scene: int) -> Path:
@@ -250,8 +247,7 @@ def _claim(folder: Path, spec: CorpusSpec) -> None:
     found: Any = json.loads(stamp.read_text())
     if found != wanted:
         raise PatchlakeError(
-            f"{folder} holds another corpus ({found}) than asked for ({wanted}); "
-            "delete it or choose another folder"
+            f"{folder} holds another corpus ({found}) than asked for ({wanted}); delete it or choose another folder"
         )
 
 

@@ -51,9 +51,7 @@ class Refused(Exception):
         self.reason, self.message = reason, message
 
 
-def open_video(
-    path: str, max_pixels: int, threads: int, *, for_index: bool
-) -> tuple[InputContainer, VideoStream]:
+def open_video(path: str, max_pixels: int, threads: int, *, for_index: bool) -> tuple[InputContainer, VideoStream]:
     """Open a file and the video stream that ffmpeg would pick, ready to decode.
 
     Opening decodes some frames to learn what headers leave out, so a first opening that allows no codec at
@@ -206,9 +204,7 @@ def index_packets(
     rate = stream.average_rate or stream.guessed_rate or Fraction(0)
     tick = stream.time_base or Fraction(1, 1000)
     known = [row[0] for row in rows if row[0] is not None]
-    is_unordered = (
-        container.format.name == "avi" and stream.codec_context.has_b_frames
-    )  # frames' PTS are wrong
+    is_unordered = container.format.name == "avi" and stream.codec_context.has_b_frames  # frames' PTS are wrong
     counted = is_unordered or len(set(known)) < len(rows)
     if len(known) < len(rows):
         rate = rate or GUESSED_FPS
@@ -225,9 +221,7 @@ def index_packets(
     return Index(pts[order], np.flatnonzero(keys[order]), last, counted, fps, first)
 
 
-def _fps(
-    pts: npt.NDArray[np.int64], last_duration: int, tick: Fraction, rate_from_header: Fraction
-) -> Fraction:
+def _fps(pts: npt.NDArray[np.int64], last_duration: int, tick: Fraction, rate_from_header: Fraction) -> Fraction:
     """Average rate: the header's where packets agree within 1 %, else theirs."""
     steps = int(pts[-1] - pts[0]) if len(pts) else 0
     if not steps:

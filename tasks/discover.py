@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import glob
 import json
 import os
@@ -13,12 +14,36 @@ from typing import Any
 
 from patchlake.tasks.errors import NothingFoundError, RecipeError
 from patchlake.tasks.recipe import Corpus
-from patchlake.tasks.types import Source
+from patchlake.tasks.types import Reason, Source
 from patchlake.tasks.uris import path_of, uri_of
 
 SUFFIXES = frozenset(
-    ".3gp .asf .avi .divx .flv .gif .h264 .h265 .hevc .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .vob "
-    ".webm .wmv .y4m".split()
+    [
+        ".3gp",
+        ".asf",
+        ".avi",
+        ".divx",
+        ".flv",
+        ".gif",
+        ".h264",
+        ".h265",
+        ".hevc",
+        ".m2ts",
+        ".m4v",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".mxf",
+        ".ogv",
+        ".ts",
+        ".vob",
+        ".webm",
+        ".wmv",
+        ".y4m",
+    ]
 )
 """What counts as a video in a folder or glob; a file named outright, or in a manifest, counts whatever its name."""
 MANIFESTS = frozenset([".csv", ".json", ".parquet"])
@@ -71,9 +96,15 @@ def _source(path: bytes, **columns: Any) -> Source:
     try:
         info = os.stat(path)
     except OSError as error:
-        reason = "symlink_loop" if error.errno == 40 else "missing"
+        reason: Reason = "symlink_loop" if error.errno == errno.ELOOP else "missing"
         return Source(
-            uri=uri, size=0, version="", status="rejected", reason=reason, message=str(error.strerror), **columns
+            uri=uri,
+            size=0,
+            version="",
+            status="rejected",
+            reason=reason,
+            message=str(error.strerror),
+            **columns,
         )
     if not stat.S_ISREG(info.st_mode):
         message = "is not a regular file"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -17,7 +17,7 @@ from patchlake.tasks import faults, features, frames, pts
 from patchlake.tasks.decode import Decoder, get_decoder
 from patchlake.tasks.errors import DecodeError
 from patchlake.tasks.features.spec import Extractor
-from patchlake.tasks.frames import Reader, Window
+from patchlake.tasks.frames import Block, Reader, Window
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.lake.arrays import ShardWriter
 from patchlake.tasks.lake.location import Location
@@ -84,7 +84,7 @@ def bench_of(job: Job) -> Bench:
 
 
 def extract_unit(job: Job, unit: Unit) -> UnitResult:
-    """Write every product of a unit and return its receipts. Safe to run twice, even at once: same bytes, same place."""
+    """Write every product of a unit and return its receipts. Safe to run twice, at once too: same bytes, same place."""
     started = time.perf_counter()
     work = _Work(job, unit, bench_of(job), get_decoder())
     for slot, pieces in zip(range(unit.slot_start, unit.slot_stop), unit.pieces, strict=True):
@@ -141,7 +141,9 @@ class _Work:
         self.last_rows = {piece.span_key: piece.stop for slot in self.unit.pieces for piece in slot}
         wanted = [self.bench.extractors[name] for name in self.unit.products if name != PIXELS]
         self.before = max((e.context_frames[0] for e in wanted), default=0)
-        self.after = max((e.context_frames[1] + e.time_size - min(e.time_stride, e.time_size) for e in wanted), default=0)
+        self.after = max(
+            (e.context_frames[1] + e.time_size - min(e.time_stride, e.time_size) for e in wanted), default=0
+        )
         self.reader: Reader | None = None
         self.reading: str | None = None
         self.broken: DecodeError | None = None
@@ -149,12 +151,12 @@ class _Work:
         self.shown_row = 0
 
     @contextmanager
-    def timed(self, what: str) -> Iterator[None]:
-        started = time.perf_counter()
+    def timed(self, what: str, clock: Callable[[], float] = time.perf_counter) -> Iterator[None]:
+        started = clock()
         try:
             yield
         finally:
-            self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - started
+            self.seconds[what] = self.seconds.get(what, 0.0) + clock() - started
 
     def write_slot(self, slot: int, pieces: tuple[Piece, ...]) -> None:
         """Fill one slot of every product and move its shards into place."""
@@ -181,9 +183,7 @@ class _Work:
                 self.num_bytes[name] += self.bench.writer(name).write(slot, block)
             faults.reach("shard_written")
 
-    def _write_piece(
-        self, piece: Piece, out: FrameArray, blocks: dict[str, npt.NDArray[Any]], slot: int
-    ) -> int:
+    def _write_piece(self, piece: Piece, out: FrameArray, blocks: dict[str, npt.NDArray[Any]], slot: int) -> int:
         reason, message = None, ""
         try:
             with self.timed("decode"):
@@ -204,7 +204,7 @@ class _Work:
             if name == PIXELS:
                 self._record(name, piece.span_key, slot, piece.row_start, out[:num_rows], window.ticks[:0])
             else:
-                with self.timed(f"compute {name}"):
+                with self.timed(f"compute {name}", clock_of(self.bench.extractors[name])):
                     self._extract(name, piece, window, blocks[name], slot)
         return num_rows
 
@@ -272,16 +272,12 @@ class _Work:
             raise self.broken
         return self.reader
 
-    def _blocks(
-        self, run: Run, source: FrameSource, piece: Piece, start: int, stop: int
-    ) -> Iterator[frames.Block]:
+    def _blocks(self, run: Run, source: FrameSource, piece: Piece, start: int, stop: int) -> Iterator[Block]:
         if self.from_store:
             offset = piece.row_start - piece.start
             tick = frames.tick_seconds(source, self.job.fps)
             return frames.stored(self.job.lake, row_start=offset + start, row_stop=offset + stop, tick=tick)
-        return frames.decoded(
-            self.decoder, run, source, self.job.fps, start=start, stop=stop, shown=self.shown
-        )
+        return frames.decoded(self.decoder, run, source, self.job.fps, start=start, stop=stop, shown=self.shown)
 
     def close(self) -> None:
         """Read the present run to its end, so that the decoder is ready for the next, and take its summary."""
@@ -295,6 +291,11 @@ class _Work:
             self.num_redecoded += summary.num_redecoded
             if summary.reason and self.frames[-1].reason is None:
                 self.frames[-1] = replace(self.frames[-1], reason=summary.reason, message=summary.message)
+
+
+def clock_of(extractor: Extractor) -> Callable[[], float]:
+    """CPU time of this thread, since the decoding child shares the core; a GPU's work is seen by the wall clock."""
+    return time.perf_counter if extractor.needs_gpu else time.thread_time
 
 
 def _nothing(out: FrameArray) -> Window:

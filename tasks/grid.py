@@ -1,8 +1,8 @@
 """One grid type for patches, tokens, model windows and sampling: index arithmetic and nothing else.
 
-    extent 11, size 4, stride 3, offset 1:   .xxxx......   cell 0 = [1, 5)
-                                             ....xxxx...   cell 1 = [4, 8)
-                                             .......xxxx   cell 2 = [7, 11)
+extent 11, size 4, stride 3, offset 1:   .xxxx......   cell 0 = [1, 5)
+                                         ....xxxx...   cell 1 = [4, 8)
+                                         .......xxxx   cell 2 = [7, 11)
 """
 
 from __future__ import annotations

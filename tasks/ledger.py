@@ -70,7 +70,9 @@ class Ledger:
             if any(slot in self.written and key not in self.written[slot] for slot in slots_of(placement, layout)):
                 del self.placements[key]
 
-    def missing(self, placements: Iterable[Placement], products: Iterable[str], layout: Layout) -> dict[int, tuple[str, ...]]:
+    def missing(
+        self, placements: Iterable[Placement], products: Iterable[str], layout: Layout
+    ) -> dict[int, tuple[str, ...]]:
         """Return the products that each slot of some spans lacks; slots that lack none are left out."""
         names = tuple(products)
         slots = {slot for placement in placements for slot in slots_of(placement, layout)}

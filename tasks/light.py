@@ -9,7 +9,7 @@ import numpy as np
 
 from patchlake.tasks import frames
 from patchlake.tasks.decode import get_decoder
-from patchlake.tasks.extract import Job, bench_of
+from patchlake.tasks.extract import Job, bench_of, clock_of
 from patchlake.tasks.types import PIXELS, FrameSource, IntArray, Run, Unit
 
 SAMPLE_SECONDS = 5.0
@@ -38,9 +38,7 @@ def samples_of(units: tuple[Unit, ...], count: int = 24) -> tuple[tuple[Run, Fra
     runs = [(run, unit) for unit in units for run in unit.runs if run.stop > run.start]
     picked = runs[:: max(1, len(runs) // count)][:count]
     videos = {piece.span_key: piece.video_id for _, u in picked for slot in u.pieces for piece in slot}
-    return tuple(
-        (run, next(s for s in unit.sources if s.video_id == videos[run.span_key])) for run, unit in picked
-    )
+    return tuple((run, next(s for s in unit.sources if s.video_id == videos[run.span_key])) for run, unit in picked)
 
 
 def sample_light(job: Job, samples: tuple[tuple[Run, FrameSource], ...]) -> Light | None:
@@ -76,9 +74,10 @@ def sample_light(job: Job, samples: tuple[tuple[Run, FrameSource], ...]) -> Ligh
             extractor = bench.extractors[name]
             around = np.concatenate([part[: sum(extractor.context_frames)], part])
             extractor(around[:16])
-            begun = time.perf_counter()
+            clock = clock_of(extractor)
+            begun = clock()
             found = extractor(around)
-            compute[name] = (time.perf_counter() - begun) / len(part)
+            compute[name] = (clock() - begun) / len(part)
             shape = (product.rows_per_slot, *product.cell_shape)
             values = np.resize(found, shape).astype(product.dtype)
         write += _best_of(3, lambda v=values, n=name: bench.writer(n).stage(v)) / len(block)

@@ -1,8 +1,8 @@
 """Packing: where spans lie on the time axis. Pure arithmetic in a stated order, so that a re-run repeats it.
 
-    R = 512, align = 8      slot 0            slot 1            slot 2
-    span A, 1100 rows       AAAAAAAAAAAAAAAA  AAAAAAAAAAAAAAAA  AA..............
-    spans B 300, C 90                                           AABBBBBBBBBCCC..
+R = 512, align = 8      slot 0            slot 1            slot 2
+span A, 1100 rows       AAAAAAAAAAAAAAAA  AAAAAAAAAAAAAAAA  AA..............
+spans B 300, C 90                                           AABBBBBBBBBCCC..
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from patchlake.tasks.plan import Plan, make_units
 from patchlake.tasks.probe import Probed
 from patchlake.tasks.product import Product
 from patchlake.tasks.recipe import Recipe
-from patchlake.tasks.types import Clip, FrameIndex, FrameSource, Placement, Source, Status, Track, Video
+from patchlake.tasks.types import Clip, FrameIndex, FrameSource, Placement, Source, Span, Status, Track, Video
 
 RETRIED = ("timeout", "memory", "crash")
 """Reasons that may lie in the machine and not in the file: a re-run tries such sources again."""
@@ -58,9 +58,7 @@ def _known(source: Source, ledger: Ledger) -> tuple[Source, str | None] | None:
     return known
 
 
-def survey(
-    sources: Sequence[Source], probed: Mapping[str, Probed], ledger: Ledger, recipe: Recipe
-) -> Survey:
+def survey(sources: Sequence[Source], probed: Mapping[str, Probed], ledger: Ledger, recipe: Recipe) -> Survey:
     """Join discovered sources with probes of this run (by uri) and verdicts of earlier ones."""
     judged: list[tuple[Source, str | None]] = []
     videos, indexes = dict(ledger.videos), {}
@@ -93,7 +91,10 @@ def survey(
         videos=videos,
         indexes=indexes,
         wanted={
-            video_id: (track, clips.cut(track, videos[video_id], recipe.clips, label=canonical[video_id].label))
+            video_id: (
+                track,
+                clips.cut(track, videos[video_id], recipe.clips, label=canonical[video_id].label),
+            )
             for video_id, track in tracked.items()
         },
         frame_sources={
@@ -132,7 +133,7 @@ def make_plan(
     layout, frames = recipe.layout, recipe.frames.key()
     numbers = dict(ledger.tracks)
     found: list[tuple[str, int]] = []
-    new: dict[str, spans.Span] = {}
+    new: dict[str, Span] = {}
     kept: list[Placement] = []
     for video_id, (track, video_clips) in survey.wanted.items():
         numbers.setdefault(track.track_id, len(numbers))
@@ -205,8 +206,8 @@ def verdicts(
                 source = replace(source, status="skipped", message=source.message or "not in the lake yet")
             elif video_id in failed:
                 reason = failed[video_id]["reason"]
-                lost: Status = "failed" if reason in RETRIED else "rejected"
-                status: Status = "partial" if num_rows[video_id] else lost
+                status: Status = "failed" if reason in RETRIED else "rejected"
+                status = "partial" if num_rows[video_id] else status
                 source = replace(source, status=status, reason=reason, message=failed[video_id]["message"])
             elif not num_rows.get(video_id):
                 source = replace(source, status="rejected", reason="no_frames", message="no frame lies in its clips")

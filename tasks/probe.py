@@ -28,6 +28,11 @@ class Probed:
     video: Video | None = None
     index: FrameIndex | None = None
 
+    @classmethod
+    def lost(cls, source: Source, message: str) -> Probed:
+        """Return the verdict on a source that ended its worker again and again."""
+        return cls(source=replace(source, status="failed", reason="crash", message=message))
+
 
 def probe_source(source: Source, *, decoder: Decoder | None = None) -> Probed:
     """Look at a source: one pass over its bytes for the hash, one over its packets in the decoding child."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 
 from patchlake.tasks.types import FloatArray, IntArray
 
-_WIDTHS = (np.int8, np.int16, np.int32, np.int64)
+_WIDTHS: tuple[type[np.signedinteger[Any]], ...] = (np.int8, np.int16, np.int32, np.int64)
 
 
 def pack(pts: IntArray) -> bytes:

@@ -261,8 +261,11 @@ class PieceReceipt:
     checksum: int
     """xxh3-64 of the rows' bytes, C order, as stored in the array."""
     ticks: bytes
-    """Not for pixels, whose times stand in `PieceFrames`. Centre time of each row from the first displayed frame (`pts.pack`), in half steps of the stream's time base,
-    or of 1 / fps where the frame grid has a numeric rate: whole numbers, so that seconds are rounded only once."""
+    """Centre time of each row from the first displayed frame (`pts.pack`); empty for pixels, see `PieceFrames`.
+
+    In half steps of the stream's time base, or of 1 / fps where the frame grid has a numeric rate: whole numbers, so
+    that seconds are rounded only once.
+    """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

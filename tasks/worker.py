@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import zarr
 
+from patchlake.tasks import extract  # noqa: F401  so that no unit pays for importing what it needs
 from patchlake.tasks.decode import get_decoder
 from patchlake.tasks.lake.arrays import ZARRS
 

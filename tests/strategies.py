@@ -52,9 +52,7 @@ def layouts() -> st.SearchStrategy[Layout]:
 
 
 @st.composite
-def ascending(
-    draw: st.DrawFn, *, max_size: int = 60, low: int = INT64.min, high: int = INT64.max
-) -> IntArray:
+def ascending(draw: st.DrawFn, *, max_size: int = 60, low: int = INT64.min, high: int = INT64.max) -> IntArray:
     """Return ascending int64 timestamps, anything from a constant rate to the ends of the type."""
     return np.array(sorted(draw(st.lists(st.integers(low, high), max_size=max_size))), dtype=np.int64)
 

@@ -25,8 +25,8 @@ def spell_out(entry: object, *, base: Path | None = None) -> object:
     A model path that exists below `base` (the recipe's folder) becomes absolute; else it is a hub name.
     """
     if isinstance(entry, str):
-        kind, colon, path = entry.partition(":")
-        entry = {"kind": kind, "path": path} if colon else {"kind": kind}
+        kind, colon, model = entry.partition(":")
+        entry = {"kind": kind, "path": model} if colon else {"kind": kind}
     if base is not None and isinstance(entry, dict) and isinstance(path := entry.get("path"), str):
         local = os.path.normpath(base / Path(path).expanduser())
         if os.path.exists(local) or path.startswith((".", "/", "~")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any, Literal
 
 import cv2
@@ -78,8 +79,8 @@ class Flow:
     def __call__(self, frames: FrameArray) -> npt.NDArray[np.float32]:
         """Return (rows, y, x, 16) for (1 + n, height, width, 3) RGB frames, the first being context."""
         grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
-        pairs = zip(grey[:-1], grey[1:], strict=True)
-        per_frame = np.stack([self._pool(_maps(self._method.calc(before, now, None))) for before, now in pairs])
+        flows = (self._method.calc(before, now, None) for before, now in pairwise(grey))  # type: ignore[call-overload]
+        per_frame = np.stack([self._pool(_maps(flow)) for flow in flows])
         pooled = pool_time(per_frame, size=self.time_size, stride=self.time_stride)
         for mean, square in ((0, 3), (1, 4)):  # the maps hold squares there: var = E[u^2] - E[u]^2, not below 0
             variance = pooled[..., square] - pooled[..., mean] ** 2
@@ -107,5 +108,5 @@ def _maps(flow: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def _slope(field: npt.NDArray[np.float32], dx: int, dy: int) -> npt.NDArray[np.float32]:
-    out: npt.NDArray[np.float32] = cv2.Sobel(field, cv2.CV_32F, dx, dy, ksize=3, scale=1 / 8)
-    return out
+    out = cv2.Sobel(field, cv2.CV_32F, dx, dy, ksize=3, scale=1 / 8)
+    return np.asarray(out, dtype=np.float32)

@@ -26,7 +26,8 @@ class HuggingFace:
 
     Frames are resized to the model's input size (bilinear, antialiased), scaled to [0, 1] and normalised by the
     model's preprocessor_config.json (ImageNet's mean and deviation where it has none). Class and register tokens, which
-    have no place in the frame, are left out. Weights come from a local folder or the hub's cache; they are never made up.
+    have no place in the frame, are left out. Weights come from a local folder or the hub's
+    cache; they are never made up.
 
     Source: transformers AutoModel, `last_hidden_state` (the maps of the last stage for convolutional networks).
     """
@@ -100,8 +101,8 @@ class HuggingFace:
         if self._spec.device == "cuda" and not cuda:
             raise ModelError(f"features.{self._spec.name}.device: got cuda, but this worker sees no GPU")
         torch.set_num_threads(1)
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
+        logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -127,7 +128,8 @@ class HuggingFace:
         try:
             with torch.device("meta"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                model = AutoModel.from_config(AutoConfig.from_pretrained(self._folder, local_files_only=True))
+                config = AutoConfig.from_pretrained(self._folder, local_files_only=True)
+                model = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
             model = getattr(model, "vision_model", model).eval()
             with torch.inference_mode():
                 hidden = model(pixel_values=torch.empty(1, 3, *self._input, device="meta")).last_hidden_state

@@ -78,13 +78,14 @@ def root_attrs(lake: Location) -> dict[str, Any] | None:
 
 def ensure_arrays(lake: Location, products: Iterable[Product], *, with_pts: bool) -> None:
     """Make the arrays of products that have none yet; lengths are 0 until `grow`."""
-    root = zarr.open_group((lake / ROOT).zarr_store(), mode="r+", use_consolidated=False)
-    for product in products:
-        group = root.require_group(product.name)
-        if product.array not in group:
-            _make_product(group, product)
-    pixels = root.require_group(PIXELS)
-    _make_coordinates(pixels, ["track", "seconds", *(["pts_seconds"] if with_pts else [])])
+    with zarr.config.set(PLAIN):
+        root = zarr.open_group((lake / ROOT).zarr_store(), mode="r+", use_consolidated=False)
+        for product in products:
+            group = root.require_group(product.name)
+            if product.array not in group:
+                _make_product(group, product)
+        pixels = root.require_group(PIXELS)
+        _make_coordinates(pixels, ["track", "seconds", *(["pts_seconds"] if with_pts else [])])
 
 
 def _make_product(group: zarr.Group, product: Product) -> None:
@@ -122,10 +123,14 @@ def _make_product(group: zarr.Group, product: Product) -> None:
 
 
 def _make_coordinates(group: zarr.Group, names: Iterable[str]) -> None:
-    kinds: dict[str, tuple[str, float, dict[str, str]]] = {
+    kinds: dict[str, tuple[str, float, dict[str, Any]]] = {
         "track": ("int32", -1, {"long_name": "number of the track in the table `tracks`; -1: no frame here"}),
         "seconds": ("float64", np.nan, {"units": "s", "long_name": "from the first displayed frame"}),
-        "pts_seconds": ("float64", np.nan, {"units": "s", "long_name": "time of the frame shown at `seconds`"}),
+        "pts_seconds": (
+            "float64",
+            np.nan,
+            {"units": "s", "long_name": "time of the frame shown at `seconds`"},
+        ),
     }
     for name in names:
         if name not in group:
@@ -259,7 +264,7 @@ class ShardWriter:
         return lake.path / STAGE if lake.is_local else Path(tempfile.gettempdir()) / f"patchlake{STAGE}"
 
     def stage(self, block: npt.NDArray[Any]) -> Path | None:
-        """Encode (rows_per_slot, y, x, channel) values on the stage; None: all fill value, for which no object exists."""
+        """Encode (rows_per_slot, y, x, channel) values on the stage; None: all fill value, which has no object."""
         staged = self._stage / "c/0/0/0/0"
         with zarr.config.set(ZARRS):
             self._array[:] = block

@@ -19,9 +19,28 @@ from patchlake.tasks.types import PIXELS
 
 STATED: dict[str, tuple[str, ...]] = {
     "sources": ("size", "video_id", "label", "split", "group", "status", "reason"),
-    "videos": ("video_id", "codec", "width", "height", "num_frames", "first_pts_seconds", "duration_seconds", "rotation"),
+    "videos": (
+        "video_id",
+        "codec",
+        "width",
+        "height",
+        "num_frames",
+        "first_pts_seconds",
+        "duration_seconds",
+        "rotation",
+    ),
     "tracks": ("track", "track_id", "video_id", "to_source"),
-    "clips": ("clip_id", "track", "track_id", "video_id", "start_seconds", "stop_seconds", "label", "row_start", "row_stop"),
+    "clips": (
+        "clip_id",
+        "track",
+        "track_id",
+        "video_id",
+        "start_seconds",
+        "stop_seconds",
+        "label",
+        "row_start",
+        "row_stop",
+    ),
     "failures": ("span_key", "row_start", "num_rows", "reason"),
 }
 """Table columns that two equal lakes share; paths, times of day, units and run ids are not among them."""
@@ -51,7 +70,9 @@ def digest(lake: Location) -> Digest:
 
 def products(lake: Location) -> list[str]:
     """Return the names of the products that have an array."""
-    names = {name.split("/")[0] for name, _ in (lake / arrays.ROOT).list() if name.endswith("zarr.json") and "/" in name}
+    names = {
+        name.split("/")[0] for name, _ in (lake / arrays.ROOT).list() if name.endswith("zarr.json") and "/" in name
+    }
     return sorted(name for name in names if arrays.product_digest(lake, name) is not None)
 
 
@@ -117,7 +138,11 @@ def verify(lake: Location) -> Iterator[str]:
             if receipt["product"] != product or receipt["product_digest"] != digest_now:
                 continue
             pieces = zip(
-                receipt["span_keys"], receipt["row_starts"], receipt["num_rows"], receipt["checksums"], strict=True
+                receipt["span_keys"],
+                receipt["row_starts"],
+                receipt["num_rows"],
+                receipt["checksums"],
+                strict=True,
             )
             for span_key, first, num_rows, checksum in pieces:
                 where = f"{product} rows [{first}, {first + num_rows}) of unit {receipt['unit_id']}"

@@ -36,8 +36,12 @@ def video_row(video: Video) -> Row:
 
 def video_of(row: Mapping[str, Any]) -> Video:
     """Return the video of a row."""
-    ratios = {name: Fraction(row[f"{name}_num"], row[f"{name}_den"]) for name in ("sample_aspect", "fps", "time_base")}
-    plain = {k: v for k, v in row.items() if not k.endswith(("_num", "_den")) and k not in ("fps", "first_pts_seconds")}
+    ratios: dict[str, Any] = {
+        name: Fraction(row[f"{name}_num"], row[f"{name}_den"]) for name in ("sample_aspect", "fps", "time_base")
+    }
+    plain: dict[str, Any] = {
+        k: v for k, v in row.items() if not k.endswith(("_num", "_den")) and k not in ("fps", "first_pts_seconds")
+    }
     return Video(**plain, **ratios)
 
 
@@ -78,7 +82,8 @@ def receipt_row(receipt: Receipt) -> Row:
     return {
         "unit_id": receipt.unit_id, "product": receipt.product, "product_digest": receipt.product_digest,
         "slot_start": receipt.slot_start, "slot_stop": receipt.slot_stop,
-        "span_keys": [p.span_key for p in pieces], "slots": [p.slot for p in pieces], "row_starts": [p.row_start for p in pieces],
+        "span_keys": [p.span_key for p in pieces], "slots": [p.slot for p in pieces],
+        "row_starts": [p.row_start for p in pieces],
         "num_rows": [p.num_rows for p in pieces], "checksums": [f"{p.checksum:016x}" for p in pieces],
         "num_bytes": receipt.num_bytes, **{f"{k}_seconds": v for k, v in receipt.seconds.items()},
     }  # fmt: skip

@@ -4,7 +4,8 @@ chunk: two passes over one slot's cells (first the mean, then centred products);
 merges is that of an aligned binary tree of slot numbers, so neither who finished first nor what was added later
 changes a bit elsewhere.
 
-Source: T. Chan, G. Golub, R. LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
+Source: T. Chan, G. Golub, R. LeVeque, "Updating formulae and a pairwise algorithm for computing sample
+variances", 1979.
 """
 
 from __future__ import annotations

@@ -43,7 +43,12 @@ def pca(moments: Moments, *, channels: Sequence[str], components: int) -> xr.Dat
             "mean": (("channel",), moments.mean),
         },
         coords={"component": np.arange(kept)},
-        attrs={"count": moments.count, "rank": rank, "eigenvalue_floor": floor, "channel_names": list(channels)},
+        attrs={
+            "count": moments.count,
+            "rank": rank,
+            "eigenvalue_floor": floor,
+            "channel_names": list(channels),
+        },
     )
 
 

@@ -107,9 +107,7 @@ def _scatter(figure: Figure, scores: np.ndarray, labels: list[str | None], ratio
     names = sorted({label for label in labels if label is not None})
     ax = canvas.axes(figure, 0.62, 0.48, 3.9 if len(set(labels)) > 1 else 5.5, 2.95)
     colour_of = dict(zip(names[:MAX_COLOURS], canvas.COLOURS, strict=False))
-    found = np.array(
-        [canvas.FAINT if label is None else colour_of.get(label, canvas.PALE) for label in labels]
-    )
+    found = np.array([canvas.FAINT if label is None else colour_of.get(label, canvas.PALE) for label in labels])
     order = np.random.default_rng(SEED).permutation(len(labels))  # no label lies on top of the others
     ax.scatter(scores[order, 0], scores[order, 1], c=found[order], s=9, alpha=0.65, linewidths=0)
     ax.set_xlabel(f"component 1 ({ratios[0]:.0%} of the variance)")

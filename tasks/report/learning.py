@@ -123,8 +123,7 @@ def confusion_matrix(confusion: np.ndarray, classes: list[str], model: str) -> P
     bar.set_label("share of the true label")
     total, right = int(confusion.sum()), int(np.trace(confusion))
     caption = (
-        f"{model}: {total:,} held-out sources by true (row) and predicted (column) label; "
-        f"{right:,} on the diagonal."
+        f"{model}: {total:,} held-out sources by true (row) and predicted (column) label; {right:,} on the diagonal."
     )
     return canvas.picture(figure, caption, title="Confusion matrix")
 

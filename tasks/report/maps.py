@@ -119,9 +119,7 @@ def first_component(values: list[npt.NDArray[np.float64]]) -> tuple[list[Map], f
 
 def _extent(feature: Feature, height: int, width: int) -> tuple[float, float, float, float]:
     """Return left, right, bottom, top of the cells, each as wide as the way to its neighbour."""
-    (top, bottom), (left, right) = (
-        _ends(centres, size) for centres, size in ((feature.y, height), (feature.x, width))
-    )
+    (top, bottom), (left, right) = (_ends(centres, size) for centres, size in ((feature.y, height), (feature.x, width)))
     return left, right, bottom, top
 
 

@@ -54,11 +54,7 @@ def strip_rows(clip: ClipView, patches: Grid) -> list[int]:
 
 def _caption(clip: ClipView, count: int, patches: Grid) -> str:
     time, y, x = patches.size
-    steps = (
-        "the first frame of one patch time step"
-        if count == 1
-        else f"the first frames of {count} patch time steps"
-    )
+    steps = "the first frame of one patch time step" if count == 1 else f"the first frames of {count} patch time steps"
     return (
         f"{clip.name}, {clip.start_seconds:.2f} to {clip.stop_seconds:.2f} s: {steps}, seconds below. "
         f"Lines: patches of {time} frames by {y} by {x} pixels."

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import zarr
+
 from patchlake.tasks.lake.arrays import ZARRS
 from patchlake.tasks.lake.location import Location
 from patchlake.tasks.training.config import TrainSpec
@@ -38,9 +39,7 @@ def open_frames(path: str) -> zarr.Array[Any]:
 class ClipFrames:
     """The frames of a job's clips at training resolution."""
 
-    def __init__(
-        self, frames: zarr.Array[Any], clips: tuple[ClipRows, ...], size: tuple[int, int] | None
-    ) -> None:
+    def __init__(self, frames: zarr.Array[Any], clips: tuple[ClipRows, ...], size: tuple[int, int] | None) -> None:
         self.size = size or (frames.shape[1], frames.shape[2])
         self.channels = frames.shape[3]
         self._frames = frames

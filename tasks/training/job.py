@@ -40,7 +40,7 @@ class TrainJob:
     spec: dict[str, Any]
     """A `TrainSpec`, dumped."""
     folder: str
-    """Folder or s3:// URL where rank 0 keeps checkpoints and models: FOLDER/VARIANT/{checkpoint.pt, model.pt, model.json}."""
+    """Folder or s3:// URL where rank 0 keeps what it makes: FOLDER/VARIANT/{checkpoint.pt, model.pt, model.json}."""
     variants: tuple[str, ...]
 
     def to_json(self) -> str:
@@ -82,9 +82,7 @@ def check(job: TrainJob) -> str | None:
         only = job.classes[next(iter(train))]
         return f"The train part holds one label only ({only}): give more groups or a split column."
     if not train & test:
-        return (
-            "No label is in both the train and the test part: give more groups per label or a split column."
-        )
+        return "No label is in both the train and the test part: give more groups per label or a split column."
     if sides[0] & sides[1]:
         return f"{len(sides[0] & sides[1])} sources have clips on both sides of the split: split by group."
     return None

@@ -14,16 +14,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from patchlake.tasks.models import build, count_weights
+from torch import Tensor
+from torch.nn import functional as F
+
 from patchlake.tasks.lake.location import Location
+from patchlake.tasks.models import build, count_weights
 from patchlake.tasks.training import checkpoint
 from patchlake.tasks.training.data import Batch, ClipFrames, Sampler, prefetch
 from patchlake.tasks.training.group import Group
 from patchlake.tasks.training.job import TrainJob
 from patchlake.tasks.training.metrics import Score, score_sources
 from patchlake.tasks.training.windows import epoch_order, num_steps, rank_share
-from torch import Tensor
-from torch.nn import functional as F
 
 NORMALISATION = {"mean": 127.5, "scale": 64.0}
 """Models see (pixel - mean) / scale."""
@@ -99,9 +100,7 @@ class _Run:
     def train_epoch(self, epoch: int) -> float:
         """Step through the training clips once; return the mean loss."""
         group, size = self.rank.group, self.spec.batch_size
-        torch.manual_seed(
-            int(np.random.SeedSequence([self.spec.seed, epoch, group.rank]).generate_state(1)[0])
-        )
+        torch.manual_seed(int(np.random.SeedSequence([self.spec.seed, epoch, group.rank]).generate_state(1)[0]))
         order = self.train_clips[epoch_order(len(self.train_clips), self.spec.seed, epoch)]
         steps = num_steps(len(order), size)
         shares = [rank_share(order, step, size, group.rank, group.world_size) for step in range(steps)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from patchlake.tasks.training.job import ClipRows
 from patchlake.tasks.types import FloatArray, IntArray
 

@@ -24,14 +24,11 @@ def mean_flow_probe(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import SplineTransformer, StandardScaler
 
-    train_x, test_x = (
-        np.log(np.asarray(v, np.float64) + 1e-6).reshape(-1, 1) for v in (train_speed, test_speed)
-    )
+    train_x, test_x = (np.log(np.asarray(v, np.float64) + 1e-6).reshape(-1, 1) for v in (train_speed, test_speed))
     train_y, test_y = np.asarray(train_label), np.asarray(test_label)
     if not len(test_y) or len(np.unique(train_y)) < 2:
         raise ValueError(
-            "a probe needs test sources and two training classes, "
-            f"got {len(test_y) = }, {np.unique(train_y) = }"
+            f"a probe needs test sources and two training classes, got {len(test_y) = }, {np.unique(train_y) = }"
         )
     splines = SplineTransformer(n_knots=6, knots="quantile", extrapolation="linear")
     candidates = [make_pipeline(StandardScaler(), splines, LogisticRegression(C=10, max_iter=2000))]

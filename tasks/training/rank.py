@@ -41,6 +41,7 @@ def run(*, json_text: str, events: Any) -> None:
     """Train every variant of a job, one after the other, as the rank that the environment says."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts: equal runs, equal sums
     import torch
+
     from patchlake.tasks.training.data import ClipFrames, open_frames
     from patchlake.tasks.training.group import join, pick_device
     from patchlake.tasks.training.job import TrainJob
@@ -66,8 +67,7 @@ def run(*, json_text: str, events: Any) -> None:
             "seconds": time.perf_counter() - started,
         }
         counts = {
-            side: sum(clip.test is test for clip in job.clips)
-            for side, test in (("train", False), ("test", True))
+            side: sum(clip.test is test for clip in job.clips) for side, test in (("train", False), ("test", True))
         }
         emit({"event": "result", "classes": job.classes, "num_clips": counts, **figures, "variants": results})
     group.wait()

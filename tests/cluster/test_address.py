@@ -3,6 +3,7 @@ from functools import partial
 import jobs
 import pytest
 from distributed import LocalCluster
+
 from patchlake.cluster import address
 from patchlake.cluster.connect import connect
 from patchlake.cluster.errors import ClusterError

@@ -4,6 +4,7 @@ from functools import partial
 import jobs
 import psutil
 import pytest
+
 from patchlake.cluster.connect import connect
 from patchlake.cluster.errors import ClusterError
 from patchlake.cluster.spec import GPU, ClusterSpec

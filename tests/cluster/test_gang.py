@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import jobs
 import pytest
+
 from patchlake.cluster import gang
 from patchlake.cluster.connect import connect
 from patchlake.cluster.errors import ClusterError, GangError, GangStopped

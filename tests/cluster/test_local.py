@@ -24,8 +24,6 @@ def test_ctrl_c_reaches_the_coordinator_alone(tmp_path):
                     print("drained")
         """)
     )
-    done = subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, timeout=60, start_new_session=True
-    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, start_new_session=True)
     assert (done.returncode, done.stdout) == (0, "drained\n"), done.stderr
     assert done.stderr == ""

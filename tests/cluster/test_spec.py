@@ -1,9 +1,10 @@
 import os
 
 import pytest
+from pydantic import ValidationError
+
 from patchlake.cluster import spec as spec_module
 from patchlake.cluster.spec import ClusterSpec
-from pydantic import ValidationError
 
 
 @pytest.mark.parametrize(

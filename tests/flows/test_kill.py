@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import Done
+
 from patchlake.tasks.faults import POINTS
 
 Run = Callable[..., Done]
@@ -28,9 +29,7 @@ def digest(run: Run, lake: str, env: dict[str, str]) -> str:
 
 
 @pytest.mark.timeout(600)
-def test_a_killed_run_goes_on(
-    patchlake: Run, recipe: Callable[..., Path], place: tuple[str, dict[str, str]]
-) -> None:
+def test_a_killed_run_goes_on(patchlake: Run, recipe: Callable[..., Path], place: tuple[str, dict[str, str]]) -> None:
     root, env = place
     options: dict[str, Any] = {"features": ["edges"]}
     unbroken = patchlake("run", str(recipe(lake=f"{root}/unbroken", **options)), env=env)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from conftest import Done
+
 from patchlake.tasks.lake.location import Location
 from patchlake.tasks.lake.tables import Tables
 
@@ -43,9 +44,7 @@ def lake(tmp_path: Path) -> Path:
     return tmp_path / "lake" / "small"
 
 
-def test_a_run_stores_every_frame_of_every_clip(
-    patchlake: Run, recipe: Write, lake: Path, small_corpus: Path
-) -> None:
+def test_a_run_stores_every_frame_of_every_clip(patchlake: Run, recipe: Write, lake: Path, small_corpus: Path) -> None:
     done = patchlake("run", str(recipe()))
     assert done.code == 0, done.err
     sources = {Path(row["uri"]).name: row for row in table(lake, "sources")}
@@ -86,7 +85,9 @@ def test_a_run_stores_every_frame_of_every_clip(
 def test_again_decodes_nothing_and_changes_nothing(patchlake: Run, recipe: Write, lake: Path) -> None:
     assert patchlake("run", str(recipe())).code == 0
     before = digest(patchlake, lake)
-    versions = {name: len(list((lake / "tables" / name / "_delta_log").glob("*.json"))) for name in ("clips", "receipts")}
+    versions = {
+        name: len(list((lake / "tables" / name / "_delta_log").glob("*.json"))) for name in ("clips", "receipts")
+    }
     again = patchlake("run", str(recipe()))
     assert again.code == 0
     assert "nothing was decoded" in again.out
@@ -163,7 +164,9 @@ def test_a_rate_takes_the_frame_shown_then(patchlake: Run, recipe: Write, lake: 
     assert pixels.sizes["time"] == 44  # 4.4 s
     assert clips.numbers_of(pixels["frames"].values) == [k * 25 // 10 for k in range(44)]
     np.testing.assert_array_equal(pixels["seconds"].values, np.arange(44) / 10)
-    np.testing.assert_allclose(pixels["pts_seconds"].values, np.array([k * 25 // 10 for k in range(44)]) / 25, atol=1e-9)
+    np.testing.assert_allclose(
+        pixels["pts_seconds"].values, np.array([k * 25 // 10 for k in range(44)]) / 25, atol=1e-9
+    )
 
 
 def test_verify_sees_a_flipped_bit(patchlake: Run, recipe: Write, lake: Path) -> None:
@@ -183,7 +186,18 @@ def plain_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("plain")
     venv.create(folder, with_pip=True)
     constraints = Path(__file__).resolve().parents[2] / "constraints.txt"
-    install = [folder / "bin/python", "-m", "pip", "install", "-q", "-c", constraints, "xarray", "zarr", "numcodecs"]
+    install = [
+        folder / "bin/python",
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "-c",
+        constraints,
+        "xarray",
+        "zarr",
+        "numcodecs",
+    ]
     done = subprocess.run(install, capture_output=True, text=True)
     if done.returncode:
         clips.unavailable(f"needs a network that reaches PyPI: {done.stderr[-300:]}")

@@ -12,14 +12,13 @@ from pathlib import Path
 
 import pytest
 from conftest import end_group, run_patchlake, wait_until
+
 from patchlake.tasks.lake.location import Location
 from patchlake.tasks.lake.tables import Tables
 
 
 @pytest.mark.timeout(300)
-def test_a_scheduled_run_fires_and_finishes(
-    prefect_server: str, recipe: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_a_scheduled_run_fires_and_finishes(prefect_server: str, recipe: Callable[..., Path], tmp_path: Path) -> None:
     path = recipe(name="every-minute", schedule="* * * * *", features=["edges"])
     command = [sys.executable, "-m", "patchlake.flows", "serve", str(path)]
     env = {**os.environ, "PREFECT_API_URL": prefect_server}

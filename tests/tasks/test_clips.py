@@ -55,9 +55,7 @@ def test_together_windows_show_every_frame(video: Video, seconds: float, stride:
 
 
 LATE = Stream(
-    a_video(
-        time_base=Fraction(1, 1000), fps=Fraction(26 * 1000, 1005), num_frames=26, duration_seconds=1.005
-    ),
+    a_video(time_base=Fraction(1, 1000), fps=Fraction(26 * 1000, 1005), num_frames=26, duration_seconds=1.005),
     FrameIndex(pts=np.arange(26) * 40, key_rows=np.array([0])),
 )
 """Its last frame comes at 1.0 s and stays for 5 ms only."""
@@ -151,9 +149,7 @@ def test_a_tenth_of_a_second_stays_a_tenth() -> None:
 
 
 def test_29_97_frames_per_second_over_an_hour() -> None:
-    ranges = window_ranges(
-        Windows(seconds=2.0), Times(float(Fraction(107892 * 1001, 30000)), Fraction(30000, 1001))
-    )
+    ranges = window_ranges(Windows(seconds=2.0), Times(float(Fraction(107892 * 1001, 30000)), Fraction(30000, 1001)))
     assert len(ranges) == 1800
     assert ranges[-1] == (3598.0, pytest.approx(3600, abs=0.02))
 
@@ -173,9 +169,7 @@ def test_clips_of_several_methods_come_in_order_and_once() -> None:
     ranges = [(clip.start_seconds, clip.stop_seconds) for clip in found]
     assert ranges == [(0, 1), (0, 2), (1, 2), (1, 3), (2, 3), (2, 4), (3, 4)]
     assert len({clip.clip_id for clip in found}) == len(found)
-    assert {(clip.label, clip.video_id, clip.track_id) for clip in found} == {
-        ("run", "v", whole_frame(video).track_id)
-    }
+    assert {(clip.label, clip.video_id, clip.track_id) for clip in found} == {("run", "v", whole_frame(video).track_id)}
     relabelled = cut(whole_frame(video), video, methods, label="jump")
     assert [clip.clip_id for clip in relabelled] == [clip.clip_id for clip in found]
 

@@ -60,9 +60,7 @@ def decoder() -> Iterator[Decoder]:
 @pytest.fixture(scope="module")
 def known(decoder: Decoder, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Known]:
     folder = tmp_path_factory.mktemp("clips")
-    return {
-        name: know(decoder, clips.render(folder / name, num_frames=50, **how)) for name, how in KINDS.items()
-    }
+    return {name: know(decoder, clips.render(folder / name, num_frames=50, **how)) for name, how in KINDS.items()}
 
 
 def know(decoder: Decoder, path: Path) -> Known:
@@ -126,14 +124,10 @@ def test_each_start_gives_the_bytes_of_reading_from_the_files_start(
         assert decoder.summary is not None
         redecoded.append(decoder.summary.num_redecoded)
     if not clip.video.counted and name.endswith(("mp4", "mkv")):
-        assert (
-            max(redecoded) < 24
-        )  # seeking works: less than two groups of 12 pictures, where from the start 49
+        assert max(redecoded) < 24  # seeking works: less than two groups of 12 pictures, where from the start 49
 
 
-@pytest.mark.parametrize(
-    "fps", [Fraction(2), Fraction(10), Fraction(24000, 1001), Fraction(25), Fraction(60)]
-)
+@pytest.mark.parametrize("fps", [Fraction(2), Fraction(10), Fraction(24000, 1001), Fraction(25), Fraction(60)])
 @pytest.mark.parametrize("name", ["vfr.mkv", "bframes.mp4", "bframes.avi"])
 def test_grid_rows_show_the_last_frame_at_or_before_their_time(
     decoder: Decoder, known: dict[str, Known], name: str, fps: Fraction

@@ -40,9 +40,7 @@ def decoder() -> Iterator[Decoder]:
 
 def request(path: Path, size: tuple[int, int] = (96, 128)) -> DecodeRequest:
     geometry = Geometry(rotation=0, crop=(0, 0, 128, 96), scaled=size, pad=(0, 0), size=size)
-    return DecodeRequest(
-        uri=uri_of(path), geometry=geometry, time_base=Fraction(1, 12800), first_pts=0, pts_lo=0
-    )
+    return DecodeRequest(uri=uri_of(path), geometry=geometry, time_base=Fraction(1, 12800), first_pts=0, pts_lo=0)
 
 
 def assert_works(decoder: Decoder, clip: Path) -> None:

@@ -102,9 +102,7 @@ def test_a_ramp_of_one_level_a_pixel_has_gradient_one() -> None:
     frames = np.repeat(np.arange(64, dtype=np.uint8)[None, None, :, None], 3, axis=3).repeat(48, axis=1)
     extractor = build(EdgesSpec(kind="edges"), Grid((1, 16, 16), (1, 16, 16), (0, 16, 16)), frames)
     np.testing.assert_allclose(extractor(frames)[0, 0, :2], [[1, 0, 1, 0]] * 2, atol=1e-6)
-    turned = extractor(
-        np.ascontiguousarray(frames.transpose(0, 2, 1, 3)[:, :48]).repeat(2, axis=2)[:, :, :64]
-    )
+    turned = extractor(np.ascontiguousarray(frames.transpose(0, 2, 1, 3)[:, :48]).repeat(2, axis=2)[:, :, :64])
     np.testing.assert_allclose(turned[0, 0, :2], [[0, 1, 1, 0]] * 2, atol=1e-6)
 
 
@@ -139,12 +137,8 @@ def test_flow_is_that_of_plain_loops(grid: Grid, preset: Any) -> None:
     assert found.shape == expected.shape
     assert found.dtype == np.float32
     assert len(extractor.channels) == 16
-    np.testing.assert_allclose(
-        found[..., [0, 1, 2, 5, 6]], expected[..., [0, 1, 2, 5, 6]], rtol=1e-4, atol=1e-5
-    )
-    np.testing.assert_allclose(
-        found[..., 3:5], expected[..., 3:5], atol=2e-3
-    )  # a difference of squares in float32
+    np.testing.assert_allclose(found[..., [0, 1, 2, 5, 6]], expected[..., [0, 1, 2, 5, 6]], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found[..., 3:5], expected[..., 3:5], atol=2e-3)  # a difference of squares in float32
     off = np.abs(found[..., 7:] - expected[..., 7:])
     assert (off <= slack + 1e-4 * (1 + expected[..., 2:3])).all()
     assert slack.mean() < 0.1 * expected[..., 2].mean() + 0.02, "the comparison above would prove little"
@@ -205,9 +199,7 @@ SPECS = [EdgesSpec(kind="edges"), FlowSpec(kind="flow"), FlowSpec(kind="flow", p
 @pytest.mark.parametrize("spec", SPECS, ids=["edges", "flow", "flow ultrafast"])
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("size", [(72, 88), (96, 104)])
-def test_rows_are_the_same_bytes_however_frames_are_split(
-    spec: Any, grid: Grid, size: tuple[int, int]
-) -> None:
+def test_rows_are_the_same_bytes_however_frames_are_split(spec: Any, grid: Grid, size: tuple[int, int]) -> None:
     frames = moving(12, size=size)
     extractor = build(spec, grid, frames)
     before, after = extractor.context_frames
@@ -222,9 +214,7 @@ def test_rows_are_the_same_bytes_however_frames_are_split(
         assert np.concatenate([first, second]).tobytes() == whole.tobytes()
 
 
-@pytest.mark.parametrize(
-    "spec", [*SPECS[:2], HfSpec(kind="hf", path="/none", every=3)], ids=["edges", "flow", "hf"]
-)
+@pytest.mark.parametrize("spec", [*SPECS[:2], HfSpec(kind="hf", path="/none", every=3)], ids=["edges", "flow", "hf"])
 def test_centres_are_those_of_cells(spec: Any, models: dict[str, Path]) -> None:
     grid = Grid((4, 32, 16), (2, 16, 16))
     if isinstance(spec, HfSpec):
@@ -372,9 +362,7 @@ def test_normalisation_is_the_model_s_own(models: dict[str, Path], tmp_path: Pat
     spec = HfSpec(kind="hf", path=str(folder), dtype="float32", device="cpu")
     frames = texture(32, 32)[None]
     plain = build(spec, GRIDS[0], frames)
-    (folder / "preprocessor_config.json").write_text(
-        '{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.5, 1]}'
-    )
+    (folder / "preprocessor_config.json").write_text('{"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.5, 1]}')
     own = build(spec, GRIDS[0], frames)
     assert own.digest_parts != plain.digest_parts
     model = transformers.AutoModel.from_pretrained(folder).eval()
@@ -387,9 +375,9 @@ def test_normalisation_is_the_model_s_own(models: dict[str, Path], tmp_path: Pat
 
 def test_a_model_s_digest_is_that_of_its_content(models: dict[str, Path], tmp_path: Path) -> None:
     def digest(folder: Path) -> Any:
-        return features.build(
-            HfSpec(kind="hf", path=str(folder)), patches=GRIDS[0], frame_size=(32, 32)
-        ).digest_parts["model"]
+        return features.build(HfSpec(kind="hf", path=str(folder)), patches=GRIDS[0], frame_size=(32, 32)).digest_parts[
+            "model"
+        ]
 
     model = transformers.AutoModel.from_pretrained(models["vit"])
     model.save_pretrained(tmp_path / "copy")
@@ -420,9 +408,7 @@ def test_models_that_can_not_be_used_are_named(models: dict[str, Path], tmp_path
         use(tmp_path / "text")
     whole = transformers.AutoModel.from_pretrained(models["vit"])
     weights = {
-        name: value
-        for name, value in whole.state_dict().items()
-        if "layer.1." not in name and "layers.1." not in name
+        name: value for name, value in whole.state_dict().items() if "layer.1." not in name and "layers.1." not in name
     }
     assert len(weights) < len(whole.state_dict())
     whole.save_pretrained(tmp_path / "part", state_dict=weights)
@@ -430,14 +416,10 @@ def test_models_that_can_not_be_used_are_named(models: dict[str, Path], tmp_path
         use(tmp_path / "part")
 
 
-def test_a_model_is_loaded_at_the_first_call_only(
-    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_is_loaded_at_the_first_call_only(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     loads = []
     real = transformers.AutoModel.from_pretrained
-    monkeypatch.setattr(
-        transformers.AutoModel, "from_pretrained", lambda *a, **k: loads.append(a) or real(*a, **k)
-    )
+    monkeypatch.setattr(transformers.AutoModel, "from_pretrained", lambda *a, **k: loads.append(a) or real(*a, **k))
     frames = texture(32, 32)[None]
     extractor = build(HfSpec(kind="hf", path=str(models["vit"]), device="cpu"), GRIDS[0], frames)
     assert loads == []

@@ -168,9 +168,7 @@ def test_the_clock_of_a_native_run_counts_half_ticks_from_the_first_frame() -> N
 
 def test_the_clock_of_a_numeric_rate_counts_half_grid_steps() -> None:
     source = a_source(first_pts=100, time_base=Fraction(1, 50))
-    clock = clock_of(
-        a_run(np.array([104, 104, 106]), start=2, stop_pts=113, first_grid_row=7), source, Fraction(25, 2)
-    )
+    clock = clock_of(a_run(np.array([104, 104, 106]), start=2, stop_pts=113, first_grid_row=7), source, Fraction(25, 2))
     assert [clock.at(row) for row in range(2, 7)] == [14, 16, 18, 20, 20]
     assert tick_seconds(source, Fraction(25, 2)) == Fraction(1, 25)
 

@@ -78,9 +78,7 @@ def test_grids_that_make_no_sense_are_refused(bad: dict[str, tuple[int, int, int
 
 @quick
 @given(steps=st.lists(st.floats(0.001, 1), max_size=30), size=st.integers(1, 7), stride=st.integers(1, 7))
-def test_a_row_is_timed_midway_between_its_first_and_its_last_frame(
-    steps: list[float], size: int, stride: int
-) -> None:
+def test_a_row_is_timed_midway_between_its_first_and_its_last_frame(steps: list[float], size: int, stride: int) -> None:
     seconds = np.cumsum(np.array(steps))
     expected = [(seconds[a] + seconds[a + size - 1]) / 2 for a in fitting(size, stride, 0, len(seconds))]
     np.testing.assert_array_equal(centre_seconds(seconds, size=size, stride=stride), expected)

@@ -2,17 +2,14 @@
 
 import pytest
 import torch
+
 from patchlake.tasks.models import NAMES, build, count_weights
 
 
-@pytest.mark.parametrize(
-    ("name", "num_frames"), [("st_cnn", 1), ("st_cnn", 7), ("st_cnn", 16), ("frame_cnn", 1)]
-)
+@pytest.mark.parametrize(("name", "num_frames"), [("st_cnn", 1), ("st_cnn", 7), ("st_cnn", 16), ("frame_cnn", 1)])
 @pytest.mark.parametrize("size", [(16, 16), (30, 44)])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_logits_have_one_column_per_class(
-    name: str, num_frames: int, size: tuple[int, int], channels: int
-) -> None:
+def test_logits_have_one_column_per_class(name: str, num_frames: int, size: tuple[int, int], channels: int) -> None:
     model = build(name, 5, channels=channels)
     logits_BK = model(torch.randn(2, channels, num_frames, *size))
     assert logits_BK.shape == (2, 5)

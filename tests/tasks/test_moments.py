@@ -76,9 +76,7 @@ def test_slots_added_later_change_no_node_that_was_there(parts: dict[int, np.nda
 
 def test_a_node_s_task_is_the_merge_of_its_slots(monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
     rng = np.random.default_rng(0)
-    parts = {
-        slot: rng.standard_normal((n, 3)).astype(np.float32) for slot, n in ((4, 10), (5, 0), (6, 3), (7, 1))
-    }
+    parts = {slot: rng.standard_normal((n, 3)).astype(np.float32) for slot, n in ((4, 10), (5, 0), (6, 3), (7, 1))}
     monkeypatch.setattr(moments, "slot_samples", lambda lake, product, slot, rows: parts[slot])
     found = node_moments(Location(str(tmp_path)), "flow", 64, (4, 5, 6, 7))
     everything = np.concatenate([parts[slot] for slot in parts]).astype(np.float64)

@@ -78,9 +78,7 @@ def test_no_slot_is_taken_in_vain(case: tuple[Lengths, Layout, int]) -> None:
 
 @quick
 @given(case=cases(), seed=st.randoms(use_true_random=False))
-def test_the_order_of_short_spans_changes_nothing(
-    case: tuple[Lengths, Layout, int], seed: random.Random
-) -> None:
+def test_the_order_of_short_spans_changes_nothing(case: tuple[Lengths, Layout, int], seed: random.Random) -> None:
     lengths, layout, first_slot = case
     first = pack(lengths, layout, first_slot=first_slot)
     assert pack(list(lengths), layout, first_slot=first_slot) == first

@@ -23,21 +23,14 @@ def moments_of(samples: np.ndarray, *, slots: int = 5) -> Moments:
     return found
 
 
-@pytest.mark.parametrize(
-    ("n", "d", "components"), [(400, 8, 3), (400, 8, 8), (50, 20, 20), (1000, 16, 1), (30, 1, 1)]
-)
+@pytest.mark.parametrize(("n", "d", "components"), [(400, 8, 3), (400, 8, 8), (50, 20, 20), (1000, 16, 1), (30, 1, 1)])
 def test_components_are_scikit_learn_s(n: int, d: int, components: int) -> None:
     rng = np.random.default_rng(n + d)
-    samples = (
-        rng.standard_normal((n, d)) * np.geomspace(10, 0.1, d) @ np.linalg.qr(rng.standard_normal((d, d)))[0]
-        + 7
-    )
+    samples = rng.standard_normal((n, d)) * np.geomspace(10, 0.1, d) @ np.linalg.qr(rng.standard_normal((d, d)))[0] + 7
     reference = PCA(n_components=components, svd_solver="covariance_eigh").fit(samples)
     model = pca(moments_of(samples), channels=names(d), components=components)
     np.testing.assert_allclose(model["explained_variance"], reference.explained_variance_, rtol=1e-9)
-    np.testing.assert_allclose(
-        model["explained_variance_ratio"], reference.explained_variance_ratio_, rtol=1e-9
-    )
+    np.testing.assert_allclose(model["explained_variance_ratio"], reference.explained_variance_ratio_, rtol=1e-9)
     np.testing.assert_allclose(model["mean"], reference.mean_, rtol=1e-12)
     signs = np.sign((model["components"].values * reference.components_).sum(axis=1))
     np.testing.assert_allclose(model["components"].values * signs[:, None], reference.components_, atol=1e-9)
@@ -49,9 +42,7 @@ def test_components_are_scikit_learn_s(n: int, d: int, components: int) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32), d=st.integers(1, 12), components=st.integers(1, 14))
-def test_components_are_orthonormal_largest_first_and_point_one_way(
-    seed: int, d: int, components: int
-) -> None:
+def test_components_are_orthonormal_largest_first_and_point_one_way(seed: int, d: int, components: int) -> None:
     rng = np.random.default_rng(seed)
     samples = rng.standard_normal((200, d)) @ rng.standard_normal((d, d))
     model = pca(moments_of(samples), channels=names(d), components=components)

@@ -26,13 +26,9 @@ def placed(
     """Pack spans of such lengths, of a few videos."""
     rows, _ = pack([(f"s{i}", n) for i, n in enumerate(lengths)], layout, first_slot=0)
     videos = [f"v{i % num_videos}" for i in range(len(lengths))]
-    spans = [
-        a_span(f"s{i}", n, video_id=video) for (i, n), video in zip(enumerate(lengths), videos, strict=True)
-    ]
+    spans = [a_span(f"s{i}", n, video_id=video) for (i, n), video in zip(enumerate(lengths), videos, strict=True)]
     sources = {video: a_source(video) for video in videos}
-    return [
-        Placement(span=span, track=i, row_start=rows[span.span_key]) for i, span in enumerate(spans)
-    ], sources
+    return [Placement(span=span, track=i, row_start=rows[span.span_key]) for i, span in enumerate(spans)], sources
 
 
 @st.composite
@@ -48,9 +44,7 @@ def cases(draw: st.DrawFn) -> tuple[list[Placement], dict[str, FrameSource], Mis
 
 def slot_pieces(units: tuple[Unit, ...]) -> dict[int, tuple]:
     return {
-        slot: pieces
-        for u in units
-        for slot, pieces in zip(range(u.slot_start, u.slot_stop), u.pieces, strict=True)
+        slot: pieces for u in units for slot, pieces in zip(range(u.slot_start, u.slot_stop), u.pieces, strict=True)
     }
 
 
@@ -60,10 +54,7 @@ def test_each_missing_product_of_each_slot_is_in_one_unit(case, max_slots: int, 
     placements, sources, missing, layout = case
     units = make_units(placements, sources, missing, layout, max_slots=max_slots, num_workers=num_workers)
     written = Counter(
-        (slot, name)
-        for unit in units
-        for slot in range(unit.slot_start, unit.slot_stop)
-        for name in unit.products
+        (slot, name) for unit in units for slot in range(unit.slot_start, unit.slot_stop) for name in unit.products
     )
     assert written == Counter((slot, name) for slot, names in missing.items() for name in names)
     for unit in units:
@@ -138,9 +129,7 @@ def test_every_worker_gets_several_units_and_none_is_longer_than_allowed() -> No
 def test_a_plan_counts_rows_and_padding() -> None:
     layout = Layout(16, 8)
     placements, sources = placed([20, 8, 0], layout)
-    units = make_units(
-        placements, sources, {0: ("pixels",), 1: ("pixels",)}, layout, max_slots=4, num_workers=1
-    )
+    units = make_units(placements, sources, {0: ("pixels",), 1: ("pixels",)}, layout, max_slots=4, num_workers=1)
     plan = Plan(placements=tuple(placements), new=(), units=units, num_slots=2, layout=layout)
     assert plan.num_new_rows == 28
     assert plan.padding == pytest.approx(1 - 28 / 32)
@@ -179,9 +168,7 @@ def test_a_run_seeks_at_or_before_its_first_frame_and_stops_after_its_last(case)
     all_pts, all_keys = stream.index.pts, stream.index.pts[stream.index.key_rows]
     shown = all_pts[first:past]
     span = a_span("s", len(shown))
-    span_keys = [
-        k for k in all_keys if k <= shown[-1] and k >= max(key for key in all_keys if key <= shown[0])
-    ]
+    span_keys = [k for k in all_keys if k <= shown[-1] and k >= max(key for key in all_keys if key <= shown[0])]
     changes = {"pts": pts.pack(shown), "key_pts": pts.pack(np.array(span_keys)), "first_grid_row": first}
     span_stop = int(all_pts[past]) if past < len(all_pts) else None
     fields = {name: getattr(span, name) for name in span.__dataclass_fields__}

@@ -122,9 +122,7 @@ def test_duration_ends_with_the_last_frames_own(decoder: Decoder, tmp_path: Path
     assert video.duration_seconds == pytest.approx(0.58, abs=0.002)
 
 
-def test_a_stream_joined_in_its_middle_begins_with_its_first_key_frame(
-    decoder: Decoder, tmp_path: Path
-) -> None:
+def test_a_stream_joined_in_its_middle_begins_with_its_first_key_frame(decoder: Decoder, tmp_path: Path) -> None:
     whole = clips.render(tmp_path / "whole.ts", num_frames=40, bframes=2)
     with av.open(str(whole)) as container:
         packets = [packet for packet in container.demux(video=0) if packet.size]
@@ -257,9 +255,7 @@ def test_nasty_files_get_the_agreed_verdicts(decoder: Decoder, tmp_path: Path) -
         rows = list(csv.DictReader(file))
     num_judged = 0
     for row in rows:
-        path = os.path.join(
-            bytes(folder), bytes.fromhex(row["path_hex"]) if row["path_hex"] else row["path"].encode()
-        )
+        path = os.path.join(bytes(folder), bytes.fromhex(row["path_hex"]) if row["path_hex"] else row["path"].encode())
         accepted = row["accepts"].split("|")
         if accepted == ["none"]:
             continue

@@ -48,9 +48,7 @@ def test_no_time_costs_nothing() -> None:
 @given(
     times=ascending(low=-(2**36), high=2**36),
     first=st.integers(-(2**36), 2**36),
-    time_base=st.sampled_from(
-        ["1/90000", "1/1000", "1001/30000", "1/12800", "1/1000000", "1/25", "1001/24000", "3"]
-    ),
+    time_base=st.sampled_from(["1/90000", "1/1000", "1001/30000", "1/12800", "1/1000000", "1/25", "1001/24000", "3"]),
 )
 def test_seconds_are_the_exact_ratio_rounded_once(times: IntArray, first: int, time_base: str) -> None:
     tick = Fraction(time_base)
@@ -59,12 +57,8 @@ def test_seconds_are_the_exact_ratio_rounded_once(times: IntArray, first: int, t
     assert got.tolist() == [float((int(t) - first) * tick) for t in times]
 
 
-@pytest.mark.parametrize(
-    ("tick", "expected"), [("1/3", 1 / 3), ("1/10", 0.1), ("1001/30000", 0.03336666666666667)]
-)
+@pytest.mark.parametrize(("tick", "expected"), [("1/3", 1 / 3), ("1/10", 0.1), ("1001/30000", 0.03336666666666667)])
 def test_one_tick_is_the_nearest_float(tick: str, expected: float) -> None:
     base = Fraction(tick)
-    got = pts.seconds_of(
-        np.array([8]), first_pts=7, time_base_num=base.numerator, time_base_den=base.denominator
-    )
+    got = pts.seconds_of(np.array([8]), first_pts=7, time_base_num=base.numerator, time_base_den=base.denominator)
     assert got.tolist() == [expected]

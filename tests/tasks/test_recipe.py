@@ -117,9 +117,7 @@ def test_paths_are_relative_to_the_recipe_and_hub_names_and_urls_are_no_paths(tm
     assert (absolute.lake, absolute.corpus.videos) == ("/x/lake", os.path.expanduser("~/videos"))
 
 
-def test_paths_do_not_depend_on_the_working_directory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_paths_do_not_depend_on_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = load(write(tmp_path, DEMO))
     monkeypatch.chdir(tmp_path)
     assert load("recipe.yaml") == first

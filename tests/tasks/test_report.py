@@ -109,9 +109,7 @@ def make_lake(recipe: Recipe, labels: Sequence[str | None], num_frames: int = SL
     products = products_of(plain, extractors)
     if len(plain.features) < len(recipe.features):
         products["vit"] = hf_product(recipe)
-    arrays.make_dataset(
-        lake, {"slot_frames": SLOT, "grid_align": layout.align, "frames": recipe.frames.key()}
-    )
+    arrays.make_dataset(lake, {"slot_frames": SLOT, "grid_align": layout.align, "frames": recipe.frames.key()})
     arrays.ensure_arrays(lake, products.values(), with_pts=False)
     arrays.grow(lake, len(labels), slot_frames=SLOT)
     tables = Tables(lake)
@@ -153,9 +151,7 @@ def make_lake(recipe: Recipe, labels: Sequence[str | None], num_frames: int = SL
         assert feature is not None
         cells = np.asarray(feature.values[:], np.float64).reshape(-1, len(feature.channels))
         total = moments.Moments(len(cells), cells.mean(0), np.cov(cells.T) * (len(cells) - 1))
-        store.write(
-            lake, spec.name, pca(total, channels=feature.channels, components=spec.components), key="k"
-        )
+        store.write(lake, spec.name, pca(total, channels=feature.channels, components=spec.components), key="k")
     return tables
 
 
@@ -243,9 +239,7 @@ def test_equal_lakes_give_equal_pages_and_settings_stay(small: tuple[Recipe, Tab
 def test_the_lines_that_open_the_lake_work(page: str) -> None:
     lines = html.unescape(section(page, "open").split("<pre>")[1].split("</pre>")[0])
     check = '\nassert tree["pixels/frames"].sizes["time"] == 128, tree'
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", lines + check], capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", lines + check], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert re.search(r"left\s*│\s*2", done.stdout), done.stdout
 
@@ -255,8 +249,7 @@ def test_text_from_outside_is_text(tmp_path: Path) -> None:
     recipe = recipe_of(tmp_path)
     tables = make_lake(recipe, labels)
     tables.sources.append(
-        {"uri": f"/v/{label}", "status": "failed", "reason": "crash", "message": f"no {label} <b>"}
-        for label in labels
+        {"uri": f"/v/{label}", "status": "failed", "reason": "crash", "message": f"no {label} <b>"} for label in labels
     )
     confusion = np.eye(4, dtype=int).tolist()
     variants = {label: TRAIN["variants"]["st_cnn"] | {"confusion": confusion} for label in labels}
@@ -319,9 +312,7 @@ def test_lakes_of_all_kinds(tmp_path: Path, case: str) -> None:
 
 def test_a_run_without_work_and_a_skipped_training_say_so(tmp_path: Path) -> None:
     recipe = recipe_of(tmp_path, reduce=[])
-    page = page_of(
-        recipe, make_lake(recipe, []), ingest=None, train={"skipped": "There is 1 label, expected two."}
-    )
+    page = page_of(recipe, make_lake(recipe, []), ingest=None, train={"skipped": "There is 1 label, expected two."})
     assert "none new: nothing was decoded" in text_of(page)
     assert section(page, "figures").count("<img") == 0
     assert "Training was skipped. There is 1 label, expected two." in section(page, "training")
@@ -434,9 +425,7 @@ def session_of(recipe: Recipe, tables: Tables, **figures: Any) -> Any:
     )  # fmt: skip
 
 
-def test_a_page_is_drawn_again_only_for_something_new(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_page_is_drawn_again_only_for_something_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report_flow, "task", lambda **_: lambda function: function)
     drawn: list[str] = []
 

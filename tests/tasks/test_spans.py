@@ -26,9 +26,7 @@ def clip(start: float, stop: float) -> Clip:
 
 def cut_span(stream: Stream, start: float, stop: float, fps: Fraction | None) -> Span:
     track = whole_frame(stream.video)
-    return span_of(
-        track, stream.video, stream.index, start_seconds=start, stop_seconds=stop, fps=fps, frames=FRAMES
-    )
+    return span_of(track, stream.video, stream.index, start_seconds=start, stop_seconds=stop, fps=fps, frames=FRAMES)
 
 
 @quick
@@ -59,9 +57,7 @@ def check_ends(span: Span, stream: Stream) -> None:
 
 @quick
 @given(stream=streams(), start=st.floats(0, 2), length=st.floats(0.01, 2))
-def test_at_native_rate_a_span_holds_the_frames_shown_in_it(
-    stream: Stream, start: float, length: float
-) -> None:
+def test_at_native_rate_a_span_holds_the_frames_shown_in_it(stream: Stream, start: float, length: float) -> None:
     stop = start + length
     span = cut_span(stream, start, stop, None)
     rows = [i for i, t in enumerate(stream.seconds) if start <= float(t) < stop]

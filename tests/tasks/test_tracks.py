@@ -26,9 +26,7 @@ def at(geometry: Geometry, y: float, x: float) -> tuple[float, float]:
     return d * x + e * y + f, a * x + b * y + c
 
 
-BY_HAND: list[
-    tuple[tuple[int, int], str, tuple[int, int], Fit, tuple[int, ...], tuple[int, int], tuple[int, int]]
-] = [
+BY_HAND: list[tuple[tuple[int, int], str, tuple[int, int], Fit, tuple[int, ...], tuple[int, int], tuple[int, int]]] = [
     # source h, w   aspect   grid h, w    fit          crop x, y, w, h      scaled h, w  pad top, left
     ((240, 320), "1", (240, 320), "crop", (0, 0, 320, 240), (240, 320), (0, 0)),
     ((240, 320), "1", (120, 160), "crop", (0, 0, 320, 240), (120, 160), (0, 0)),
@@ -107,17 +105,13 @@ def test_crop_and_letterbox_keep_the_shape_to_within_rounding(video: Video, size
 
 @quick
 @given(video=VIDEOS, size=st.tuples(SIDES, SIDES), fit=st.sampled_from(FITS))
-def test_the_picture_s_corners_come_from_the_crop_s_corners(
-    video: Video, size: tuple[int, int], fit: Fit
-) -> None:
+def test_the_picture_s_corners_come_from_the_crop_s_corners(video: Video, size: tuple[int, int], fit: Fit) -> None:
     found = fit_frame(video, size=size, fit=fit)
     x, y, w, h = found.crop
     (top, left), (scaled_h, scaled_w) = found.pad, found.scaled
     assert at(found, top, left) == pytest.approx((y, x), abs=1e-6)
     assert at(found, top + scaled_h, left + scaled_w) == pytest.approx((y + h, x + w), abs=1e-6)
-    assert at(found, top + scaled_h / 2, left + scaled_w / 2) == pytest.approx(
-        (y + h / 2, x + w / 2), abs=1e-6
-    )
+    assert at(found, top + scaled_h / 2, left + scaled_w / 2) == pytest.approx((y + h / 2, x + w / 2), abs=1e-6)
 
 
 def test_pixel_centres_by_hand() -> None:
@@ -125,9 +119,7 @@ def test_pixel_centres_by_hand() -> None:
     cropped = fit_frame(video, size=(224, 224), fit="crop")
     assert at(cropped, 0.5, 0.5) == pytest.approx((0.5 * 720 / 224, 280 + 0.5 * 720 / 224))
     assert at(cropped, 112, 112) == pytest.approx((360, 640))
-    boxed = fit_frame(
-        video, size=(128, 128), fit="letterbox"
-    )  # 72 rows of picture below 28 of black, scale 10
+    boxed = fit_frame(video, size=(128, 128), fit="letterbox")  # 72 rows of picture below 28 of black, scale 10
     assert at(boxed, 28.5, 0.5) == pytest.approx((5, 5))
     assert at(boxed, 99.5, 127.5) == pytest.approx((715, 1275))
     assert at(boxed, 0.5, 0.5) == pytest.approx((-275, 5))

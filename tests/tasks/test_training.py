@@ -17,6 +17,8 @@ import torch
 import zarr
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
+
 from patchlake.tasks.models import build
 from patchlake.tasks.training import data as data_module
 from patchlake.tasks.training.checkpoint import weights_digest
@@ -36,7 +38,6 @@ from patchlake.tasks.training.windows import (
     window_rows,
     window_span,
 )
-from scipy.stats import binomtest
 
 CPU = torch.device("cpu")
 
@@ -52,9 +53,7 @@ def test_shares_hold_every_clip_exactly_once(clips: int, batch: int, world: int,
         for rank in range(world)
     ]
     assert len({len(steps) for steps in shares}) == 1
-    assert sorted(np.concatenate([share for steps in shares for share in steps]).tolist()) == list(
-        range(clips)
-    )
+    assert sorted(np.concatenate([share for steps in shares for share in steps]).tolist()) == list(range(clips))
     for step in zip(*shares, strict=True):
         assert max(map(len, step)) - min(map(len, step)) <= 1
         assert sum(map(len, step)) <= batch
@@ -175,9 +174,7 @@ def test_job_survives_json(tmp_path: Path) -> None:
 
 
 def test_recipe_section() -> None:
-    spec = TrainSpec.model_validate(
-        {"task": "classify", "model": "st_cnn", "epochs": 20, "test_fraction": 0.25}
-    )
+    spec = TrainSpec.model_validate({"task": "classify", "model": "st_cnn", "epochs": 20, "test_fraction": 0.25})
     assert spec == TrainSpec()
     assert spec.variants == ("st_cnn", "shuffled", "single_frame")
     assert TrainSpec(controls=False).variants == ("st_cnn",)
@@ -202,9 +199,7 @@ def test_recipe_section() -> None:
     ],
 )
 def test_check_says_why_not(clips: list[ClipRows], sentence: str | None) -> None:
-    job = TrainJob(
-        pixels="", clips=tuple(clips), classes=("a", "b", "c"), spec={}, folder="", variants=("st_cnn",)
-    )
+    job = TrainJob(pixels="", clips=tuple(clips), classes=("a", "b", "c"), spec={}, folder="", variants=("st_cnn",))
     said = check(job)
     assert said is None if sentence is None else sentence in (said or "")
 
@@ -230,9 +225,7 @@ def test_frames_are_the_clip_s_rows_cached_or_not(tmp_path: Path, monkeypatch: p
 def test_variants_see_the_same_frames_in_their_own_way(tmp_path: Path) -> None:
     job = toy_job(tmp_path)
     frames = ClipFrames(open_frames(job.pixels), job.clips, None)
-    samplers = {
-        v: Sampler(frames, job.clips, job.train_spec, v) for v in ("st_cnn", "shuffled", "single_frame")
-    }
+    samplers = {v: Sampler(frames, job.clips, job.train_spec, v) for v in ("st_cnn", "shuffled", "single_frame")}
     windows = samplers["st_cnn"].test_windows(np.array([2, 9]))
     assert windows.tolist() == [[2, 0], [9, 0]]
     batches = {v: s.test(windows) for v, s in samplers.items()}
@@ -251,9 +244,7 @@ def test_variants_see_the_same_frames_in_their_own_way(tmp_path: Path) -> None:
 
 def test_a_training_sample_depends_on_seed_epoch_and_clip_only(tmp_path: Path) -> None:
     job = toy_job(tmp_path)
-    sampler = Sampler(
-        ClipFrames(open_frames(job.pixels), job.clips, None), job.clips, job.train_spec, "st_cnn"
-    )
+    sampler = Sampler(ClipFrames(open_frames(job.pixels), job.clips, None), job.clips, job.train_spec, "st_cnn")
     pair, alone = sampler.train(np.array([4, 7]), 3), sampler.train(np.array([7]), 3)
     np.testing.assert_array_equal(pair.x_BTHWC[1], alone.x_BTHWC[0])
     np.testing.assert_array_equal(pair.gain_BC[1], alone.gain_BC[0])
@@ -304,9 +295,7 @@ def figures(curve: list[dict[str, Any]]) -> list[tuple[float, float]]:
 def test_resumed_training_equals_uninterrupted_training(tmp_path: Path) -> None:
     job = toy_job(tmp_path, epochs=4)
     whole, events = run(job)
-    assert [(e["event"], e["variant"], e["epoch"]) for e in events] == [
-        ("epoch", "st_cnn", i) for i in range(4)
-    ]
+    assert [(e["event"], e["variant"], e["epoch"]) for e in events] == [("epoch", "st_cnn", i) for i in range(4)]
 
     job = dataclasses.replace(job, folder=str(tmp_path / "resumed"))
     with pytest.raises(Stopped):
@@ -336,9 +325,7 @@ def test_saved_model_says_how_to_use_it(tmp_path: Path) -> None:
     card = json.loads(Path(result["model"]).with_suffix(".json").read_text())
     assert (card["architecture"], card["classes"], card["size"]) == ("st_cnn", ["right", "left"], [16, 16])
     assert (card["window_frames"], card["normalisation"]) == (8, {"mean": 127.5, "scale": 64.0})
-    build(card["architecture"], len(card["classes"]), channels=card["channels"]).load_state_dict(
-        weights_of(result)
-    )
+    build(card["architecture"], len(card["classes"]), channels=card["channels"]).load_state_dict(weights_of(result))
 
 
 # -- two real ranks --------------------------------------------------------------------------------
@@ -384,9 +371,7 @@ def test_two_ranks_learn_what_only_order_tells(tmp_path: Path) -> None:
     assert (result["world_size"], result["num_clips"]) == (2, {"train": 48, "test": 48})
     assert result["variants"]["st_cnn"]["accuracy"] >= 0.95
     state = torch.load(result["variants"]["st_cnn"]["model"], weights_only=True)
-    assert (
-        weights_digest(state) == result["variants"]["st_cnn"]["weights_digest"]
-    )  # of both ranks, or they raise
+    assert weights_digest(state) == result["variants"]["st_cnn"]["weights_digest"]  # of both ranks, or they raise
     for control in ("shuffled", "single_frame"):
         assert result["variants"][control]["accuracy"] <= 0.75
     for figures_of in result["variants"].values():
