@@ -9,6 +9,7 @@ from functools import partial
 from distributed import KilledWorker
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.task_runners import ThreadPoolTaskRunner
 
 from patchlake.cluster.spec import GPU, Resources
 from patchlake.flows.progress import Progress
@@ -23,6 +24,8 @@ from patchlake.tasks.planning import Survey
 from patchlake.tasks.probe import Probed, probe_source
 from patchlake.tasks.types import PIXELS, Source, Unit
 
+BATCHES_IN_FLIGHT = 2
+"""So that no worker waits at a batch's end."""
 UNITS_PER_BATCH = 64
 """A Prefect task run per batch: enough to see the work move, few enough to cost nothing."""
 
@@ -109,9 +112,9 @@ def run_units(session: Session, survey: Survey, plan: Plan) -> None:
         return _run_batch(session, job, committer, batches[index], needs, progress)
 
     figures: Counter[str] = Counter()
-    with session.stage("ingest"):
+    with session.stage("ingest"), ThreadPoolTaskRunner(max_workers=BATCHES_IN_FLIGHT) as runner:
         try:
-            for future in [batch.submit(i) for i in range(len(batches))]:
+            for future in [runner.submit(batch, {"index": i}) for i in range(len(batches))]:
                 figures += future.result()
         except BaseException:
             session.cluster.stop()  # batches stop refilling; units in flight are committed

@@ -13,6 +13,8 @@ from patchlake.tasks.types import FrameSource, Piece, Placement, Run, Span, Unit
 
 LEAD_FRAMES = 64
 """The most context frames that an extractor may ask for before or after a frame."""
+SHORT_UNITS_PER_WORKER = 32
+LONG_UNITS_PER_WORKER = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,23 +60,29 @@ def make_units(
     """Return units that write the missing products of each slot.
 
     `placements`: every span that lies in a missing slot; `sources` by video_id; `missing` maps a slot to the products
-    it lacks. A unit is a run of neighbouring slots that lack the same products, at most `max_slots` long, and short
-    enough that every worker gets several. How slots are grouped never changes what is written.
+    it lacks. A unit is a run of neighbouring slots that lack the same products, at most `max_slots` long. Slots that
+    share no span are grouped so that every worker gets many units, lest one waits for the last; cutting a long span
+    costs decoding from the key frame before, so its units are a few per worker. The longest come first. How slots are
+    grouped never changes what is written.
     """
     by_slot: dict[int, list[Placement]] = {}
     for placement in sorted(placements, key=lambda p: p.row_start):
         for slot in slots_of(placement, layout):
             by_slot.setdefault(slot, []).append(placement)
     wanted = sorted(slot for slot in missing if slot in by_slot)
-    length = max(1, min(max_slots, len(wanted) // (num_workers * 6)))
+    short = max(1, min(max_slots, len(wanted) // (num_workers * SHORT_UNITS_PER_WORKER)))
+    long = max(1, min(max_slots, -(-len(wanted) // (num_workers * LONG_UNITS_PER_WORKER))))
     groups: list[list[int]] = []
     for slot in wanted:
-        last = groups[-1] if groups else None
-        if last and slot == last[-1] + 1 and len(last) < length and missing[slot] == missing[last[0]]:
-            last.append(slot)
-        else:
-            groups.append([slot])
-    return tuple(_unit(group, by_slot, sources, missing[group[0]], layout) for group in groups)
+        last = groups[-1][-1] if groups else None
+        if last is not None and slot == last + 1 and missing[slot] == missing[last]:
+            shared = any(slots_of(p, layout)[-1] > last for p in by_slot[last])
+            if len(groups[-1]) < (long if shared else short):
+                groups[-1].append(slot)
+                continue
+        groups.append([slot])
+    units = [_unit(group, by_slot, sources, missing[group[0]], layout) for group in groups]
+    return tuple(sorted(units, key=lambda unit: (-unit.num_rows, unit.slot_start)))
 
 
 def _unit(

@@ -61,7 +61,9 @@ def test_each_missing_product_of_each_slot_is_in_one_unit(case, max_slots: int, 
         assert 1 <= unit.slot_stop - unit.slot_start <= max_slots
         assert len(unit.pieces) == unit.slot_stop - unit.slot_start
     ids = [unit.unit_id for unit in units]
-    assert ids == sorted(set(ids))
+    assert len(ids) == len(set(ids))
+    rows = [unit.num_rows for unit in units]
+    assert rows == sorted(rows, reverse=True), "the longest come first, lest one worker ends late"
 
 
 @quick
@@ -111,19 +113,21 @@ def test_a_unit_reads_each_span_once_and_knows_its_videos(case, max_slots: int) 
             assert run.stop == min(own[0].span_rows, own[-1].stop + LEAD_FRAMES)
 
 
-def test_every_worker_gets_several_units_and_none_is_longer_than_allowed() -> None:
+def test_every_worker_gets_many_units_and_none_is_longer_than_allowed() -> None:
     layout = Layout(8, 8)
-    placements, sources = placed([8] * 96, layout)
-    missing = dict.fromkeys(range(96), ("pixels",))
 
-    def lengths(max_slots: int, num_workers: int) -> list[int]:
+    def lengths(rows: list[int], max_slots: int, num_workers: int) -> list[int]:
+        placements, sources = placed(rows, layout)
+        missing = dict.fromkeys(range(sum(rows) // 8), ("pixels",))
         units = make_units(placements, sources, missing, layout, max_slots=max_slots, num_workers=num_workers)
         return [unit.slot_stop - unit.slot_start for unit in units]
 
-    assert lengths(8, 1) == [8] * 12
-    assert lengths(8, 4) == [4] * 24
-    assert lengths(8, 100) == [1] * 96
-    assert lengths(1, 1) == [1] * 96
+    assert lengths([8] * 96, 8, 1) == [3] * 32
+    assert lengths([8] * 96, 2, 1) == [2] * 48
+    assert lengths([8] * 96, 8, 4) == [1] * 96
+    assert lengths([8 * 12], 8, 1) == [4] * 3, "a long span is cut a few times only"
+    assert lengths([8 * 12], 2, 1) == [2] * 6
+    assert lengths([8 * 12], 8, 4) == [1] * 12
 
 
 def test_a_plan_counts_rows_and_padding() -> None:
