@@ -6,6 +6,7 @@ The same file twice would be a duplicate by content, so each gets metadata of it
 from __future__ import annotations
 
 import os
+from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def transcode(source: Path, target: Path, *, width: int, height: int) -> Path:
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for i, frame in enumerate(a.decode(video=0)):
             picture = frame.reformat(width, height, "yuv420p")
-            picture.pts, picture.time_base = i, None
+            picture.pts, picture.time_base = i, Fraction(1, 25)
             b.mux(stream.encode(picture))
         b.mux(stream.encode(None))
     return target

@@ -45,7 +45,7 @@ def shared_videos() -> Path:
     default = Path(__file__).resolve().parents[2] / "shared" / "videos"
     folder = Path(os.environ.get("PATCHLAKE_SHARED_VIDEOS", default))
     if not folder.is_dir():
-        unavailable(f"needs the folder of real videos at {folder} (or PATCHLAKE_SHARED_VIDEOS)")
+        pytest.skip(f"needs the folder of real videos at {folder} (or PATCHLAKE_SHARED_VIDEOS)")
     return folder
 
 

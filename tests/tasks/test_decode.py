@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -128,19 +127,18 @@ def test_each_start_gives_the_bytes_of_reading_from_the_files_start(
         assert max(redecoded) < 24  # seeking works: less than two groups of 12 pictures, where from the start 49
 
 
-def test_what_x264_says_once_is_heard_before_seeking(decoder: Decoder, tmp_path: Path) -> None:
-    """FFmpeg decodes 4:4:4 of x264 builds up to 150 in another way, and only the first frame names the build."""
-    path = clips.render(
-        tmp_path / "old.mkv", num_frames=50, pixel_format="yuv444p", gop=12, options={"preset": "medium"}
-    )
-    data, count = re.subn(rb"x264 - core \d{3}", b"x264 - core 148", path.read_bytes())
-    assert count == 1
-    path.write_bytes(data)
-    clip = know(decoder, path)
-    every, _ = read(decoder, request(clip))
-    key = int(clip.index.pts[clip.index.key_rows][2])
-    frames, _ = read(decoder, request(clip, pts_lo=key, seek_pts=key))
-    np.testing.assert_array_equal(frames, every[24:])
+@pytest.mark.shared_videos
+def test_what_x264_says_once_is_heard_before_seeking(decoder: Decoder) -> None:
+    """FFmpeg decodes 4:4:4 of x264 builds up to 150 in another way, and only the first frame names the build.
+
+    A stream that differs can't be made with today's x264; for other streams the test above is the twin.
+    """
+    clip = know(decoder, clips.shared_videos() / "clips" / "mouse_openfield_2330f.mp4")
+    first = int(clip.index.key_rows[1])
+    start, stop = int(clip.index.pts[first]), int(clip.index.pts[first + 8])
+    every, _ = read(decoder, request(clip, pts_lo=start, pts_hi=stop))
+    frames, _ = read(decoder, request(clip, pts_lo=start, pts_hi=stop, seek_pts=start))
+    np.testing.assert_array_equal(frames, every)
 
 
 @pytest.mark.parametrize("fps", [Fraction(2), Fraction(10), Fraction(24000, 1001), Fraction(25), Fraction(60)])
