@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from distributed import KilledWorker
 from prefect import task
@@ -112,7 +113,7 @@ def run_units(session: Session, survey: Survey, plan: Plan) -> None:
         return _run_batch(session, job, committer, batches[index], needs, progress)
 
     figures: Counter[str] = Counter()
-    with session.stage("ingest"), ThreadPoolTaskRunner(max_workers=BATCHES_IN_FLIGHT) as runner:
+    with session.stage("ingest"), _runner() as runner:
         try:
             for future in [runner.submit(batch, {"index": i}) for i in range(len(batches))]:
                 figures += future.result()
@@ -142,6 +143,10 @@ def job_of(session: Session) -> Job:
         entries=recipe.features,
         products=session.products,
     )
+
+
+def _runner() -> ThreadPoolTaskRunner[Any]:
+    return ThreadPoolTaskRunner(max_workers=BATCHES_IN_FLIGHT)
 
 
 def _run_batch(
