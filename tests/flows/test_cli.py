@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import run_patchlake
+from command import run_patchlake
 
 Write = Callable[..., Path]
 CASES: dict[str, tuple[dict[str, object], list[str]]] = {

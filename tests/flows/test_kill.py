@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Done
+from command import Done
 
 from patchlake.tasks.faults import POINTS
 

@@ -15,7 +15,7 @@ import clips
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import Done
+from command import Done
 
 from patchlake.tasks.lake.location import Location
 from patchlake.tasks.lake.tables import Tables

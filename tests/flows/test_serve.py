@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import end_group, run_patchlake, wait_until
+from command import end_group, run_patchlake, wait_until
 
 from patchlake.tasks.lake.location import Location
 from patchlake.tasks.lake.tables import Tables
