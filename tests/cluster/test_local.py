@@ -14,6 +14,7 @@ def test_ctrl_c_reaches_the_coordinator_alone(tmp_path):
         from patchlake.cluster.spec import ClusterSpec
 
         if __name__ == "__main__":
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background would ignore it
             with connect(ClusterSpec(workers=2, dashboard=False)) as cluster:
                 before = cluster.each_worker(jobs.pid)
                 try:
