@@ -16,7 +16,7 @@ from patchlake.cluster.spec import GPU, Resources
 from patchlake.flows.progress import Progress
 from patchlake.flows.session import Session
 from patchlake.tasks import faults, planning, tracks
-from patchlake.tasks.commit import Committer, Context, clip_rows
+from patchlake.tasks.commit import Committer, Context, clip_rows, clips_in
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.extract import Job, extract_unit
 from patchlake.tasks.lake import arrays, rows
@@ -210,9 +210,9 @@ def settle(session: Session, survey: Survey, plan: Plan) -> None:
         kept, missing = [], []
         for placement in done:
             span = placement.span
-            inside = [c for c in clips[span.track_id] if span.start_seconds <= c.start_seconds < span.stop_seconds]
+            inside = clips_in(span, clips[span.track_id])
             found = [known.get((c.clip_id, span.span_key, placement.track)) for c in inside]
-            if all(found):
+            if all(row and placement.row_start <= row["row_start"] <= placement.row_stop for row in found):
                 kept += [{**row, "label": c.label} for row, c in zip(found, inside, strict=True) if row]
             else:
                 missing.append(placement)

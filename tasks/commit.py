@@ -22,11 +22,10 @@ from patchlake.tasks.product import Product
 from patchlake.tasks.types import (
     PIXELS,
     Clip,
-    FloatArray,
     FrameSource,
-    IntArray,
     PieceFrames,
     Placement,
+    Span,
     UnitResult,
 )
 
@@ -116,7 +115,9 @@ class Committer:
         if not piece.pts:
             return times
         _, source = self._span(piece.span_key)
-        return replace(times, pts_seconds=seconds(pts.unpack(piece.pts) - source.first_pts, source.time_base))
+        return replace(
+            times, pts_seconds=pts.seconds_of(pts.unpack(piece.pts), source.time_base, first_pts=source.first_pts)
+        )
 
     def _row_times(self, product: str, span_key: str, row_start: int, ticks: bytes) -> RowTimes:
         placement, source = self._span(span_key)
@@ -125,7 +126,7 @@ class Committer:
             product=product,
             row_start=row_start,
             track=placement.track,
-            seconds=seconds(pts.unpack(ticks), tick),
+            seconds=pts.seconds_of(pts.unpack(ticks), tick),
         )
 
     def _failures(self, result: UnitResult) -> list[dict[str, Any]]:
@@ -152,9 +153,9 @@ class Committer:
         return placement, self._context.sources[placement.span.video_id]
 
 
-def seconds(ticks: IntArray, tick: Fraction) -> FloatArray:
-    """Return ticks as seconds, each rounded once."""
-    return ticks * tick.numerator / np.float64(tick.denominator)
+def clips_in(span: Span, clips: Sequence[Clip]) -> list[Clip]:
+    """Return the clips of a track that lie in one of its spans."""
+    return [c for c in clips if span.start_seconds <= c.start_seconds and c.stop_seconds <= span.stop_seconds]
 
 
 def clip_rows(
@@ -168,10 +169,7 @@ def clip_rows(
     found = []
     for placement in placements:
         span = placement.span
-        inside = [
-            clip for clip in clips.get(span.track_id, ())
-            if span.start_seconds <= clip.start_seconds and clip.stop_seconds <= span.stop_seconds
-        ]  # fmt: skip
+        inside = clips_in(span, clips.get(span.track_id, ()))
         times = all_times[placement.row_start - low : placement.row_stop - low]
         there = np.flatnonzero(~np.isnan(times))
         for clip in inside:

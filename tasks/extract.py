@@ -184,18 +184,16 @@ class _Work:
             faults.reach("shard_written")
 
     def _write_piece(self, piece: Piece, out: FrameArray, blocks: dict[str, npt.NDArray[Any]], slot: int) -> int:
-        reason, message = None, ""
+        reason, message, window = None, "", _nothing(out)
         try:
             with self.timed("decode"):
                 window = self._reader(piece).piece(piece.start, piece.stop, out)
         except DecodeError as error:
-            self.broken, window = error, _nothing(out)
-        if self.broken is not None:
-            window, reason, message = _nothing(out), self.broken.reason, self.broken.message
-        elif window.surplus:
+            self.broken, reason, message = error, error.reason, error.message
+        if window.surplus:
             reason = "count_grew"
             message = f"{window.surplus} frames more than the packets promised ({piece.num_rows}) found no room"
-        elif len(window.own) < piece.num_rows and not self.from_store:
+        elif self.broken is None and len(window.own) < piece.num_rows and not self.from_store:
             reason = "truncated" if piece.stop == piece.span_rows else "corrupt"
             message = f"{len(window.own)} of {piece.num_rows} promised frames could be decoded"
         num_rows = len(window.own)
@@ -241,7 +239,8 @@ class _Work:
     def _note(self, piece: Piece, ticks: IntArray, reason: Any, message: str) -> None:
         num_rows = len(ticks)
         shown = np.concatenate([np.empty(0, dtype=np.int64), *self.shown])[piece.start - self.shown_row :]
-        self.shown, self.shown_row = [shown[num_rows:]], piece.start + num_rows
+        self.shown[:] = [shown[num_rows:]]  # in place: the run's blocks go on filling this very list
+        self.shown_row = piece.start + num_rows
         self.frames.append(
             PieceFrames(
                 span_key=piece.span_key,

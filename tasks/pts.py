@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def unpack(packed: bytes) -> IntArray:
     return np.concatenate([np.array([first], dtype=np.int64), first + np.cumsum(steps)])
 
 
-def seconds_of(pts: IntArray, *, first_pts: int, time_base_num: int, time_base_den: int) -> FloatArray:
+def seconds_of(pts: IntArray, time_base: Fraction, *, first_pts: int = 0) -> FloatArray:
     """Return seconds from the first displayed frame, (n,) float64, each rounded once from the exact ratio."""
-    ticks = (np.asarray(pts, dtype=np.int64) - first_pts) * time_base_num
-    return ticks / np.float64(time_base_den)
+    ticks = (np.asarray(pts, dtype=np.int64) - first_pts) * time_base.numerator
+    return ticks / np.float64(time_base.denominator)

@@ -40,12 +40,7 @@ def span_of(
     then. `frames` is the recipe's frames entry; it goes into the key.
     """
     if fps is None:
-        times = pts.seconds_of(
-            index.pts,
-            first_pts=video.first_pts,
-            time_base_num=video.time_base.numerator,
-            time_base_den=video.time_base.denominator,
-        )
+        times = pts.seconds_of(index.pts, video.time_base, first_pts=video.first_pts)
         first, stop = (int(i) for i in np.searchsorted(times, [start_seconds, stop_seconds], side="left"))
         shown = index.pts[first:stop]
         past = stop

@@ -77,8 +77,13 @@ def test_a_stopped_child_is_a_timeout_at_the_stall_limit(decoder: Decoder, clip:
 def test_a_slow_reader_is_no_stall(clip: Path) -> None:
     decoder = Decoder(Limits(stall_seconds=0.3, wall_seconds=0.6, slots=2, slot_rows=100))
     decoder.probe(bytes(clip))
-    for _ in decoder.frames(request(clip)):
+    num_rows = 0
+    for block in decoder.frames(request(clip)):
         time.sleep(0.7)
+        num_rows += len(block.frames)
+    assert decoder.summary is not None
+    assert (decoder.summary.num_rows, decoder.summary.reason) == (num_rows, None)
+    assert num_rows > 0
     decoder.close()
 
 

@@ -52,7 +52,7 @@ def test_no_time_costs_nothing() -> None:
 )
 def test_seconds_are_the_exact_ratio_rounded_once(times: IntArray, first: int, time_base: str) -> None:
     tick = Fraction(time_base)
-    got = pts.seconds_of(times, first_pts=first, time_base_num=tick.numerator, time_base_den=tick.denominator)
+    got = pts.seconds_of(times, tick, first_pts=first)
     assert got.dtype == np.float64
     assert got.tolist() == [float((int(t) - first) * tick) for t in times]
 
@@ -60,5 +60,5 @@ def test_seconds_are_the_exact_ratio_rounded_once(times: IntArray, first: int, t
 @pytest.mark.parametrize(("tick", "expected"), [("1/3", 1 / 3), ("1/10", 0.1), ("1001/30000", 0.03336666666666667)])
 def test_one_tick_is_the_nearest_float(tick: str, expected: float) -> None:
     base = Fraction(tick)
-    got = pts.seconds_of(np.array([8]), first_pts=7, time_base_num=base.numerator, time_base_den=base.denominator)
+    got = pts.seconds_of(np.array([8]), base, first_pts=7)
     assert got.tolist() == [expected]
