@@ -175,9 +175,10 @@ def test_a_feature_added_later_has_the_same_bytes(patchlake: Run, recipe: Write,
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_rate_takes_the_frame_shown_then(patchlake: Run, recipe: Write, lake: Path, workers: int) -> None:
-    """One worker gets both slots of the long clip as one unit, two get a unit each."""
+    """One worker gets all three slots of the long clip as one unit, two get a unit or more each."""
     cluster = {"kind": "local", "workers": workers, "dashboard": False}
-    path = recipe(frames={"size": [48, 64], "fps": 10}, features=["flow"], cluster=cluster)
+    units = {"slot_frames": 16, "slots": 4}
+    path = recipe(frames={"size": [48, 64], "fps": 10}, features=["flow"], cluster=cluster, units=units)
     assert patchlake("run", str(path)).code == 0
     sources = {Path(row["uri"]).name: row["video_id"] for row in table(lake, "sources")}
     rows = [row for row in table(lake, "clips") if row["video_id"] == sources["long.mp4"]]
