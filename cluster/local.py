@@ -34,9 +34,11 @@ CONFIG = {
     "distributed.nanny.pre-spawn-environ.MKL_NUM_THREADS": 1,
     "distributed.nanny.pre-spawn-environ.OPENBLAS_NUM_THREADS": 1,
     # Keep freed memory: Dask's default of 64 KiB gives every tensor back to the system and faults it in again,
-    # which was a third of a training step's CPU time.
+    # which was a third of a training step's CPU time. One arena, since the others give memory back all the same: a
+    # shard is encoded in a thread of zarrs' own, and its page faults cost twice the encoding.
     "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 1 << 30,
-    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 1 << 25,
+    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 1 << 30,
+    "distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1,
 }
 
 

@@ -40,6 +40,7 @@ import numpy as np  # noqa: E402
 import numpy.typing as npt  # noqa: E402
 
 from patchlake.tasks import demux, play  # noqa: E402
+from patchlake.tasks.scale import Scaler  # noqa: E402
 from patchlake.tasks.wire import BLOCK, DONE, ERROR, HEADER, PROGRESS  # noqa: E402
 
 
@@ -123,7 +124,7 @@ def decode(parent: Parent, job: dict[str, Any], limits: dict[str, Any]) -> None:
     """Send the frames asked for through the ring, then a summary; or, bare, throw them away."""
     start_cpu, start = time.process_time(), time.perf_counter()
     playback = play.Playback(job, limits, parent.beat)
-    scale = play.Scaler(job["geometry"])
+    scale = Scaler(job["geometry"])
     row_bytes = scale.height * scale.width * 3
     rows_per_slot = max(1, min(limits["slot_bytes"] // row_bytes, limits["slot_rows"]))
     num_rows, pts_sent, slot = 0, [0][:0], np.empty(0, np.uint8)

@@ -26,10 +26,40 @@ Reason = Literal[
     "memory", "crash", "count_grew",
 ]  # fmt: skip
 Fit = Literal["crop", "letterbox", "stretch"]
+Box = tuple[float, float, float, float]
+"""x, y of the upper left corner, width, height in upright source pixels, before sample aspect."""
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 FrameArray = npt.NDArray[np.uint8]
 """Frames as (time, y, x, channel), RGB."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Annotation:
+    """What a user says of a part of a source: when, where, what."""
+
+    start_seconds: float | None = None
+    """From the first displayed frame; None: from there."""
+    stop_seconds: float | None = None
+    """None: to the end."""
+    box: Box | None = None
+    """None: the whole frame."""
+    label: str | None = None
+    targets: tuple[tuple[str, float], ...] = ()
+    """Numbers to learn, by name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BoxPath:
+    """A box of a video over time, as a user gives it."""
+
+    name: str
+    """Tells the paths of one video apart."""
+    seconds: tuple[float, ...] = ()
+    """(n,) ascending, from the first displayed frame; empty: one box that stays for the whole video."""
+    boxes: tuple[Box, ...]
+    """(n,) boxes at these times, or the one."""
+    label: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +77,8 @@ class Source:
     """train | test, given by the user; None leaves it to the hash of the group."""
     group: str | None = None
     """Sources of one group fall on the same side of a split; None stands for the video itself."""
+    annotations: tuple[Annotation, ...] = ()
+    """What a manifest says of parts of it, in its order; none: all of it, under `label`."""
     status: Status = "ok"
     reason: Reason | None = None
     message: str = ""
