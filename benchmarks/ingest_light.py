@@ -41,7 +41,7 @@ Timed = tuple[float, float]
 def bare(job: Job, item: tuple[Run, FrameSource]) -> float:
     """Decode a run and throw it away, then write as many shards as it fills; return the seconds of decoding."""
     run, source = item
-    summary = get_decoder().bare(frames.request_of(run, source, job.fps, start=run.start, stop=run.stop))
+    summary = get_decoder().bare(frames.request_of(run, source, job.frames, start=run.start, stop=run.stop))
     writer, block = bench_of(job).writer(PIXELS), bench_of(job).slot
     if not block.any():
         block[:] = np.random.default_rng(0).integers(0, 255, (len(block), 1, 1, 3), dtype=np.uint8)
@@ -91,7 +91,7 @@ def pair(cluster: Cluster, videos: Path, scratch: Path) -> tuple[Timed, Timed, f
 def _whole_runs(placements: dict[str, object]) -> dict[str, Run]:
     from patchlake.tasks.plan import run_of
 
-    return {p.span.video_id: run_of(p.span, 0, p.span.num_rows) for p in placements.values()}  # type: ignore[attr-defined]
+    return {p.span.video_id: run_of(p.span, None, 0, p.span.num_rows) for p in placements.values()}  # type: ignore[attr-defined]
 
 
 def ffmpeg_seconds(videos: Path) -> float | None:

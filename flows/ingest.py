@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,15 +16,17 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from patchlake.cluster.spec import GPU, Resources
 from patchlake.flows.progress import Progress
 from patchlake.flows.session import Session
-from patchlake.tasks import faults, planning, tracks
-from patchlake.tasks.commit import Committer, Context, clip_rows, clips_in
+from patchlake.tasks import clips as cutting
+from patchlake.tasks import faults, planning, scores, tracks
+from patchlake.tasks.clips import Scores, Shots
+from patchlake.tasks.commit import Committer, Context, clip_rows
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.extract import Job, extract_unit
 from patchlake.tasks.lake import arrays, rows
 from patchlake.tasks.plan import Plan
 from patchlake.tasks.planning import Survey
 from patchlake.tasks.probe import Probed, probe_source
-from patchlake.tasks.types import PIXELS, Source, Unit
+from patchlake.tasks.types import PIXELS, Clip, Placement, Source, Track, Unit
 
 BATCHES_IN_FLIGHT = 2
 """So that no worker waits at a batch's end."""
@@ -34,7 +37,8 @@ UNITS_PER_BATCH = 64
 def survey_sources(session: Session, sources: Sequence[Source]) -> Survey:
     """Hash and probe what is new or changed, on the cluster; what the lake knows is not read again."""
     with session.stage("probe"):
-        wanted = planning.to_probe(sources, session.ledger, session.recipe)
+        given = planning.read_given(session.recipe, sources)
+        wanted = planning.to_probe(sources, session.ledger, session.recipe, given)
         probed: dict[str, Probed] = {}
         if wanted:
             session.cluster.require(None)
@@ -43,7 +47,19 @@ def survey_sources(session: Session, sources: Sequence[Source]) -> Survey:
                     _expect_lost_worker(outcome.error)
                 probed[outcome.item.uri] = outcome.result or Probed.lost(outcome.item, str(outcome.error))
         session.figures["probed"] = len(wanted)
-        return planning.survey(sources, probed, session.ledger, session.recipe)
+        return planning.survey(sources, probed, session.ledger, session.recipe, given)
+
+
+def run_plan(session: Session, survey: Survey) -> Plan:
+    """Plan and run the units; frames that the packets had not promised get a second pass."""
+    plan = plan_units(session, survey)
+    known = len(session.ledger.surplus)
+    run_units(session, survey, plan)
+    if len(session.ledger.surplus) == known:
+        return plan
+    again = plan_units(session, survey)
+    run_units(session, survey, again)
+    return replace(again, units=(*plan.units, *again.units))
 
 
 def plan_units(session: Session, survey: Survey) -> Plan:
@@ -85,15 +101,21 @@ def _record(session: Session, survey: Survey, plan: Plan, numbers: dict[str, int
     _write_sources(session, survey, plan)
     new_videos = [video for key, video in survey.videos.items() if key not in ledger.videos]
     tables.videos.append(rows.video_row(video) for video in sorted(new_videos, key=lambda v: v.video_id))
-    by_id = {track.track_id: track for track, _ in survey.wanted.values()}
-    tables.tracks.append(
-        rows.track_row(number, by_id[key], tracks.to_source(survey.frame_sources[by_id[key].video_id].geometry))
-        for key, number in sorted(numbers.items(), key=lambda item: item[1])
-    )
+    new_tracks = [(number, survey.wanted[key].track) for key, number in sorted(numbers.items(), key=lambda n: n[1])]
+    tables.tracks.append(rows.track_row(number, t, _to_source(session, survey, t)) for number, t in new_tracks)
+    tables.track_boxes.append(row for number, track in new_tracks for row in rows.box_rows(number, track))
     tables.spans.append(rows.placement_row(placement) for placement in plan.new)
     ledger.placements |= {placement.span.span_key: placement for placement in plan.new}
     arrays.ensure_arrays(session.lake, session.products.values(), with_pts=session.recipe.frames.rate is not None)
     arrays.grow(session.lake, max(plan.num_slots, ledger.first_free_slot), slot_frames=r)
+
+
+def _to_source(session: Session, survey: Survey, track: Track) -> tracks.Affine | None:
+    """Return the way from frame-grid to source pixels, where the box stays."""
+    if track.boxes is not None and track.boxes.seconds:
+        return None
+    source, grid = survey.frame_sources[track.video_id], session.recipe.frames.grid
+    return tracks.to_source(tracks.geometry_at(track.boxes, 0.0, source, size=grid.size, fit=grid.fit))
 
 
 def run_units(session: Session, survey: Survey, plan: Plan) -> None:
@@ -103,7 +125,7 @@ def run_units(session: Session, survey: Survey, plan: Plan) -> None:
     needs = _needs(session, plan.units)
     with session.stage("cluster"):
         session.cluster.require(needs)
-    committer = Committer(plan, _context(session, survey))
+    committer = Committer(plan, _context(session, survey, plan))
     progress = Progress("ingest", total=plan.num_new_rows, unit="rows")
     batches = [plan.units[i : i + UNITS_PER_BATCH] for i in range(0, len(plan.units), UNITS_PER_BATCH)]
     job = job_of(session)
@@ -123,10 +145,10 @@ def run_units(session: Session, survey: Survey, plan: Plan) -> None:
         finally:
             committer.flush()
     progress.close()
-    session.figures["ingest"] = {
-        **figures, "rows": plan.num_new_rows, "units": len(plan.units), "padding": plan.padding,
-        "slots": sum(unit.slot_stop - unit.slot_start for unit in plan.units),
-    }  # fmt: skip
+    num_slots = sum(len(unit.slots) for unit in plan.units)
+    total = session.figures.setdefault("ingest", Counter())
+    total.update({**figures, "rows": plan.num_new_rows, "units": len(plan.units), "slots": num_slots})
+    total["padding"] = 1 - total["rows"] / (total["slots"] * plan.layout.slot_frames)
     faults.reach("after")
 
 
@@ -137,8 +159,7 @@ def job_of(session: Session) -> Job:
         key=session.run_id,
         lake=session.lake,
         layout=recipe.layout,
-        frame_size=recipe.frames.size,
-        fps=recipe.frames.rate,
+        frames=recipe.frames.grid,
         patches=recipe.patches.grid,
         entries=recipe.features,
         products=session.products,
@@ -187,7 +208,7 @@ def _needs(session: Session, units: Sequence[Unit]) -> Resources | None:
     return GPU if any(session.products[name].needs_gpu for unit in units for name in unit.products) else None
 
 
-def _context(session: Session, survey: Survey) -> Context:
+def _context(session: Session, survey: Survey, plan: Plan) -> Context:
     return Context(
         lake=session.lake,
         tables=session.tables,
@@ -196,7 +217,7 @@ def _context(session: Session, survey: Survey) -> Context:
         placements=session.ledger.placements,
         sources=survey.frame_sources,
         fps=session.recipe.frames.rate,
-        clips={track.track_id: clips for track, clips in survey.wanted.values()},
+        clips=planning.clips_by_span(survey, plan),
     )
 
 
@@ -205,15 +226,17 @@ def settle(session: Session, survey: Survey, plan: Plan) -> None:
     with session.stage("settle"):
         tables, ledger = session.tables, session.ledger
         done = [p for p in plan.placements if ledger.complete(p, session.products, plan.layout)]
-        clips = {track.track_id: found for track, found in survey.wanted.values()}
+        clips = planning.clips_by_span(survey, plan)
+        _find_clips(session, survey, done, clips)
         known = {(row["clip_id"], row["span_key"], row["track"]): row for row in tables.clips.rows()}
         kept, missing = [], []
         for placement in done:
             span = placement.span
-            inside = clips_in(span, clips[span.track_id])
+            inside = clips[span.span_key]
             found = [known.get((c.clip_id, span.span_key, placement.track)) for c in inside]
             if all(row and placement.row_start <= row["row_start"] <= placement.row_stop for row in found):
-                kept += [{**row, "label": c.label} for row, c in zip(found, inside, strict=True) if row]
+                pairs = zip(found, inside, strict=True)
+                kept += [{**row, "label": c.label, "targets": list(c.targets)} for row, c in pairs if row]
             else:
                 missing.append(placement)
         kept += clip_rows(session.lake, missing, clips)
@@ -224,8 +247,22 @@ def settle(session: Session, survey: Survey, plan: Plan) -> None:
             table.tend()
 
 
+def _find_clips(session: Session, survey: Survey, done: Sequence[Placement], clips: dict[str, list[Clip]]) -> None:
+    """Add the clips that stored scores tell of, by the recipe's `shots` and `scores`."""
+    for method in session.recipe.clips:
+        if isinstance(method, Shots | Scores):
+            product = session.products[method.product]
+            for placement in done:
+                wanted = survey.wanted[placement.span.track_id]
+                found = scores.find(session.lake, product, placement, method, wanted.searched)
+                known = {clip.clip_id for clip in clips[placement.span.span_key]}
+                new = [cutting.clip_of(wanted.track, part.start, part.stop, part) for part in found]
+                clips[placement.span.span_key] += [clip for clip in new if clip.clip_id not in known]
+
+
 def _write_sources(session: Session, survey: Survey, plan: Plan) -> None:
     failures = session.tables.failures.rows()
     judged = planning.verdicts(survey, plan, session.ledger, session.products, failures, lost=session.lost)
     session.tables.sources.overwrite(rows.source_row(source, video_id) for source, video_id in judged)
+    session.tables.annotations.overwrite(row for pair in judged for row in rows.annotation_rows(*pair))
     session.figures["sources"] = Counter(source.status for source, _ in judged)

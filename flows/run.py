@@ -22,8 +22,7 @@ def run(recipe: str, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
     sources = discover(wanted.corpus)
     with open_session(wanted) as session:
         survey = ingest.survey_sources(session, sources)
-        plan = ingest.plan_units(session, survey)
-        ingest.run_units(session, survey, plan)
+        plan = ingest.run_plan(session, survey)
         ingest.settle(session, survey, plan)
         finish.measure_light(session, plan)
         reduce.run_reductions(session)

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
 
 from patchlake.cluster.connect import Cluster, connect
 from patchlake.cluster.spec import ClusterSpec
-from patchlake.tasks import product, worker
+from patchlake.tasks import planning, product, worker
 from patchlake.tasks import recipe as recipes
 from patchlake.tasks.discover import discover
 from patchlake.tasks.errors import RecipeError
@@ -71,14 +72,15 @@ def check(path: str, overrides: Sequence[str]) -> Recipe:
     recipe = recipes.load(path, overrides)
     cluster_spec(recipe)
     product.products_of(recipe, product.extractors_of(recipe))
-    discover(recipe.corpus)
+    planning.read_given(recipe, discover(recipe.corpus))
     return recipe
 
 
 @contextmanager
 def open_session(recipe: Recipe) -> Iterator[Session]:
     """Open the recipe's lake and a cluster for it; close the cluster at the end."""
-    with connect(cluster_spec(recipe), setup=worker.setup) as cluster, on_cluster(recipe, cluster) as session:
+    setup = partial(worker.setup, recipe.limits.of_child)
+    with connect(cluster_spec(recipe), setup=setup) as cluster, on_cluster(recipe, cluster) as session:
         try:
             yield session
         finally:

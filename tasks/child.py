@@ -40,7 +40,9 @@ import numpy as np  # noqa: E402
 import numpy.typing as npt  # noqa: E402
 
 from patchlake.tasks import demux, play  # noqa: E402
-from patchlake.tasks.scale import Scaler  # noqa: E402
+from patchlake.tasks.errors import DecodeError  # noqa: E402
+from patchlake.tasks.objects import Unreachable  # noqa: E402
+from patchlake.tasks.views import View  # noqa: E402
 from patchlake.tasks.wire import BLOCK, DONE, ERROR, HEADER, PROGRESS  # noqa: E402
 
 
@@ -71,9 +73,9 @@ class Parent:
         slot: npt.NDArray[np.uint8] = self._ring[self._sent % self._slots]
         return slot
 
-    def block(self, pts: list[int]) -> None:
-        """Hand over the slot last taken, with one PTS per row."""
-        self.send(BLOCK, np.array(pts, np.int64).tobytes(), slot=self._sent % self._slots)
+    def block(self, pts: list[int], views: list[int]) -> None:
+        """Hand over the slot last taken, with one PTS and one number of a view per row."""
+        self.send(BLOCK, np.array([pts, views], np.int64).tobytes(), slot=self._sent % self._slots)
         self._sent += 1
 
     def send(self, kind: int, payload: bytes = b"", slot: int = 0) -> None:
@@ -98,11 +100,12 @@ class Parent:
 
 def probe(parent: Parent, job: dict[str, Any], limits: dict[str, Any]) -> None:
     """Answer with what headers, packets and the first frame tell of a video."""
-    container, stream = demux.open_video(job["path"], limits["max_pixels"], 1, for_index=True)
+    container, stream = demux.open_video(job["uri"], limits["max_pixels"], 1, for_index=True, beat=parent.beat)
     with container:
         facts = demux.header_facts(container, stream)
-        index = demux.index_packets(container, stream, beat=parent.beat, decode_first=True)
-        facts["cut_off"] = demux.is_cut_off(container, stream, len(index.pts))
+        caps = limits["max_frames"], limits["max_seconds"]
+        index = demux.index_packets(container, stream, beat=parent.beat, decode_first=True, caps=caps)
+        facts["cut_off"] = demux.is_cut_off(job["uri"], container, stream, len(index.pts))
     first = index.first
     if first is None:
         promise = f"{len(index.pts)} packets, of which none decodes" if len(index.pts) else "no packets"
@@ -124,12 +127,13 @@ def decode(parent: Parent, job: dict[str, Any], limits: dict[str, Any]) -> None:
     """Send the frames asked for through the ring, then a summary; or, bare, throw them away."""
     start_cpu, start = time.process_time(), time.perf_counter()
     playback = play.Playback(job, limits, parent.beat)
-    scale = Scaler(job["geometry"])
-    row_bytes = scale.height * scale.width * 3
+    views = [View(asked, job) for asked in job["views"]]
+    height, width = job["views"][0]["geometry"]["size"]
+    row_bytes = height * width * 3
     rows_per_slot = max(1, min(limits["slot_bytes"] // row_bytes, limits["slot_rows"]))
-    num_rows, pts_sent, slot = 0, [0][:0], np.empty(0, np.uint8)
-    for pts, frame, times in playback.shown():
-        picture = scale(frame)
+    num_rows, pts_sent, views_sent, slot = 0, [0][:0], [0][:0], np.empty(0, np.uint8)
+    for number, (pts, frame, times) in playback.shown(views):
+        picture = views[number].picture(pts, frame)
         num_rows += times
         for _ in range(0 if job["bare"] else times):
             if not pts_sent:
@@ -137,11 +141,12 @@ def decode(parent: Parent, job: dict[str, Any], limits: dict[str, Any]) -> None:
             at = len(pts_sent) * row_bytes
             slot[at : at + row_bytes].reshape(picture.shape)[:] = picture
             pts_sent.append(pts)
+            views_sent.append(number)
             if len(pts_sent) == rows_per_slot:
-                parent.block(pts_sent)
-                pts_sent.clear()
+                parent.block(pts_sent, views_sent)
+                pts_sent, views_sent = [], []
     if pts_sent:
-        parent.block(pts_sent)
+        parent.block(pts_sent, views_sent)
     summary = {
         "num_rows": num_rows,
         "num_decoded": playback.num_decoded,
@@ -163,7 +168,9 @@ def main(ring_fd: int, limits: dict[str, Any]) -> None:
         job = parent.request()
         try:
             commands[job["command"]](parent, job, limits)
-        except demux.Refused as exc:
+        except Unreachable as exc:
+            parent.send(ERROR, json.dumps(["unreachable", exc.message]).encode())
+        except (demux.Refused, DecodeError) as exc:
             parent.send(ERROR, json.dumps([exc.reason, exc.message]).encode())
         except MemoryError:
             parent.send(ERROR, json.dumps(["memory", ""]).encode())

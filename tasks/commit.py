@@ -25,7 +25,6 @@ from patchlake.tasks.types import (
     FrameSource,
     PieceFrames,
     Placement,
-    Span,
     UnitResult,
 )
 
@@ -46,7 +45,7 @@ class Context:
     sources: Mapping[str, FrameSource]
     fps: Fraction | None
     clips: Mapping[str, Sequence[Clip]]
-    """track_id -> its clips."""
+    """span_key -> its clips, as far as they are known."""
 
 
 class Committer:
@@ -86,8 +85,11 @@ class Committer:
         touched = {p.span_key for result in results for p in result.frames}
         for result in results:
             for receipt in result.receipts:
-                ledger.done.setdefault(receipt.product, set()).update(range(receipt.slot_start, receipt.slot_stop))
-        tables.failures.append(row for result in results for row in self._failures(result))
+                ledger.done.setdefault(receipt.product, set()).update(receipt.slots)
+        failures = [row for result in results for row in self._failures(result)]
+        tables.failures.append(failures)
+        for row in failures:
+            ledger.note_surplus(row)
         complete = [
             context.placements[key]
             for key in sorted(touched)
@@ -144,6 +146,7 @@ class Committer:
                         "num_rows_planned": min(slot_stop, placement.row_stop) - piece.row_start,
                         "reason": piece.reason,
                         "message": piece.message,
+                        "surplus": piece.surplus,
                     }
                 )
         return found
@@ -151,11 +154,6 @@ class Committer:
     def _span(self, span_key: str) -> tuple[Placement, FrameSource]:
         placement = self._context.placements[span_key]
         return placement, self._context.sources[placement.span.video_id]
-
-
-def clips_in(span: Span, clips: Sequence[Clip]) -> list[Clip]:
-    """Return the clips of a track that lie in one of its spans."""
-    return [c for c in clips if span.start_seconds <= c.start_seconds and c.stop_seconds <= span.stop_seconds]
 
 
 def clip_rows(
@@ -168,8 +166,7 @@ def clip_rows(
     all_times = np.asarray(arrays.open_array(lake, f"{PIXELS}/seconds")[low:high], dtype=np.float64)
     found = []
     for placement in placements:
-        span = placement.span
-        inside = clips_in(span, clips.get(span.track_id, ()))
+        inside = clips.get(placement.span.span_key, ())
         times = all_times[placement.row_start - low : placement.row_stop - low]
         there = np.flatnonzero(~np.isnan(times))
         for clip in inside:

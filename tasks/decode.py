@@ -8,9 +8,8 @@ from __future__ import annotations
 import atexit
 import contextlib
 import json
-import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -20,7 +19,7 @@ import numpy as np
 from patchlake.tasks.errors import DecodeError
 from patchlake.tasks.process import Child, Limits
 from patchlake.tasks.types import FrameArray, FrameIndex, Geometry, IntArray, Reason
-from patchlake.tasks.uris import path_of
+from patchlake.tasks.uris import is_s3
 from patchlake.tasks.wire import BLOCK
 
 
@@ -29,7 +28,7 @@ class DecodeRequest:
     """Which frames of a video, on which frame grid."""
 
     uri: str
-    """Of a local file."""
+    """Of a local file or an S3 object."""
     geometry: Geometry
     time_base: Fraction
     first_pts: int
@@ -44,14 +43,16 @@ class DecodeRequest:
     """PTS of the first frame not to show; None: until the file ends. Not used with a grid."""
     grid: tuple[int, int, int, int] | None = None
     """fps as two integers, first and stop row: row k shows the last frame at or before k / fps seconds."""
+    moves: tuple[tuple[int, Geometry], ...] = ()
+    """PTS from which on another geometry holds, ascending: a moving box."""
     source_size: tuple[int, int] | None = None
     """height, width of the video, upright (None: of the first frame); a frame of another size ends all."""
 
     def __post_init__(self) -> None:
         geometry, grid = self.geometry, self.grid
         (top, left), scaled, size = geometry.pad, geometry.scaled, geometry.size
-        if not self.uri.startswith("/"):
-            raise ValueError(f"uri must be an absolute local path, got {self.uri!r}")
+        if not (self.uri.startswith("/") or is_s3(self.uri)):
+            raise ValueError(f"uri must be an absolute local path or an s3:// url, got {self.uri!r}")
         if min(geometry.crop) < 0 or min(geometry.crop[2:]) < 1:
             raise ValueError(f"crop must be x, y >= 0 and width, height >= 1, got {geometry.crop}")
         if min(scaled) < 1 or min(top, left) < 0 or top + scaled[0] > size[0] or left + scaled[1] > size[1]:
@@ -71,6 +72,15 @@ class FrameBlock(NamedTuple):
     """(n, height, width, 3); a view of the ring that is overwritten once the next block is asked for."""
     pts: IntArray
     """(n,) PTS of the frames shown."""
+
+
+class SharedBlock(NamedTuple):
+    """Frames of several requests that share a decode."""
+
+    frames: FrameArray
+    pts: IntArray
+    requests: IntArray
+    """(n,) number of the request that each frame answers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,33 +119,38 @@ class Decoder:
         """Process id of the child, if there is one."""
         return self._child.process.pid if self._child else None
 
-    def probe(self, path: bytes) -> tuple[dict[str, Any], FrameIndex]:
+    def probe(self, uri: str) -> tuple[dict[str, Any], FrameIndex]:
         """Return the facts of a video as the child tells them, and when its frames are shown."""
-        with self._answer({"command": "probe", "path": os.fsdecode(path)}) as (_, (_, _, payload)):
+        with self._answer({"command": "probe", "uri": uri}) as (_, (_, _, payload)):
             facts, arrays = _end(payload)
         pts, key_rows = np.split(np.frombuffer(arrays, np.int64), [facts["num_frames"]])
         return facts, FrameIndex(pts=pts, key_rows=key_rows)
 
     def frames(self, request: DecodeRequest) -> Iterator[FrameBlock]:
         """Yield the frames asked for, in order; `summary` is there afterwards."""
-        height, width = request.geometry.size
+        for frames, pts, _ in self.shared([request]):
+            yield FrameBlock(frames, pts)
+
+    def shared(self, requests: Sequence[DecodeRequest]) -> Iterator[SharedBlock]:
+        """Yield the frames that several requests of one video ask for, from one decode; each request's in order."""
+        height, width = requests[0].geometry.size
         row_bytes = height * width * 3
         if row_bytes > self.limits.slot_bytes:
             room = f"{self.limits.slot_bytes} bytes of one slot"
             raise DecodeError("too_large", f"a frame grid of {height}x{width} pixels is more than the {room}")
         self.summary = None
-        with self._answer(_job(request, bare=False)) as (child, (kind, slot, payload)):
+        with self._answer(_job(requests, bare=False)) as (child, (kind, slot, payload)):
             while kind == BLOCK:
-                pts = np.frombuffer(payload, np.int64)
+                pts, numbers = np.frombuffer(payload, np.int64).reshape(2, -1)
                 rows = child.ring[slot, : len(pts) * row_bytes].reshape(len(pts), height, width, 3)
-                yield FrameBlock(rows, pts)
+                yield SharedBlock(rows, pts, numbers)
                 child.give_back()
                 kind, slot, payload = child.message()
             self.summary = Summary(**_end(payload)[0])
 
     def bare(self, request: DecodeRequest) -> Summary:
         """Decode and scale the same frames, throw them away, and tell how long it took."""
-        with self._answer(_job(request, bare=True)) as (_, (_, _, payload)):
+        with self._answer(_job([request], bare=True)) as (_, (_, _, payload)):
             return Summary(**_end(payload)[0])
 
     def close(self) -> None:
@@ -182,14 +197,34 @@ def _end(payload: bytes) -> tuple[dict[str, Any], bytes]:
     return json.loads(facts), arrays
 
 
-def _job(request: DecodeRequest, *, bare: bool) -> dict[str, Any]:
-    job = asdict(request)
-    job |= {"path": os.fsdecode(path_of(request.uri)), "time_base": str(request.time_base)}
-    return job | {"command": "decode", "bare": bare}
+def _job(requests: Sequence[DecodeRequest], *, bare: bool) -> dict[str, Any]:
+    """Return the child's job: what one decode has once, and its views."""
+    first = requests[0]
+    names = ("geometry", "moves", "pts_lo", "pts_hi", "grid")
+    views = [{name: known[name] for name in names} for known in map(asdict, requests)]
+    seeks = [r.seek_pts for r in requests if r.seek_pts is not None]
+    return {
+        "command": "decode",
+        "bare": bare,
+        "uri": first.uri,
+        "time_base": str(first.time_base),
+        "first_pts": first.first_pts,
+        "counted": first.counted,
+        "seek_pts": min(seeks) if len(seeks) == len(requests) else None,
+        "source_size": first.source_size,
+        "views": views,
+    }
 
 
 _DECODER = Decoder()
 atexit.register(_DECODER.close)
+
+
+def limit_decoder(limits: Limits) -> None:
+    """Give the decoder of this process its limits; a child under other ones is replaced."""
+    if _DECODER.limits != limits:
+        _DECODER.close()
+        _DECODER.limits = limits
 
 
 def get_decoder() -> Decoder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import errno
+import math
 import mmap
 import os
 from collections.abc import Callable, Iterator
@@ -19,6 +20,9 @@ from av.packet import Packet
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+
+from patchlake.tasks.objects import ObjectFile, open_uri
+from patchlake.tasks.uris import is_s3, path_of
 
 FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,obu,ivf,gif,ogg,flv,asf,"
@@ -51,18 +55,21 @@ class Refused(Exception):
         self.reason, self.message = reason, message
 
 
-def open_video(path: str, max_pixels: int, threads: int, *, for_index: bool) -> tuple[InputContainer, VideoStream]:
-    """Open a file and the video stream that ffmpeg would pick, ready to decode.
+def open_video(
+    uri: str, max_pixels: int, threads: int, *, for_index: bool, beat: Callable[[], None]
+) -> tuple[InputContainer, VideoStream]:
+    """Open a file or object and the video stream that ffmpeg would pick, ready to decode.
 
     Opening decodes some frames to learn what headers leave out, so a first opening that allows no codec at
     all (0.3 ms) checks names and sizes before any decoder runs. Where headers say all that decoding needs,
     it is enough, and saves 1 to 7 ms: much for a short clip.
     """
-    container = _open(path, "none")
+    file = ObjectFile(uri, beat) if is_s3(uri) else os.fsdecode(path_of(uri))
+    container = _open(uri, file, "none")
     stream = _pick(container, max_pixels)
     if for_index or not _says_order(container, stream):
         container.close()
-        container = _open(path, DECODERS)
+        container = _open(uri, file, DECODERS)
         stream = _pick(container, max_pixels)
     stream.codec_context.options = {"max_pixels": str(max_pixels)}
     stream.codec_context.thread_count = threads
@@ -82,24 +89,28 @@ def _says_order(container: InputContainer, stream: VideoStream) -> bool:
     return name in SELF_ORDERED or (name == "h264" and (is_mov or stream.codec_context.has_b_frames))
 
 
-def _open(path: str, decoders: str) -> InputContainer:
-    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file", "codec_whitelist": decoders}
+def _open(uri: str, file: ObjectFile | str, decoders: str) -> InputContainer:
+    """Open a path, or an object's bytes: then FFmpeg itself may open nothing at all."""
+    protocols = "file" if isinstance(file, str) else "none"
+    options = {"format_whitelist": FORMATS, "protocol_whitelist": protocols, "codec_whitelist": decoders}
+    if isinstance(file, ObjectFile):
+        file.seek(0)
     try:
-        return av.open(path, options=options, metadata_errors="replace")
+        return av.open(file, "r", options=options, metadata_errors="replace")
     except MemoryError:
         raise
     except (av.error.FFmpegError, OSError) as exc:
         known = {errno.ENOENT: "missing", errno.ELOOP: "symlink_loop", errno.EACCES: "unreadable"}
-        if reason := known.get(exc.errno or 0):
+        if isinstance(file, str) and (reason := known.get(exc.errno or 0)):
             raise Refused(reason, f"the file can't be opened: {exc.strerror}") from exc
-        raise Refused(*_why_not(path)) from exc
+        raise Refused(*_why_not(uri)) from exc
 
 
-def _why_not(path: str) -> tuple[str, str]:
+def _why_not(uri: str) -> tuple[str, str]:
     """Tell a video cut off before its index from a file that is no video."""
-    if not os.path.isfile(path):
+    if not is_s3(uri) and not os.path.isfile(path_of(uri)):
         return "not_video", "not a regular file"
-    with open(path, "rb") as file:
+    with open_uri(uri) as file:
         head = file.read(16)
     if not head:
         return "empty", "the file has no bytes"
@@ -185,24 +196,41 @@ class Index(NamedTuple):
 
 
 def index_packets(
-    container: InputContainer, stream: VideoStream, *, beat: Callable[[], None], decode_first: bool
+    container: InputContainer,
+    stream: VideoStream,
+    *,
+    beat: Callable[[], None],
+    decode_first: bool,
+    caps: tuple[int, float] | None = None,
 ) -> Index:
-    """Read every packet; decode none, or just as many as give the first frame."""
+    """Read every packet; decode none, or just as many as give the first frame.
+
+    Ends with Refused(too_large, ...) at the first packet past `caps`, the most frames and seconds of a video.
+    """
     first: VideoFrame | None = None
     faults: collections.Counter[str] = collections.Counter()
     rows: list[tuple[int | None, bool, int]] = []
+    tick = stream.time_base or Fraction(1, 1000)
+    max_frames, max_ticks = (caps[0], caps[1] / tick) if caps else (math.inf, math.inf)
+    low, high = math.inf, -math.inf
     is_vp8 = stream.codec_context.codec.canonical_name == "vp8"
     for packet in packets_of(container, stream, faults):
         beat()
         hidden = is_vp8 and not memoryview(packet)[0] & 0x10  # VP8's alternate references are never shown
         if not (packet.is_discard or hidden):
-            rows.append((packet.pts, packet.is_keyframe, packet.duration or 0))
+            pts_shown = packet.pts
+            rows.append((pts_shown, packet.is_keyframe, packet.duration or 0))
+            if pts_shown is not None:
+                low, high = min(low, pts_shown), max(high, pts_shown)
+            if caps and (len(rows) > max_frames or high - low > max_ticks):
+                raise Refused(
+                    "too_large", f"more than {caps[0]} frames or {caps[1]:g} s, the most that a video may have"
+                )
         if decode_first and first is None:
             first = next(iter(decoded(stream, packet, faults)), None)
     if decode_first and first is None:
         first = next(iter(decoded(stream, None, faults)), None)
     rate = stream.average_rate or stream.guessed_rate or Fraction(0)
-    tick = stream.time_base or Fraction(1, 1000)
     known = [row[0] for row in rows if row[0] is not None]
     is_unordered = container.format.name == "avi" and stream.codec_context.has_b_frames  # frames' PTS are wrong
     counted = is_unordered or len(set(known)) < len(rows)
@@ -233,19 +261,19 @@ def _fps(pts: npt.NDArray[np.int64], last_duration: int, tick: Fraction, rate_fr
     return rate.limit_denominator(1001)
 
 
-def is_cut_off(container: InputContainer, stream: VideoStream, num_packets: int) -> bool:
+def is_cut_off(uri: str, container: InputContainer, stream: VideoStream, num_packets: int) -> bool:
     """Whether the container itself promises more bytes or packets than the file holds."""
     if container.format.name.startswith("mov"):
         entries = stream.index_entries
         return len(entries) > 0 and entries[-1].pos + entries[-1].size > container.size
     if container.format.name.startswith("matroska"):
-        return _segment_end(container.name) > container.size
+        return _segment_end(uri) > container.size
     return container.format.name == "avi" and stream.frames > num_packets
 
 
-def _segment_end(path: str) -> int:
+def _segment_end(uri: str) -> int:
     """Return where a Matroska file's segment says that it ends; 0 where it does not say."""
-    with open(path, "rb") as file:
+    with open_uri(uri) as file:
         head = file.read(4096)
     start = head.find(b"\x18\x53\x80\x67") + 4
     if start < 4 or start >= len(head):
@@ -259,7 +287,10 @@ def header_facts(container: InputContainer, stream: VideoStream) -> dict[str, An
     """Return what headers say; to be copied before the container is closed."""
     tick = stream.time_base or Fraction(1, 1000)
     seconds = float(stream.duration * tick) if stream.duration else (container.duration or 0) / av.time_base
+    shown = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]
     return {
+        "container": container.format.name,
+        "num_video_streams": len(shown),
         "codec": stream.codec_context.codec.canonical_name,
         "time_base": str(tick),
         "sample_aspect": str(stream.sample_aspect_ratio or 1),

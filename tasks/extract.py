@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,12 @@ import numpy.typing as npt
 import xxhash
 
 from patchlake.tasks import faults, features, frames, pts
-from patchlake.tasks.decode import Decoder, get_decoder
+from patchlake.tasks.decode import Decoder, DecodeRequest, get_decoder
 from patchlake.tasks.errors import DecodeError
 from patchlake.tasks.features.spec import Extractor
-from patchlake.tasks.frames import Block, Reader, Window
+from patchlake.tasks.frames import Block, Reader, Ticker, Window
 from patchlake.tasks.grid import Grid
+from patchlake.tasks.lake import arrays
 from patchlake.tasks.lake.arrays import ShardWriter
 from patchlake.tasks.lake.location import Location
 from patchlake.tasks.pack import Layout
@@ -26,6 +26,7 @@ from patchlake.tasks.product import Product
 from patchlake.tasks.types import (
     PIXELS,
     FrameArray,
+    FrameGrid,
     FrameSource,
     IntArray,
     Piece,
@@ -46,8 +47,7 @@ class Job:
     """Names the run: a worker builds its extractors and writers once for it."""
     lake: Location
     layout: Layout
-    frame_size: tuple[int, int]
-    fps: Fraction | None
+    frames: FrameGrid
     patches: Grid
     entries: tuple[Any, ...]
     """The recipe's features."""
@@ -59,11 +59,11 @@ class Bench:
 
     def __init__(self, job: Job) -> None:
         self.extractors: dict[str, Extractor] = {
-            entry.name: features.build(entry, patches=job.patches, frame_size=job.frame_size) for entry in job.entries
+            entry.name: features.build(entry, patches=job.patches, frame_size=job.frames.size) for entry in job.entries
         }
         self._job = job
         self._writers: dict[str, ShardWriter] = {}
-        self.slot = np.zeros((job.layout.slot_frames, *job.frame_size, 3), dtype=np.uint8)
+        self.slot = np.zeros((job.layout.slot_frames, *job.frames.size, 3), dtype=np.uint8)
 
     def writer(self, product: str) -> ShardWriter:
         """Return the product's writer; its array must exist by now."""
@@ -87,7 +87,7 @@ def extract_unit(job: Job, unit: Unit) -> UnitResult:
     """Write every product of a unit and return its receipts. Safe to run twice, at once too: same bytes, same place."""
     started = time.perf_counter()
     work = _Work(job, unit, bench_of(job), get_decoder())
-    for slot, pieces in zip(range(unit.slot_start, unit.slot_stop), unit.pieces, strict=True):
+    for slot, pieces in zip(unit.slots, unit.pieces, strict=True):
         work.write_slot(slot, pieces)
     work.close()
     receipts = tuple(
@@ -95,8 +95,7 @@ def extract_unit(job: Job, unit: Unit) -> UnitResult:
             unit_id=unit.unit_id,
             product=name,
             product_digest=job.products[name].digest,
-            slot_start=unit.slot_start,
-            slot_stop=unit.slot_stop,
+            slots=unit.slots,
             pieces=tuple(work.written[name]),
             num_bytes=work.num_bytes[name],
             seconds={
@@ -115,6 +114,33 @@ def extract_unit(job: Job, unit: Unit) -> UnitResult:
         num_redecoded=work.num_redecoded,
         seconds=time.perf_counter() - started,
     )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The rows of a run that a unit reads from one seek."""
+
+    run: Run
+    start: int
+    stop: int
+    ticker: Ticker
+
+    def request(self, source: FrameSource, grid: FrameGrid) -> DecodeRequest:
+        return frames.request_of(self.run, source, grid, start=self.start, stop=self.stop)
+
+
+@dataclass
+class _Reading:
+    """A part whose frames are being handed out."""
+
+    part: _Part
+    reader: Reader
+    broken: DecodeError | None = None
+
+    def shown(self, row: int, num_rows: int) -> IntArray:
+        """Return the PTS shown at rows of a span, where the rate is numeric; else nothing."""
+        first = row - self.part.start
+        return np.concatenate([np.empty(0, dtype=np.int64), *self.part.ticker.shown])[first : first + num_rows]
 
 
 @dataclass
@@ -136,19 +162,18 @@ class _Work:
         self.written = {name: [] for name in self.unit.products}
         self.num_bytes = dict.fromkeys(self.unit.products, 0)
         self.from_store = PIXELS in self.job.products and PIXELS not in self.unit.products
-        self.runs = {run.span_key: run for run in self.unit.runs}
+        self.decodes = {run.span_key: runs for runs in self.unit.decodes for run in runs}
         self.sources = {source.video_id: source for source in self.unit.sources}
-        self.last_rows = {piece.span_key: piece.stop for slot in self.unit.pieces for piece in slot}
+        pieces = [piece for slot in self.unit.pieces for piece in slot]
+        self.first_rows = {piece.span_key: piece.start for piece in reversed(pieces)}
+        self.last_rows = {piece.span_key: piece.stop for piece in pieces}
+        self.row_starts = {piece.span_key: piece.row_start - piece.start for piece in pieces}
         wanted = [self.bench.extractors[name] for name in self.unit.products if name != PIXELS]
         self.before = max((e.context_frames[0] for e in wanted), default=0)
         self.after = max(
             (e.context_frames[1] + e.time_size - min(e.time_stride, e.time_size) for e in wanted), default=0
         )
-        self.reader: Reader | None = None
-        self.reading: str | None = None
-        self.broken: DecodeError | None = None
-        self.shown: list[IntArray] = []
-        self.shown_row = 0
+        self.reading: dict[str, _Reading] = {}
 
     @contextmanager
     def timed(self, what: str, clock: Callable[[], float] = time.perf_counter) -> Iterator[None]:
@@ -185,19 +210,23 @@ class _Work:
 
     def _write_piece(self, piece: Piece, out: FrameArray, blocks: dict[str, npt.NDArray[Any]], slot: int) -> int:
         reason, message, window = None, "", _nothing(out)
-        try:
-            with self.timed("decode"):
-                window = self._reader(piece).piece(piece.start, piece.stop, out)
-        except DecodeError as error:
-            self.broken, reason, message = error, error.reason, error.message
-        if window.surplus:
+        with self.timed("decode"):
+            reading = self._reading(piece)
+            try:
+                if reading.broken is None:
+                    window = reading.reader.piece(piece.start, piece.stop, out)
+            except DecodeError as error:
+                reading.broken = error
+        if reading.broken is not None:
+            reason, message = reading.broken.reason, reading.broken.message
+        elif len(window.surplus):
             reason = "count_grew"
-            message = f"{window.surplus} frames more than the packets promised ({piece.num_rows}) found no room"
-        elif self.broken is None and len(window.own) < piece.num_rows and not self.from_store:
+            message = f"{len(window.surplus)} frames more than the packets promised ({piece.num_rows})"
+        elif len(window.own) < piece.num_rows and not self.from_store:
             reason = "truncated" if piece.stop == piece.span_rows else "corrupt"
             message = f"{len(window.own)} of {piece.num_rows} promised frames could be decoded"
         num_rows = len(window.own)
-        self._note(piece, window.ticks[:num_rows], reason, message)
+        self._note(piece, reading, window, reason, message)
         for name in self.unit.products:
             if name == PIXELS:
                 self._record(name, piece.span_key, slot, piece.row_start, out[:num_rows], window.ticks[:0])
@@ -236,60 +265,84 @@ class _Work:
             )
         )
 
-    def _note(self, piece: Piece, ticks: IntArray, reason: Any, message: str) -> None:
-        num_rows = len(ticks)
-        shown = np.concatenate([np.empty(0, dtype=np.int64), *self.shown])[piece.start - self.shown_row :]
-        self.shown[:] = [shown[num_rows:]]  # in place: the run's blocks go on filling this very list
-        self.shown_row = piece.start + num_rows
+    def _note(self, piece: Piece, reading: _Reading, window: Window, reason: Any, message: str) -> None:
+        num_rows = len(window.own)
+        source = self.sources[piece.video_id]
         self.frames.append(
             PieceFrames(
                 span_key=piece.span_key,
                 row_start=piece.row_start,
                 num_rows=num_rows,
-                ticks=b"" if self.from_store else pts.pack(ticks),
-                pts=pts.pack(shown[:num_rows]) if self.job.fps is not None and not self.from_store else b"",
+                ticks=b"" if self.from_store else pts.pack(window.ticks[:num_rows]),
+                pts=pts.pack(reading.shown(piece.start, num_rows)),
                 reason=reason,
                 message=message,
+                surplus=pts.pack(window.surplus // 2 + source.first_pts),
             )
         )
 
-    def _reader(self, piece: Piece) -> Reader:
-        if self.reading != piece.span_key:
+    def _reading(self, piece: Piece) -> _Reading:
+        """Return where a piece's frames come from; a decode begins with the first piece that needs it."""
+        if piece.span_key not in self.reading:
             self.close()
-            self.reading, self.broken, self.shown = piece.span_key, None, []
-            run, source = self.runs[piece.span_key], self.sources[piece.video_id]
-            self.shown_row = start = max(run.start, piece.start - self.before)
-            stop = min(run.stop, self.last_rows[piece.span_key] + self.after)
-            self.reader = Reader(
-                self._blocks(run, source, piece, start, stop),
-                frames.clock_of(run, source, self.job.fps),
-                before=self.before,
-                after=self.after,
-            )
-        assert self.reader is not None
-        if self.broken is not None:
-            raise self.broken
-        return self.reader
+            self._open(self.decodes[piece.span_key], piece)
+        return self.reading[piece.span_key]
 
-    def _blocks(self, run: Run, source: FrameSource, piece: Piece, start: int, stop: int) -> Iterator[Block]:
+    def _open(self, runs: Sequence[Run], piece: Piece) -> None:
+        source = self.sources[piece.video_id]
+        parts = [self._part(run, source, piece) for run in runs]
         if self.from_store:
-            offset = piece.row_start - piece.start
-            tick = frames.tick_seconds(source, self.job.fps)
-            return frames.stored(self.job.lake, row_start=offset + start, row_stop=offset + stop, tick=tick)
-        return frames.decoded(self.decoder, run, source, self.job.fps, start=start, stop=stop, shown=self.shown)
+            streams = [self._stored(part, source) for part in parts]
+        elif len(parts) == 1:
+            streams = [frames.decoded(self.decoder, parts[0].request(source, self.job.frames), parts[0].ticker)]
+        else:
+            streams = self._spooled(parts, source)
+        for part, stream in zip(parts, streams, strict=True):
+            clock = frames.clock_of(part.run, source, self.job.frames.fps)
+            reader = Reader(stream, clock, before=self.before, after=self.after)
+            self.reading[part.run.span_key] = _Reading(part, reader)
+
+    def _part(self, run: Run, source: FrameSource, piece: Piece) -> _Part:
+        """Return the rows of a run that are still wanted, with their context."""
+        first = piece.start if run.span_key == piece.span_key else self.first_rows[run.span_key]
+        start = max(run.start, first - self.before)
+        stop = min(run.stop, self.last_rows[run.span_key] + self.after)
+        return _Part(run, start, stop, Ticker(run, source, self.job.frames.fps, start=start))
+
+    def _stored(self, part: _Part, source: FrameSource) -> Iterator[Block]:
+        first = self.row_starts[part.run.span_key]
+        tick = frames.tick_seconds(source, self.job.frames.fps)
+        return frames.stored(self.job.lake, row_start=first + part.start, row_stop=first + part.stop, tick=tick)
+
+    def _spooled(self, parts: Sequence[_Part], source: FrameSource) -> list[Iterator[Block]]:
+        """Decode once for all parts; each takes its frames, and what broke the decode, when its turn comes."""
+        folder, broken = arrays.scratch_folder(self.job.lake), None
+        spools = [frames.Spool(folder, self.job.frames.size, part.ticker) for part in parts]
+        try:
+            frames.spooled(self.decoder, [part.request(source, self.job.frames) for part in parts], spools)
+        except DecodeError as error:
+            broken = error
+        return [_then_raise(spool.blocks(), broken) for spool in spools]
 
     def close(self) -> None:
-        """Read the present run to its end, so that the decoder is ready for the next, and take its summary."""
-        if self.reader is None or self.from_store:
+        """Read the present decode to its end, so that the decoder is ready for the next, and take its summary."""
+        if not self.reading:
             return
-        with suppress(DecodeError):  # what broke the run was noted with the piece it broke
-            self.reader.drain()
-        self.reader = None
-        if (summary := self.decoder.summary) is not None:
+        for reading in self.reading.values():
+            with suppress(DecodeError):  # what broke the run was noted with the piece it broke
+                reading.reader.drain()
+        self.reading = {}
+        if not self.from_store and (summary := self.decoder.summary) is not None:
             self.num_decoded += summary.num_decoded
             self.num_redecoded += summary.num_redecoded
             if summary.reason and self.frames[-1].reason is None:
                 self.frames[-1] = replace(self.frames[-1], reason=summary.reason, message=summary.message)
+
+
+def _then_raise(blocks: Iterator[Block], error: DecodeError | None) -> Iterator[Block]:
+    yield from blocks
+    if error is not None:
+        raise error
 
 
 def clock_of(extractor: Extractor) -> Callable[[], float]:
@@ -299,4 +352,5 @@ def clock_of(extractor: Extractor) -> Callable[[], float]:
 
 def _nothing(out: FrameArray) -> Window:
     none = out[:0]
-    return Window(before=none, own=none, after=none, ticks=np.empty(0, dtype=np.int64), surplus=0)
+    no_ticks = np.empty(0, dtype=np.int64)
+    return Window(before=none, own=none, after=none, ticks=no_ticks, surplus=no_ticks)

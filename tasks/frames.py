@@ -6,17 +6,19 @@ on a grid of numeric rate), so that the centre of a window of frames is a whole 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 
-from patchlake.tasks import pts
+from patchlake.tasks import pts, tracks
 from patchlake.tasks.decode import Decoder, DecodeRequest
 from patchlake.tasks.lake import arrays
 from patchlake.tasks.lake.location import Location
-from patchlake.tasks.types import PIXELS, FrameArray, FrameSource, IntArray, Run
+from patchlake.tasks.types import PIXELS, FrameArray, FrameGrid, FrameSource, Geometry, IntArray, Run
 
 Block = tuple[FrameArray, IntArray]
 """Frames (n, height, width, 3), valid until the next block is asked for, and their ticks (n,)."""
@@ -53,15 +55,17 @@ def tick_seconds(source: FrameSource, fps: Fraction | None) -> Fraction:
     return (source.time_base if fps is None else 1 / fps) / 2
 
 
-def request_of(run: Run, source: FrameSource, fps: Fraction | None, *, start: int, stop: int) -> DecodeRequest:
+def request_of(run: Run, source: FrameSource, grid: FrameGrid, *, start: int, stop: int) -> DecodeRequest:
     """Return what to ask the decoder for rows [start, stop) of a run."""
     planned = pts.unpack(run.pts)
     low, high = start - run.start, stop - run.start
-    first = run.first_grid_row
+    first, fps = run.first_grid_row, grid.fps
+    geometry, *moves = _geometries(run, source, grid, planned[low:high])
     return DecodeRequest(
         uri=source.uri,
-        source_size=source.source_size,
-        geometry=source.geometry,
+        source_size=(source.height, source.width),
+        geometry=geometry[1],
+        moves=tuple(moves),
         time_base=source.time_base,
         first_pts=source.first_pts,
         counted=source.counted,
@@ -72,28 +76,72 @@ def request_of(run: Run, source: FrameSource, fps: Fraction | None, *, start: in
     )
 
 
-def decoded(
-    decoder: Decoder,
-    run: Run,
-    source: FrameSource,
-    fps: Fraction | None,
-    *,
-    start: int,
-    stop: int,
-    shown: list[IntArray],
-) -> Iterator[Block]:
-    """Yield the frames of rows [start, stop) of a run from its video.
+def _geometries(run: Run, source: FrameSource, grid: FrameGrid, shown: IntArray) -> list[tuple[int, Geometry]]:
+    """Return the geometry of a run's first frame, then each other one with the PTS of the frame it begins with."""
+    path, found = run.boxes, list[tuple[int, Geometry]]()
+    for at in dict.fromkeys(shown.tolist()) if path is not None and path.seconds else shown[:1].tolist():
+        seconds = float((at - source.first_pts) * source.time_base)
+        geometry = tracks.geometry_at(path, seconds, source, size=grid.size, fit=grid.fit)
+        if not found or found[-1][1] != geometry:
+            found.append((at, geometry))
+    return found
 
-    `shown` collects the PTS of the frame shown at each row on a grid of numeric rate.
-    """
-    k = run.first_grid_row + start - run.start
-    for frames, frame_pts in decoder.frames(request_of(run, source, fps, start=start, stop=stop)):
-        if fps is None:
-            yield frames, 2 * (frame_pts - source.first_pts)
-        else:
-            shown.append(frame_pts)
-            yield frames, 2 * np.arange(k, k + len(frames), dtype=np.int64)
-            k += len(frames)
+
+class Ticker:
+    """Turns the PTS of a run's frames into ticks, and keeps them where the rate is numeric."""
+
+    def __init__(self, run: Run, source: FrameSource, fps: Fraction | None, *, start: int) -> None:
+        self._first_pts = source.first_pts
+        self._row = None if fps is None else run.first_grid_row + start - run.start
+        self.shown: list[IntArray] = []
+        """PTS of the frame shown at each row of a grid of numeric rate, block by block."""
+
+    def __call__(self, frame_pts: IntArray) -> IntArray:
+        """Return the ticks of the next frames."""
+        if self._row is None:
+            return 2 * (frame_pts - self._first_pts)
+        self.shown.append(frame_pts)
+        self._row += len(frame_pts)
+        return 2 * np.arange(self._row - len(frame_pts), self._row, dtype=np.int64)
+
+
+def decoded(decoder: Decoder, request: DecodeRequest, ticker: Ticker) -> Iterator[Block]:
+    """Yield the frames that a request asks for."""
+    for frames, frame_pts in decoder.frames(request):
+        yield frames, ticker(frame_pts)
+
+
+class Spool:
+    """The frames of one of several runs that share a decode, in an unlinked file until their turn comes."""
+
+    def __init__(self, folder: Path, size: tuple[int, int], ticker: Ticker) -> None:
+        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115  it lives as long as its blocks
+        self._shape = (*size, 3)
+        self._ticker = ticker
+        self._ticks: list[IntArray] = []
+
+    def add(self, frames: FrameArray, frame_pts: IntArray) -> None:
+        """Keep the next frames."""
+        self._file.write(np.ascontiguousarray(frames).data)
+        self._ticks.append(self._ticker(frame_pts))
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield what was kept, as it came, and free it."""
+        self._file.seek(0)
+        for ticks in self._ticks:
+            frames = np.empty((len(ticks), *self._shape), dtype=np.uint8)
+            self._file.readinto(frames.data)
+            yield frames, ticks
+        self._file.close()
+
+
+def spooled(decoder: Decoder, requests: Sequence[DecodeRequest], spools: Sequence[Spool]) -> None:
+    """Decode once for several requests, each into its spool."""
+    for frames, frame_pts, numbers in decoder.shared(requests):
+        for i, spool in enumerate(spools):
+            mine = numbers == i
+            if mine.any():
+                spool.add(frames[mine], frame_pts[mine])
 
 
 def stored(lake: Location, *, row_start: int, row_stop: int, tick: Fraction) -> Iterator[Block]:
@@ -127,11 +175,12 @@ class Reader:
         """Read the frames of rows [start, stop) into `out` (stop - start, height, width, 3), with their context."""
         for frames, _ in self._until(self._clock.at(start)):
             self._remember(frames)
-        filled, surplus = 0, 0
+        filled = 0
         ticks: list[IntArray] = [np.empty(0, dtype=np.int64)]
+        surplus = ticks[:]
         for frames, frame_ticks in self._until(self._clock.at(stop)):
             room = min(len(out) - filled, len(frames))
-            surplus += len(frames) - room
+            surplus.append(frame_ticks[room:])
             out[filled : filled + room] = frames[:room]
             ticks.append(frame_ticks[:room])
             filled += room
@@ -143,7 +192,7 @@ class Reader:
             own=out[:filled],
             after=np.concatenate([out[:0], *(frames for frames, _ in after)]),
             ticks=np.concatenate([*ticks, *(t for _, t in after)]),
-            surplus=surplus,
+            surplus=np.concatenate(surplus),
         )
 
     def drain(self) -> None:
@@ -200,8 +249,8 @@ class Window:
     after: FrameArray
     ticks: IntArray
     """Of `own`, then of `after`."""
-    surplus: int
-    """Frames that the packets had not promised; they found no room."""
+    surplus: IntArray
+    """Ticks of frames that the packets had not promised; they found no room."""
 
     def spread(self, *, rows: int, size: int, stride: int, context: tuple[int, int]) -> FrameArray:
         """Return the frames that `rows` windows and their context need; past the ends, the end frame again."""

@@ -6,7 +6,9 @@ import hashlib
 import json
 from typing import Any
 
-DECODE_VERSION = 1
+from patchlake.tasks.types import BoxPath
+
+DECODE_VERSION = 2
 """Raised when decoding, scaling or time keeping gives other bytes than before."""
 
 
@@ -21,9 +23,15 @@ def hash01(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
-def track_id(video_id: str, box: tuple[float, float, float, float] | None) -> str:
-    """Return the identity of a box of a video."""
-    return digest("track", video_id, box)
+def track_id(video_id: str, boxes: BoxPath | None) -> str:
+    """Return the identity of a box of a video; its name and label are not part of it."""
+    return digest("track", video_id, _where(boxes))
+
+
+def _where(boxes: BoxPath | None) -> Any:
+    if boxes is None:
+        return None
+    return [boxes.boxes, boxes.seconds] if boxes.seconds else boxes.boxes[0]
 
 
 def clip_id(track: str, start_seconds: float, stop_seconds: float) -> str:
@@ -33,13 +41,13 @@ def clip_id(track: str, start_seconds: float, stop_seconds: float) -> str:
 
 def span_key(
     video_id: str,
-    box: tuple[float, float, float, float] | None,
+    boxes: BoxPath | None,
     start_seconds: float,
     stop_seconds: float,
     frames: dict[str, Any],
 ) -> str:
     """Return the key of stored frames: content, where, when, and how they are put on the frame grid."""
-    return digest("span", video_id, box, start_seconds, stop_seconds, frames, DECODE_VERSION)
+    return digest("span", video_id, _where(boxes), start_seconds, stop_seconds, frames, DECODE_VERSION)
 
 
 def product_key(span: str, product_digest: str) -> str:

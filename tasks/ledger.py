@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from patchlake.tasks.lake import rows
 from patchlake.tasks.lake.tables import Tables
@@ -30,6 +31,8 @@ class Ledger:
     """slot -> span_keys with a receipt there, whatever the product."""
     stale: set[str] = field(default_factory=set)
     """Products with receipts under another digest: their options, model or code changed."""
+    surplus: dict[str, list[tuple[int, bytes]]] = field(default_factory=dict)
+    """span_key -> row of the span, and PTS of the frames before it that the packets had not promised (`pts.pack`)."""
     first_free_slot: int = 0
     """No span was ever planned into it or a later one."""
 
@@ -50,19 +53,29 @@ class Ledger:
             (slots_of(p, layout)[-1] + 1 for p in ledger.placements.values() if p.span.num_rows), default=0
         )
         written = ledger.written
-        columns = ["product", "product_digest", "slot_start", "slot_stop", "span_keys", "slots"]
+        columns = ["product", "product_digest", "span_keys", "slots"]
         for row in tables.receipts.rows(columns):
-            for slot in range(row["slot_start"], row["slot_stop"]):
-                written.setdefault(slot, set())
             for span_key, slot in zip(row["span_keys"], row["slots"], strict=True):
-                written[slot].add(span_key)
+                written.setdefault(slot, set()).add(span_key)
             product = products.get(row["product"])
             if product is not None and product.digest != row["product_digest"]:
                 ledger.stale.add(product.name)
             elif product is not None:
-                ledger.done.setdefault(product.name, set()).update(range(row["slot_start"], row["slot_stop"]))
+                ledger.done.setdefault(product.name, set()).update(row["slots"])
         ledger._forget_shut_out(layout)
+        for row in tables.failures.rows():
+            if row["span_key"] in ledger.placements and row["row_start"] // layout.slot_frames in written:
+                ledger.note_surplus(row)
         return ledger
+
+    def note_surplus(self, failure: Mapping[str, Any]) -> None:
+        """Remember frames that found no room, from a row of `failures`."""
+        if failure["surplus"]:
+            placement = self.placements[failure["span_key"]]
+            row = failure["row_start"] + failure["num_rows_planned"] - placement.row_start
+            known = self.surplus.setdefault(failure["span_key"], [])
+            if (row, failure["surplus"]) not in known:
+                known.append((row, failure["surplus"]))
 
     def _forget_shut_out(self, layout: Layout) -> None:
         """Forget placements in slots that were committed without them (their source was away then)."""

@@ -10,7 +10,7 @@ import numpy as np
 from patchlake.tasks import frames
 from patchlake.tasks.decode import get_decoder
 from patchlake.tasks.extract import Job, bench_of, clock_of
-from patchlake.tasks.types import PIXELS, FrameSource, IntArray, Run, Unit
+from patchlake.tasks.types import PIXELS, FrameSource, Run, Unit
 
 SAMPLE_SECONDS = 5.0
 SAMPLE_ROWS = 256
@@ -49,14 +49,13 @@ def sample_light(job: Job, samples: tuple[tuple[Run, FrameSource], ...]) -> Ligh
     block = bench.slot
     filled = 0
     for run, source in samples:
-        shown: list[IntArray] = []
         stop = min(run.stop, run.start + SAMPLE_ROWS)
-        request = frames.request_of(run, source, job.fps, start=run.start, stop=stop)
+        request = frames.request_of(run, source, job.frames, start=run.start, stop=stop)
         summary = decoder.bare(request)
         if not summary.num_rows:
             continue
         seconds, rows = seconds + summary.wall_seconds, rows + summary.num_rows
-        for got, _ in frames.decoded(decoder, run, source, job.fps, start=run.start, stop=stop, shown=shown):
+        for got, _ in decoder.frames(request):
             room = min(len(got), len(block) - filled)
             block[filled : filled + room] = got[:room]
             filled += room

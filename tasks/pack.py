@@ -1,14 +1,14 @@
 """Packing: where spans lie on the time axis. Pure arithmetic in a stated order, so that a re-run repeats it.
 
-R = 512, align = 8      slot 0            slot 1            slot 2
-span A, 1100 rows       AAAAAAAAAAAAAAAA  AAAAAAAAAAAAAAAA  AA..............
-spans B 300, C 90                                           AABBBBBBBBBCCC..
+R = 512, align = 8      slot 0            slot 1            slot 2            slot 3
+long A 1100, B 800      AAAAAAAAAAAAAAAA  AAAAAAAAAAAAAAAA  AABBBBBBBBBBBBBB  BBBBBBBBBBB.....
+short C 90                                                                           CCC
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -22,37 +22,53 @@ class Layout:
     """Every span starts on a multiple of it; it divides R, and every product's time stride divides it."""
 
 
-def pack(lengths: Sequence[tuple[str, int]], layout: Layout, *, first_slot: int) -> tuple[dict[str, int], int]:
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Spans to place together: one as a rule, or those of several tracks that share a decode."""
+
+    parts: tuple[tuple[str, int], ...]
+    """(span_key, rows)."""
+
+    def rows(self, layout: Layout) -> int:
+        """Return how many rows they take, one after the other."""
+        return sum(_aligned(length, layout) for _, length in self.parts)
+
+
+def pack(loads: Sequence[Load], layout: Layout, *, first_slot: int) -> tuple[dict[str, int], int]:
     """Return the first row of each span, and the first slot that is still free.
 
-    `lengths` are (span_key, rows). Order: spans longer than a slot, in the order given, each from a slot border; then
-    the others, longest first (ties by key), each into the fullest slot that can hold it (ties: the earliest).
-    Spans without rows take no place; they get the first row of the first new slot.
+    Order: loads longer than a slot, as given: the first from a slot border, each next one right behind it, so that
+    little is padded; the parts of a load of several each from a border of its own, so that slots of one time can be
+    written together. Then the others, longest first (ties by key), each into the fullest slot that can hold it
+    (ties: the earliest). Spans without rows take no place; they get the first row of the first new slot.
     """
-    rows: dict[str, int] = {}
-    slot = first_slot
+    r = layout.slot_frames
+    rows = {key: first_slot * r for load in loads for key, _ in load.parts}
     bins = _Bins(layout)
-    for key, length in lengths:
-        if length > layout.slot_frames:
-            rows[key] = slot * layout.slot_frames
-            slot += -(-length // layout.slot_frames)
-            bins.add(slot - 1, _aligned(length % layout.slot_frames or layout.slot_frames, layout))
-    for key, length in sorted(_short(lengths, layout), key=lambda item: (-item[1], item[0])):
-        if length == 0:
-            rows[key] = first_slot * layout.slot_frames
-            continue
-        need = _aligned(length, layout)
+    at = first_slot * r
+    for load in loads:
+        if load.rows(layout) > r:
+            for key, length in load.parts:
+                if len(load.parts) > 1:
+                    at = bins.close(at)
+                rows[key] = at
+                at += _aligned(length, layout)
+            if len(load.parts) > 1:
+                at = bins.close(at)
+    slot = bins.close(at) // r
+    short = [(-load.rows(layout), load.parts) for load in loads if 0 < load.rows(layout) <= r]
+    for minus_need, parts in sorted(short):
+        need = -minus_need
         place = bins.take(need)
         if place is None:
             place = (slot, 0)
             bins.add(slot, need)
             slot += 1
-        rows[key] = place[0] * layout.slot_frames + place[1]
+        at = place[0] * r + place[1]
+        for key, length in parts:
+            rows[key] = at
+            at += _aligned(length, layout)
     return rows, slot
-
-
-def _short(lengths: Iterable[tuple[str, int]], layout: Layout) -> Iterable[tuple[str, int]]:
-    return ((key, length) for key, length in lengths if length <= layout.slot_frames)
 
 
 def _aligned(length: int, layout: Layout) -> int:
@@ -68,6 +84,13 @@ class _Bins:
 
     def add(self, slot: int, used: int) -> None:
         heapq.heappush(self._by_room[(self._layout.slot_frames - used) // self._layout.align], slot)
+
+    def close(self, row: int) -> int:
+        """Leave the rest of the slot that `row` lies in to short spans; return the next border."""
+        slot, used = divmod(row, self._layout.slot_frames)
+        if used:
+            self.add(slot, used)
+        return (slot + (used > 0)) * self._layout.slot_frames
 
     def take(self, need: int) -> tuple[int, int] | None:
         """Return (slot, first free row in it) of the fullest slot with `need` rows of room, and use them."""

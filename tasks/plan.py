@@ -9,7 +9,7 @@ import numpy as np
 
 from patchlake.tasks import pts
 from patchlake.tasks.pack import Layout
-from patchlake.tasks.types import FrameSource, Piece, Placement, Run, Span, Unit
+from patchlake.tasks.types import BoxPath, FrameSource, IntArray, Piece, Placement, Run, Span, Unit
 
 LEAD_FRAMES = 64
 """The most context frames that an extractor may ask for before or after a frame."""
@@ -29,6 +29,8 @@ class Plan:
     num_slots: int
     """Length of the time axis after this plan, in slots."""
     layout: Layout
+    surplus: frozenset[str] = frozenset()
+    """Keys of the spans whose frames the packets had not promised: a second pass."""
 
     @property
     def num_new_rows(self) -> int:
@@ -38,7 +40,7 @@ class Plan:
     @property
     def padding(self) -> float:
         """Share of the units' rows that no frame fills."""
-        room = sum(unit.slot_stop - unit.slot_start for unit in self.units) * self.layout.slot_frames
+        room = sum(len(unit.slots) for unit in self.units) * self.layout.slot_frames
         return 1 - self.num_new_rows / room if room else 0.0
 
 
@@ -51,6 +53,7 @@ def slots_of(placement: Placement, layout: Layout) -> range:
 def make_units(
     placements: Sequence[Placement],
     sources: Mapping[str, FrameSource],
+    boxes: Mapping[str, BoxPath | None],
     missing: Mapping[int, tuple[str, ...]],
     layout: Layout,
     *,
@@ -59,36 +62,100 @@ def make_units(
 ) -> tuple[Unit, ...]:
     """Return units that write the missing products of each slot.
 
-    `placements`: every span that lies in a missing slot; `sources` by video_id; `missing` maps a slot to the products
-    it lacks. A unit is a run of neighbouring slots that lack the same products, at most `max_slots` long. Slots that
-    share no span are grouped so that every worker gets many units, lest one waits for the last; cutting a long span
-    costs decoding from the key frame before, so its units are a few per worker. The longest come first. How slots are
-    grouped never changes what is written.
+    `placements`: every span that lies in a missing slot; `sources` by video_id; `boxes` by track_id; `missing` maps a
+    slot to the products it lacks. A unit is a run of neighbouring slots that lack the same products, at most
+    `max_slots` long; slots of several tracks of one video are neighbours by time. Slots that share no span are
+    grouped so that every worker gets many units, lest one waits for the last; cutting a long span costs decoding from
+    the key frame before, so its units are a few per worker, and it is not cut where that would cost much: a span with
+    one key frame is one unit. The longest come first. How slots are grouped never changes what is written.
     """
     by_slot: dict[int, list[Placement]] = {}
     for placement in sorted(placements, key=lambda p: p.row_start):
         for slot in slots_of(placement, layout):
             by_slot.setdefault(slot, []).append(placement)
-    wanted = sorted(slot for slot in missing if slot in by_slot)
+    wanted = [slot for slot in _in_order(by_slot, layout) if slot in missing]
     short = max(1, min(max_slots, len(wanted) // (num_workers * SHORT_UNITS_PER_WORKER)))
     long = max(1, min(max_slots, -(-len(wanted) // (num_workers * LONG_UNITS_PER_WORKER))))
+    cuts = _Cuts(sources, layout)
     groups: list[list[int]] = []
     for slot in wanted:
-        last = groups[-1][-1] if groups else None
-        if last is not None and slot == last + 1 and missing[slot] == missing[last]:
-            shared = any(slots_of(p, layout)[-1] > last for p in by_slot[last])
-            if len(groups[-1]) < (long if shared else short):
-                groups[-1].append(slot)
+        group = groups[-1] if groups else []
+        if group and missing[slot] == missing[group[-1]]:
+            crossing = [p for p in by_slot[slot] if p.row_start < slot * layout.slot_frames]
+            is_beside = _is_beside(by_slot[slot], by_slot[group[-1]])
+            limit = long if crossing or is_beside else short
+            is_next = slot == group[-1] + 1 or is_beside
+            if is_next and (len(group) < limit or cuts.cost_much(crossing, slot, group)):
+                group.append(slot)
                 continue
         groups.append([slot])
-    units = [_unit(group, by_slot, sources, missing[group[0]], layout) for group in groups]
-    return tuple(sorted(units, key=lambda unit: (-unit.num_rows, unit.slot_start)))
+    units = [_unit(group, by_slot, sources, boxes, missing[group[0]], layout) for group in groups]
+    return tuple(sorted(units, key=lambda unit: (-unit.num_rows, unit.slots)))
+
+
+def _in_order(by_slot: Mapping[int, Sequence[Placement]], layout: Layout) -> list[int]:
+    """Return slots by number, but those of several long tracks of one video by time, from where its first one lies."""
+    long = [p for p in _once(by_slot) if len(slots_of(p, layout)) > 1]
+    tracks: dict[str, set[str]] = {}
+    for placement in long:
+        tracks.setdefault(placement.span.video_id, set()).add(placement.span.track_id)
+    order: dict[int, tuple[int, float]] = {slot: (slot, 0.0) for slot in by_slot}
+    for video_id, several in tracks.items():
+        if len(several) > 1:
+            mine = [p for p in long if p.span.video_id == video_id]
+            first = min(slots_of(p, layout)[0] for p in mine)
+            order |= {slot: (first, _seconds_at(p, slot, layout)) for p in mine for slot in slots_of(p, layout)}
+    return sorted(by_slot, key=lambda slot: (*order[slot], slot))
+
+
+def _once(by_slot: Mapping[int, Sequence[Placement]]) -> list[Placement]:
+    return list({p.span.span_key: p for placements in by_slot.values() for p in placements}.values())
+
+
+def _seconds_at(placement: Placement, slot: int, layout: Layout) -> float:
+    """Return about when the span's first row in a slot is shown."""
+    span = placement.span
+    share = max(0, slot * layout.slot_frames - placement.row_start) / span.num_rows
+    return span.start_seconds + share * (span.stop_seconds - span.start_seconds)
+
+
+def _is_beside(here: Sequence[Placement], there: Sequence[Placement]) -> bool:
+    """Return whether two slots hold different tracks of one video."""
+    videos = {p.span.video_id: p.span.track_id for p in there}
+    return any(videos.get(p.span.video_id, p.span.track_id) != p.span.track_id for p in here)
+
+
+class _Cuts:
+    """Tells what it costs to begin a unit inside of spans."""
+
+    def __init__(self, sources: Mapping[str, FrameSource], layout: Layout) -> None:
+        self._sources = sources
+        self._r = layout.slot_frames
+        self._rows: dict[str, IntArray] = {}
+
+    def cost_much(self, spans: Sequence[Placement], slot: int, group: Sequence[int]) -> bool:
+        """Return whether decoding again up to a slot's first row is more than an eighth of what the group decodes."""
+        limit = max(self._r // 2, len(group) * self._r // 8)
+        return any(self._again(placement, slot * self._r - placement.row_start) > limit for placement in spans)
+
+    def _again(self, placement: Placement, row: int) -> int:
+        """Return how many rows lie between a row and the last key frame before it."""
+        span = placement.span
+        if row <= 0:
+            return 0
+        if self._sources[span.video_id].counted:
+            return span.first_grid_row + row
+        if span.span_key not in self._rows:
+            self._rows[span.span_key] = np.searchsorted(pts.unpack(span.pts), pts.unpack(span.key_pts), side="left")
+        keys = self._rows[span.span_key]
+        return row - int(keys[keys <= row][-1:].sum())
 
 
 def _unit(
     slots: list[int],
     by_slot: Mapping[int, list[Placement]],
     sources: Mapping[str, FrameSource],
+    boxes: Mapping[str, BoxPath | None],
     products: tuple[str, ...],
     layout: Layout,
 ) -> Unit:
@@ -96,17 +163,37 @@ def _unit(
     extents: dict[str, tuple[Placement, int, int]] = {}
     for slot, slot_pieces in zip(slots, pieces, strict=True):
         for placement, piece in zip(by_slot[slot], slot_pieces, strict=True):
-            start = extents[piece.span_key][1] if piece.span_key in extents else piece.start
-            extents[piece.span_key] = (placement, start, piece.stop)
+            _, start, stop = extents.get(piece.span_key, (placement, piece.start, piece.stop))
+            extents[piece.span_key] = (placement, min(start, piece.start), max(stop, piece.stop))
     videos = dict.fromkeys(piece.video_id for slot_pieces in pieces for piece in slot_pieces)
     return Unit(
-        slot_start=slots[0],
-        slot_stop=slots[-1] + 1,
+        slots=tuple(slots),
         pieces=pieces,
-        runs=tuple(run_of(placement.span, start, stop) for placement, start, stop in extents.values()),
+        decodes=_decodes(list(extents.values()), boxes),
         sources=tuple(sources[video_id] for video_id in videos),
         products=products,
     )
+
+
+def _decodes(
+    extents: Sequence[tuple[Placement, int, int]], boxes: Mapping[str, BoxPath | None]
+) -> tuple[tuple[Run, ...], ...]:
+    """Return the runs of a unit, those of several tracks of one video together where their frames meet."""
+    found: list[tuple[list[Run], Span, int, int]] = []
+    for placement, start, stop in extents:
+        span = placement.span
+        run = run_of(span, boxes[span.track_id], start, stop)
+        shown = pts.unpack(run.pts)
+        low, high = int(shown[0]), int(shown[-1])
+        for i, (runs, other, other_low, other_high) in enumerate(found):
+            is_other_track = other.video_id == span.video_id and other.track_id != span.track_id
+            if is_other_track and low <= other_high and other_low <= high:
+                runs.append(run)
+                found[i] = (runs, other, min(low, other_low), max(high, other_high))
+                break
+        else:
+            found.append(([run], span, low, high))
+    return tuple(tuple(runs) for runs, *_ in found)
 
 
 def _piece(placement: Placement, slot: int, layout: Layout) -> Piece:
@@ -122,7 +209,7 @@ def _piece(placement: Placement, slot: int, layout: Layout) -> Piece:
     )
 
 
-def run_of(span: Span, start: int, stop: int) -> Run:
+def run_of(span: Span, boxes: BoxPath | None, start: int, stop: int) -> Run:
     """Return what to decode for rows [start, stop) of a span, with up to LEAD_FRAMES of context on both sides."""
     low, high = max(0, start - LEAD_FRAMES), min(span.num_rows, stop + LEAD_FRAMES)
     shown = pts.unpack(span.pts)
@@ -131,6 +218,7 @@ def run_of(span: Span, start: int, stop: int) -> Run:
     from_start = span.first_grid_row == 0 and low == 0
     return Run(
         span_key=span.span_key,
+        boxes=boxes,
         start=low,
         first_grid_row=span.first_grid_row + low,
         stop=high,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -12,6 +12,7 @@ import av.error
 from av.video.frame import VideoFrame
 
 from patchlake.tasks.demux import GUESSED_FPS, decoded, index_packets, open_video, packets_of
+from patchlake.tasks.views import Shown, View
 
 STEPS_BACK_SECONDS = (0, 1, 4, 16)
 """Where to seek next when the first frame after seeking comes too late; at last, the file's start."""
@@ -23,6 +24,7 @@ class Playback:
     def __init__(self, job: dict[str, Any], limits: dict[str, Any], beat: Callable[[], None]) -> None:
         self._job, self._limits, self._beat = job, limits, beat
         self._tick = Fraction(job["time_base"])
+        self._pts_lo: int = min(view["pts_lo"] for view in job["views"])
         self.num_decoded = self.num_redecoded = 0
         self.faults: collections.Counter[str] = collections.Counter()
         self.reason: str | None = None
@@ -31,16 +33,32 @@ class Playback:
 
     def _open(self) -> None:
         self._container, self._stream = open_video(
-            self._job["path"],
+            self._job["uri"],
             self._limits["max_pixels"],
             self._limits["threads"],
             for_index=self._job["counted"],
+            beat=self._beat,
         )
 
-    def shown(self) -> Iterator[tuple[int, VideoFrame, int]]:
-        """Yield the frames asked for: PTS, frame, and how many rows show it."""
+    def shown(self, views: Sequence[View]) -> Iterator[tuple[int, Shown]]:
+        """Yield what each view shows, as it is decoded: number of the view, then PTS, frame, and how many rows."""
+        times = [view.times for view in views]
         try:
-            yield from self._on_grid() if self._job["grid"] else self._native()
+            for pts, frame in self._timed():
+                self.num_redecoded += pts < self._pts_lo
+                for number, one in enumerate(times):
+                    if (show := one.take(pts, frame)) is not None:
+                        yield number, show
+                if all(one.is_done for one in times):
+                    break
+            else:
+                rate = self._stream.average_rate or GUESSED_FPS
+                frame_pts = round(1 / (rate * self._tick))
+                for number, one in enumerate(times):
+                    if (show := one.end(frame_pts)) is not None:
+                        yield number, show
+                if self.reason is None and (lack := next(filter(None, (one.lack() for one in times)), None)):
+                    self._stop("truncated", lack)
         finally:
             self._container.close()
         if self.faults and self.reason is None:
@@ -50,51 +68,6 @@ class Playback:
 
     def _stop(self, reason: str, message: str) -> None:
         self.reason, self.message = reason, message
-
-    def _native(self) -> Iterator[tuple[int, VideoFrame, int]]:
-        """Show every frame from `pts_lo` up to `pts_hi` once."""
-        stop = self._job["pts_hi"]
-        for pts, frame in self._timed():
-            if stop is not None and pts >= stop:
-                return
-            if pts < self._job["pts_lo"]:
-                self.num_redecoded += 1
-            else:
-                yield pts, frame, 1
-        if stop is not None and self.reason is None:
-            self._stop("truncated", f"the file ends before PTS {stop}, which its packets promise")
-
-    def _on_grid(self) -> Iterator[tuple[int, VideoFrame, int]]:
-        """Hold each frame until the next one comes, and show it at every grid time in between.
-
-        Grid time k comes when k * den / num seconds are over, counted from the first PTS.
-        """
-        grid: list[int] = self._job["grid"]
-        num, den, row, stop = grid
-        up, down = self._tick.numerator * num, self._tick.denominator * den
-        first_pts: int = self._job["first_pts"]
-        held: tuple[int, VideoFrame] | None = None
-
-        def rows_before(pts: int) -> int:
-            return min(stop, -((first_pts - pts) * up // down))
-
-        for pts, frame in self._timed():
-            self.num_redecoded += pts < self._job["pts_lo"]
-            if held and (until := rows_before(pts)) > row:
-                yield *held, until - row
-                row = until
-            if row >= stop:
-                return
-            held = pts, frame
-        if held:  # the last frame stays for its duration
-            rate = self._stream.average_rate or GUESSED_FPS
-            end = held[0] + (held[1].duration or round(1 / (rate * self._tick)))
-            until = stop if rows_before(end + 1) == stop else rows_before(end)  # a plan in floats may end a tick late
-            if until > row:
-                yield *held, until - row
-                row = until
-        if row < stop and self.reason is None:
-            self._stop("truncated", f"the file ends {stop - row} rows before its packets promise")
 
     def _timed(self) -> Iterator[tuple[int, VideoFrame]]:
         """Yield frames in display order with the PTS that packets promise."""
@@ -156,7 +129,7 @@ class Playback:
     def _decoded(self) -> Iterator[VideoFrame]:
         """Yield all frames from here on, in the decoder's output order."""
         expected = self._job["source_size"]
-        is_turned = self._job["geometry"]["rotation"] in (90, 270)
+        is_turned = self._job["views"][0]["geometry"]["rotation"] in (90, 270)
         for packet in itertools.chain(packets_of(self._container, self._stream, self.faults), (None,)):
             self._beat()
             for frame in decoded(self._stream, packet, self.faults):
@@ -170,5 +143,5 @@ class Playback:
                 yield frame
 
     def _holds_crop(self, size: list[int]) -> bool:
-        x, y, width, height = self._job["geometry"]["crop"]
-        return bool(x + width <= size[1] and y + height <= size[0])
+        crops = (view["geometry"]["crop"] for view in self._job["views"])
+        return all(x + width <= size[1] and y + height <= size[0] for x, y, width, height in crops)

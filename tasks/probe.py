@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, cast
 
+import numpy as np
+
 from patchlake.tasks.decode import Decoder, get_decoder
 from patchlake.tasks.errors import DecodeError
-from patchlake.tasks.types import FrameIndex, Reason, Source, Status, Video
-from patchlake.tasks.uris import path_of
+from patchlake.tasks.objects import MOST_BYTES, Unreachable, open_uri
+from patchlake.tasks.types import FrameIndex, IntArray, Reason, Source, Status, Video
 
-_READ_BYTES = 1 << 20
 _EMPTY = hashlib.sha256().hexdigest()[:32]
 _OURS = ("timeout", "memory", "crash")
 """Reasons that may lie in the machine and not in the file: `failed`, not `rejected`."""
-_REASONS = {errno.ENOENT: "missing", errno.EISDIR: "not_video", errno.ELOOP: "symlink_loop"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,14 +35,13 @@ class Probed:
 
 def probe_source(source: Source, *, decoder: Decoder | None = None) -> Probed:
     """Look at a source: one pass over its bytes for the hash, one over its packets in the decoding child."""
-    path = path_of(source.uri)
     try:
-        video_id = content_hash(path)
+        video_id = content_hash(source.uri)
         if video_id == _EMPTY:
             raise DecodeError("empty", "the file has no bytes")
-        facts, index = (decoder or get_decoder()).probe(path)
+        facts, index = (decoder or get_decoder()).probe(source.uri)
     except DecodeError as exc:
-        status: Status = "failed" if exc.reason in _OURS else "rejected"
+        status: Status = "failed" if exc.reason in _OURS or isinstance(exc, Unreachable) else "rejected"
         reason = cast(Reason, exc.reason)
         return Probed(source=replace(source, status=status, reason=reason, message=exc.message))
     if facts["cut_off"]:
@@ -53,17 +51,24 @@ def probe_source(source: Source, *, decoder: Decoder | None = None) -> Probed:
     return Probed(source=source, video=video_of(video_id, facts, index), index=index)
 
 
-def content_hash(path: bytes) -> str:
-    """Return the first 32 hex digits of the SHA-256 of a file's bytes."""
+def content_hash(uri: str) -> str:
+    """Return the first 32 hex digits of the SHA-256 of a source's bytes, which are read in parts."""
     sha256 = hashlib.sha256()
-    try:
-        with open(path, "rb", buffering=0) as file:
-            while data := file.read(_READ_BYTES):
-                sha256.update(data)
-    except OSError as exc:
-        reason = _REASONS.get(exc.errno or 0, "unreadable")
-        raise DecodeError(reason, f"the file can't be read: {exc.strerror}") from exc
+    with open_uri(uri) as file:
+        while data := file.read(MOST_BYTES):
+            sha256.update(data)
     return sha256.hexdigest()[:32]
+
+
+def is_variable_rate(pts: IntArray) -> bool:
+    """Whether no constant rate gives these ascending PTS: some frame is over a step of the time base off the mean rate.
+
+    A constant rate rounded to whole steps is at most half a step off, and so are the first and the last frame.
+    """
+    if len(pts) < 3:
+        return False
+    even = np.linspace(0, float(pts[-1] - pts[0]), len(pts))
+    return bool(np.abs(pts - pts[0] - even).max() > 1.001)
 
 
 def video_of(video_id: str, facts: dict[str, Any], index: FrameIndex) -> Video:
@@ -76,6 +81,7 @@ def video_of(video_id: str, facts: dict[str, Any], index: FrameIndex) -> Video:
     first_pts, last_pts = int(index.pts[0]), int(index.pts[-1])
     return Video(
         video_id=video_id,
+        container=facts["container"],
         codec=facts["codec"],
         pixel_format=facts["pixel_format"],
         width=width,
@@ -89,6 +95,8 @@ def video_of(video_id: str, facts: dict[str, Any], index: FrameIndex) -> Video:
         first_pts=first_pts,
         duration_seconds=float((last_pts - first_pts + facts["last_duration"]) * time_base),
         duration_seconds_from_header=facts["duration_seconds_from_header"],
+        variable_rate=is_variable_rate(index.pts),
         counted=facts["counted"],
+        num_video_streams=facts["num_video_streams"],
         has_audio=facts["has_audio"],
     )

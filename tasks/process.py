@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from patchlake.tasks.errors import DecodeError
+from patchlake.tasks.objects import Unreachable
 from patchlake.tasks.wire import DONE, ERROR, HEADER, PROGRESS
 
 _FORKER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="patchlake-fork")
@@ -38,6 +39,10 @@ class Limits:
     """Address space."""
     max_pixels: int = 8192 * 4320
     """Per source frame: 8K, in its widest form."""
+    max_frames: int = 50_000_000
+    """Per video, by its packets."""
+    max_seconds: float = 7 * 24 * 3600.0
+    """From the first to the last PTS of a video's packets."""
     slots: int = 4
     slot_bytes: int = 16 << 20
     """A frame of the frame grid must fit into one slot: 2364 x 2364 at most."""
@@ -119,7 +124,7 @@ class Child:
             if reason == "memory":
                 raise self._out_of_memory()
             self.busy = False
-            raise DecodeError(reason, text)
+            raise Unreachable(text) if reason == "unreachable" else DecodeError(reason, text)
         self.busy = kind != DONE
         return kind, slot, payload
 

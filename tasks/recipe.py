@@ -14,13 +14,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from patchlake.tasks import features as extractors
-from patchlake.tasks.clips import Windows
+from patchlake.tasks import process
+from patchlake.tasks.clips import Events, Method, Scores, Shots, Windows
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.pack import Layout
 from patchlake.tasks.reductions.spec import PcaSpec
 from patchlake.tasks.training.config import TrainSpec
-from patchlake.tasks.types import PIXELS
+from patchlake.tasks.types import PIXELS, FrameGrid
 
 Positive = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
@@ -34,7 +35,8 @@ class Corpus(_Strict):
     """Which videos, and where their labels come from."""
 
     videos: str
-    """A file, a folder (recursive), a glob, or a manifest (.csv, .parquet, .json) with a uri column."""
+    """A file, a folder (recursive), a glob, an s3:// prefix; or a manifest (.csv, .parquet, .json) with the column uri
+    and any of label, split, group, start, stop, box, target."""
     labels: Literal["folder", "column", "none"] = "none"
     """folder: the parent folder's name; column: the manifest's label; none."""
 
@@ -53,6 +55,11 @@ class Frames(_Strict):
     def rate(self) -> Fraction | None:
         """Grid rate in frames per second, or None for the streams' own."""
         return None if self.fps == "native" else Fraction(repr(self.fps)).limit_denominator(1_000_000)
+
+    @property
+    def grid(self) -> FrameGrid:
+        """The frame grid as workers are told it."""
+        return FrameGrid(size=self.size, fit=self.fit, fps=self.rate)
 
     def key(self) -> dict[str, Any]:
         """Return the part that decides the bytes of stored frames."""
@@ -75,6 +82,36 @@ class Patches(_Strict):
         return Grid(size=self.size, stride=self.stride or self.size)
 
 
+class Boxes(_Strict):
+    """Tracks that are boxes."""
+
+    boxes: str
+    """CSV, JSON or Parquet with the columns uri, x, y, width, height and any of track, seconds, label
+    (`annotations.read_boxes`)."""
+
+
+class Limits(_Strict):
+    """What one video may take; one that takes more is refused, with its reason."""
+
+    wall_seconds: Annotated[float, Field(gt=0)] = 3600.0
+    """For one unit's part of a video, while its frames are waited for."""
+    stall_seconds: Annotated[float, Field(gt=0)] = 30.0
+    """Without a sign of life from the decoder."""
+    memory_bytes: Annotated[int, Field(ge=1 << 28)] = 2 << 30
+    """Address space of the decoding process."""
+    max_pixels: Positive = 8192 * 4320
+    """Of a source frame."""
+    max_frames: Positive = 50_000_000
+    max_seconds: Annotated[float, Field(gt=0)] = 7 * 24 * 3600.0
+    min_seconds: Annotated[float, Field(ge=0)] = 0.0
+    """Shorter videos are skipped."""
+
+    @property
+    def of_child(self) -> process.Limits:
+        """As the decoding process is told them."""
+        return process.Limits(**self.model_dump(exclude={"min_seconds"}))
+
+
 class Units(_Strict):
     """The grain of work."""
 
@@ -90,11 +127,12 @@ class Recipe(_Strict):
     name: Name
     lake: str
     corpus: Corpus
-    tracks: Literal["frame"] = "frame"
-    clips: Annotated[tuple[Windows, ...], Field(min_length=1)] = (Windows(seconds=2.0),)
+    tracks: Literal["frame"] | Boxes = "frame"
+    clips: tuple[Method, ...] = (Windows(seconds=2.0),)
     frames: Frames = Frames()
     patches: Patches = Patches()
     features: tuple[extractors.Entry, ...] = ()
+    limits: Limits = Limits()
     units: Units = Units()
     grid_align: Positive | None = None
     """Every span starts on a multiple of it; by default the least common multiple of the time strides and 8."""
@@ -102,6 +140,24 @@ class Recipe(_Strict):
     reduce: tuple[PcaSpec, ...] = ()
     train: TrainSpec | None = None
     schedule: str | None = None
+
+    @field_validator("clips", mode="before")
+    @classmethod
+    def _windows_by_default(cls, value: object) -> object:
+        if not isinstance(value, list | tuple):
+            return value
+        return [{"method": "windows", **entry} if isinstance(entry, dict) else entry for entry in value]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shots_need_scores(cls, data: object) -> object:
+        """Shots are cut from the `shot_score` feature, which the decode that happens anyway computes."""
+        if not isinstance(data, dict) or not isinstance(data.get("clips"), list | tuple):
+            return data
+        shots = [c for c in data["clips"] if isinstance(c, dict) and c.get("method") == "shots" and "product" not in c]
+        features = data.get("features") or []
+        named = [f.get("name") or f.get("kind") if isinstance(f, dict) else f for f in features]
+        return {**data, "features": [*features, "shot_score"]} if shots and "shot_score" not in named else data
 
     @field_validator("features", mode="before")
     @classmethod
@@ -119,6 +175,8 @@ class Recipe(_Strict):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
+        if not self.clips:
+            raise ValueError("clips: got none, expected at least one entry, as {seconds: 2.0}; or leave the key out")
         for axis, what in ((1, "height"), (2, "width")):
             patch, frame = self.patches.size[axis], self.frames.size[axis - 1]
             if patch > frame:
@@ -148,6 +206,15 @@ class Recipe(_Strict):
         for name in names:
             if name == PIXELS or names.count(name) > 1:
                 raise ValueError(f"features: the name {name!r} is taken; give the entry another `name:`")
+        kinds = {entry.name: entry.kind for entry in self.features}
+        for i, method in enumerate(self.clips):
+            if isinstance(method, Shots) and kinds.get(method.product) != "shot_score":
+                raise ValueError(
+                    f"clips[{i}].product: got {method.product!r}, expected the name of a shot_score feature"
+                )
+            if isinstance(method, Scores) and method.product not in names:
+                known = ", ".join(names) or "none"
+                raise ValueError(f"clips[{i}].product: got {method.product!r}, expected one of: {known}")
         for i, reduction in enumerate(self.reduce):
             if reduction.feature not in names:
                 known = ", ".join(names) or "none"
@@ -219,6 +286,12 @@ def _absolute(data: dict[str, Any], base: Path) -> dict[str, Any]:
         del data["lake"]
     if isinstance(corpus := data.get("corpus"), dict) and "videos" in corpus:
         data["corpus"] = {**corpus, "videos": resolve(corpus["videos"])}
+    if isinstance(tracked := data.get("tracks"), dict) and "boxes" in tracked:
+        data["tracks"] = {**tracked, "boxes": resolve(tracked["boxes"])}
+    if isinstance(cuts := data.get("clips"), list):
+        data["clips"] = [
+            {**cut, "file": resolve(cut["file"])} if isinstance(cut, dict) and cut.get("file") else cut for cut in cuts
+        ]
     if isinstance(entries := data.get("features"), list):
         data["features"] = [extractors.spell_out(entry, base=base) for entry in entries]
     return data
@@ -252,7 +325,16 @@ def _place(loc: Sequence[int | str]) -> str:
     return text
 
 
-_UNION_TAGS = {"literal['native']", "constrained-float", "function-plain", "edges", "flow", "hf", "windows"}
+_METHODS: dict[str, type[BaseModel]] = {"windows": Windows, "events": Events, "shots": Shots, "scores": Scores}
+_UNION_TAGS = {
+    "literal['native']",
+    "constrained-float",
+    "function-plain",
+    *extractors.MODELS,
+    *_METHODS,
+    "Boxes",
+    "literal['frame']",
+}
 
 
 def _known_keys(loc: Sequence[int | str]) -> list[str]:
@@ -266,6 +348,6 @@ def _known_keys(loc: Sequence[int | str]) -> list[str]:
 
 
 _MODELS: dict[str, type[BaseModel]] = {
-    "corpus": Corpus, "frames": Frames, "patches": Patches, "units": Units, "clips": Windows, "reduce": PcaSpec,
-    "train": TrainSpec, **extractors.MODELS,
+    "corpus": Corpus, "frames": Frames, "patches": Patches, "units": Units, "limits": Limits, "tracks": Boxes,
+    "clips": Windows, "reduce": PcaSpec, "train": TrainSpec, **extractors.MODELS, **_METHODS,
 }  # fmt: skip

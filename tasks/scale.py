@@ -1,53 +1,107 @@
-"""From decoded frames to the frame grid: turned, cut, scaled, as RGB bytes. Runs in the decoding child only."""
+"""From decoded frames to the frame grid: on black, turned, cut, scaled, as RGB bytes. Runs in the decoding child only.
+
+Colours: the stream's matrix and range; where it does not say, BT.601 and the pixel format's own range (see docs/decoding.md).
+"""
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import av.filter
 import numpy as np
 import numpy.typing as npt
+from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
+
+from patchlake.tasks.demux import Refused
 
 SCALING = "bilinear+bitexact"
 """Equal bytes on every x86-64 processor, and ffmpeg's own; with accurate_rnd unscaled frames are not."""
 TURNS = {90: ("transpose=clock",), 180: ("hflip", "vflip"), 270: ("transpose=cclock",)}
+UNSPECIFIED, RESERVED = 2, 3
+MATRICES = frozenset([0, 1, UNSPECIFIED, 4, 5, 6, 7, 9])
+"""Of ISO/IEC 23091-2 (H.273), those that swscale converts: RGB, BT.709, FCC, BT.601 twice, SMPTE 240M, BT.2020."""
 
 
 class Scaler:
-    """One libavfilter graph that puts frames on the frame grid, as rgb24; rebuilt when they change."""
+    """Puts frames on the frame grid, as rgb24."""
 
     def __init__(self, geometry: dict[str, Any]) -> None:
         (self.height, self.width), (top, left) = geometry["size"], geometry["pad"]
         scaled_height, scaled_width = geometry["scaled"]
-        self._crop: list[int] = geometry["crop"]
-        self._turn = TURNS.get(geometry["rotation"], ())
-        self._filters = [f"scale={scaled_width}:{scaled_height}:flags={SCALING}", "format=rgb24"]
+        filters = [f"scale={scaled_width}:{scaled_height}:flags={SCALING}", "format=rgb24"]
         if (scaled_height, scaled_width) != (self.height, self.width):
-            self._filters.append(f"pad={self.width}:{self.height}:{left}:{top}:black")
-        self._graph: av.filter.Graph | None = None
-        self._key: tuple[Any, ...] = ()
+            filters.append(f"pad={self.width}:{self.height}:{left}:{top}:black")
+        self._to_grid = Chain(filters, turns=TURNS.get(geometry["rotation"], ()), crop=geometry["crop"])
+        self._to_rgba = Chain([f"scale=flags={SCALING}", "format=rgba"])
 
     def __call__(self, frame: VideoFrame) -> npt.NDArray[np.uint8]:
         """Return the frame's rows, a view (height, 3 * width) into the filter's own frame."""
+        if is_see_through(frame):
+            frame = on_black(self._to_rgba(frame))
+        plane = self._to_grid(frame).planes[0]
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(self.height, plane.line_size)
+        return rows[:, : 3 * self.width]
+
+
+class Chain:
+    """One libavfilter graph: turn, cut, filter; rebuilt when the frames change."""
+
+    def __init__(self, filters: list[str], *, turns: tuple[str, ...] = (), crop: list[int] | None = None) -> None:
+        self._filters, self._turns, self._crop = filters, turns, crop
+        self._graph: av.filter.Graph | None = None
+        self._key: tuple[Any, ...] = ()
+
+    def __call__(self, frame: VideoFrame) -> VideoFrame:
+        """Return the filtered frame."""
+        if int(frame.colorspace) == RESERVED:
+            frame.colorspace = UNSPECIFIED
         key = (frame.width, frame.height, frame.format.name, int(frame.colorspace), int(frame.color_range))
         if self._graph is None or key != self._key:
             self._graph, self._key = self._build(*key), key
         self._graph.vpush(frame)
-        plane = self._graph.vpull().planes[0]
-        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(self.height, plane.line_size)
-        return rows[:, : 3 * self.width]
+        return self._graph.vpull()
 
     def _build(self, width: int, height: int, pixels: str, space: int, levels: int) -> av.filter.Graph:
+        if space not in MATRICES:
+            raise Refused("unsupported_codec", f"FFmpeg does not convert colour matrix {space} (H.273) to RGB")
         graph = av.filter.Graph()
         graph.threads = 1
         colors = f"pix_fmt={pixels}:colorspace={space}:range={levels}"
         nodes = [graph.add("buffer", f"video_size={width}x{height}:time_base=1/1:{colors}")]
-        x, y, *size = self._crop
-        is_whole = sorted(size) == sorted((width, height))
-        crop = [] if is_whole else [f"crop={size[0]}:{size[1]}:{x}:{y}:exact=1"]
-        for text in (*self._turn, *crop, *self._filters):
+        for text in (*self._turns, *self._cut(width, height), *self._filters):
             name, _, args = text.partition("=")
             nodes.append(graph.add(name, args or None))
         graph.link_nodes(*nodes, graph.add("buffersink")).configure()
         return graph
+
+    def _cut(self, width: int, height: int) -> tuple[str, ...]:
+        if self._crop is None or sorted(self._crop[2:]) == sorted((width, height)):
+            return ()
+        x, y, *size = self._crop
+        return (f"crop={size[0]}:{size[1]}:{x}:{y}:exact=1",)
+
+
+def is_see_through(frame: VideoFrame) -> bool:
+    """Return whether pixels may be transparent: by the format, for a palette by its entries (blue, green, red, alpha)."""
+    name = frame.format.name
+    if name == "pal8":
+        return bool(np.frombuffer(memoryview(frame.planes[1]), np.uint8)[3::4].min() < 255)
+    return _has_alpha(name)
+
+
+@functools.cache
+def _has_alpha(pixel_format: str) -> bool:
+    return any(component.is_alpha for component in VideoFormat(pixel_format, 16, 16).components)
+
+
+def on_black(frame: VideoFrame) -> VideoFrame:
+    """Return an rgba frame (straight alpha) as rgb24 over black: colour times alpha / 255, rounded; opaque stays as it is.
+
+    libavfilter's `premultiply` rounds down, so that opaque white would become 254.
+    """
+    rgba = frame.to_ndarray()
+    product = rgba[..., :3] * rgba[..., 3:].astype(np.uint16) + np.uint16(128)
+    over_black: npt.NDArray[np.uint16] = (product + (product >> 8)) >> 8  # x / 255, rounded, for x up to 255 * 255
+    return VideoFrame.from_ndarray(over_black.astype(np.uint8), format="rgb24")

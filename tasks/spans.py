@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from patchlake.tasks import keys, pts
-from patchlake.tasks.types import Clip, FrameIndex, IntArray, Span, Track, Video
+from patchlake.tasks.types import FrameIndex, IntArray, Span, Track, Video
 
 
-def union(clips: Iterable[Clip]) -> list[tuple[float, float]]:
-    """Return the disjoint [start, stop) that touching or overlapping clips of one track cover, in order."""
+def union(ranges: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the disjoint [start, stop) that touching or overlapping ranges of one track cover, in order."""
     merged: list[tuple[float, float]] = []
-    for start, stop in sorted((clip.start_seconds, clip.stop_seconds) for clip in clips):
+    for start, stop in sorted(ranges):
         if merged and start <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(merged[-1][1], stop))
         else:
@@ -54,7 +55,7 @@ def span_of(
         before = key_pts[key_pts <= shown[0]][-1:]
         key_pts = np.concatenate([before, key_pts[(key_pts > shown[0]) & (key_pts <= shown[-1])]])
     return Span(
-        span_key=keys.span_key(video.video_id, track.box, start_seconds, stop_seconds, frames),
+        span_key=keys.span_key(video.video_id, track.boxes, start_seconds, stop_seconds, frames),
         track_id=track.track_id,
         video_id=video.video_id,
         start_seconds=start_seconds,
@@ -64,6 +65,31 @@ def span_of(
         pts=pts.pack(shown),
         key_pts=pts.pack(key_pts),
         stop_pts=int(index.pts[past]) if past < len(index.pts) else None,
+    )
+
+
+def surplus_of(span: Span, track: Track, surplus: bytes, *, video: Video, row: int, frames: dict[str, Any]) -> Span:
+    """Return the span of frames that decoding gave beyond those promised, before a row of a span of native rate.
+
+    `surplus` are their PTS (`pts.pack`). It lasts from the first of them to that row's frame, or to the span's end.
+    """
+    shown, planned = pts.unpack(surplus), pts.unpack(span.pts)
+    start, last = (float(x) for x in pts.seconds_of(shown[[0, -1]], video.time_base, first_pts=video.first_pts))
+    stop_pts = int(planned[row]) if row < span.num_rows else span.stop_pts
+    stop = max(span.stop_seconds, float(np.nextafter(last, math.inf)))
+    if row < span.num_rows:
+        stop = float(pts.seconds_of(planned[row : row + 1], video.time_base, first_pts=video.first_pts)[0])
+    key_pts = pts.unpack(span.key_pts)
+    return replace(
+        span,
+        span_key=keys.span_key(video.video_id, track.boxes, start, stop, frames),
+        start_seconds=start,
+        stop_seconds=stop,
+        num_rows=len(shown),
+        first_grid_row=span.first_grid_row + row,
+        pts=surplus,
+        key_pts=pts.pack(key_pts[key_pts <= shown[0]][-1:]),
+        stop_pts=stop_pts,
     )
 
 

@@ -2,40 +2,86 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
+from typing import Protocol
+
+import numpy as np
 
 from patchlake.tasks import keys
-from patchlake.tasks.types import Fit, Geometry, Track, Video
+from patchlake.tasks.types import Box, BoxPath, Fit, Geometry, Track
 
 Affine = tuple[float, float, float, float, float, float]
+Size = tuple[int, int]
+"""height, width."""
 
 
-def whole_frame(video: Video) -> Track:
-    """Return the default track: the video seen whole."""
-    return Track(track_id=keys.track_id(video.video_id, None), video_id=video.video_id)
+class Upright(Protocol):
+    """What is asked of a video: its size after rotation, and its pixels' shape."""
+
+    @property
+    def width(self) -> int:
+        """Upright source pixels."""
+
+    @property
+    def height(self) -> int:
+        """Upright source pixels."""
+
+    @property
+    def rotation(self) -> int:
+        """As in `Video`."""
+
+    @property
+    def sample_aspect(self) -> Fraction:
+        """As in `Video`."""
 
 
-def fit_frame(video: Video, *, size: tuple[int, int], fit: Fit) -> Geometry:
-    """Return how the whole frame is put on a frame grid of `size` (height, width).
+def track_of(video_id: str, boxes: BoxPath | None = None) -> Track:
+    """Return the track of a box, or by default of the video seen whole."""
+    return Track(track_id=keys.track_id(video_id, boxes), video_id=video_id, boxes=boxes)
 
-    crop: the largest centred part of the grid's shape; letterbox: the whole frame with black around it;
-    stretch: the whole frame, its shape changed. Sample aspect counts: a picture is shown as it is meant to look.
-    Crops start and end on even pixels where the frame has them, so that subsampled chroma stays aligned.
+
+def box_at(path: BoxPath, seconds: float) -> Box:
+    """Return where a box is: between given times on the straight line, before and after them where it is then."""
+    if not path.seconds:
+        return path.boxes[0]
+    x, y, w, h = (float(np.interp(seconds, path.seconds, side)) for side in zip(*path.boxes, strict=True))
+    return x, y, w, h
+
+
+def is_inside(path: BoxPath, video: Upright) -> bool:
+    """Return whether some of the box, at every given time, lies in the frame."""
+    return all(x < video.width and y < video.height and x + w > 0 and y + h > 0 for x, y, w, h in path.boxes)
+
+
+def geometry_at(path: BoxPath | None, seconds: float, video: Upright, *, size: Size, fit: Fit) -> Geometry:
+    """Return how a track's frame at a time is put on the frame grid."""
+    box = None if path is None else _pixels(box_at(path, seconds), video)
+    return fit_frame(video, size=size, fit=fit, box=box)
+
+
+def fit_frame(video: Upright, *, size: Size, fit: Fit, box: tuple[int, int, int, int] | None = None) -> Geometry:
+    """Return how a box (x, y, width, height), or the whole frame, is put on a frame grid of `size` (height, width).
+
+    crop: its largest centred part of the grid's shape; letterbox: all of it with black around it; stretch: all of it,
+    its shape changed. Sample aspect counts: a picture is shown as it is meant to look. Crops start and end on even
+    pixels where the frame has them, so that subsampled chroma stays aligned.
     """
     height, width = size
-    shown = Fraction(video.width, video.height) * video.sample_aspect
+    left, top, box_w, box_h = box or (0, 0, video.width, video.height)
+    shown = Fraction(box_w, box_h) * video.sample_aspect
     wanted = Fraction(width, height)
-    whole = (0, 0, video.width, video.height)
+    whole = (left, top, box_w, box_h)
     if fit == "stretch" or shown == wanted:
         return Geometry(rotation=video.rotation, crop=whole, scaled=size, pad=(0, 0), size=size)
     if fit == "crop":
-        crop_w, crop_h = video.width, video.height
+        crop_w, crop_h = box_w, box_h
         if shown > wanted:
-            crop_w = _even(video.width * wanted / shown, video.width)
+            crop_w = _even(box_w * wanted / shown, box_w)
         else:
-            crop_h = _even(video.height * shown / wanted, video.height)
-        x, y = _centre(video.width, crop_w), _centre(video.height, crop_h)
-        return Geometry(rotation=video.rotation, crop=(x, y, crop_w, crop_h), scaled=size, pad=(0, 0), size=size)
+            crop_h = _even(box_h * shown / wanted, box_h)
+        crop = (left + _centre(box_w, crop_w), top + _centre(box_h, crop_h), crop_w, crop_h)
+        return Geometry(rotation=video.rotation, crop=crop, scaled=size, pad=(0, 0), size=size)
     scaled_w, scaled_h = width, height
     if shown > wanted:
         scaled_h = max(1, round(width / shown))
@@ -43,6 +89,19 @@ def fit_frame(video: Video, *, size: tuple[int, int], fit: Fit) -> Geometry:
         scaled_w = max(1, round(height * shown))
     pad = ((height - scaled_h) // 2, (width - scaled_w) // 2)
     return Geometry(rotation=video.rotation, crop=whole, scaled=(scaled_h, scaled_w), pad=pad, size=size)
+
+
+def _pixels(box: Box, video: Upright) -> tuple[int, int, int, int]:
+    """Return the even pixels that a box touches inside the frame: two at least, where the frame has them."""
+    x, width = _side(box[0], box[2], video.width)
+    y, height = _side(box[1], box[3], video.height)
+    return x, y, width, height
+
+
+def _side(start: float, length: float, extent: int) -> tuple[int, int]:
+    first = min(max(0, 2 * math.floor(start / 2)), max(0, extent - 2) // 2 * 2)
+    stop = min(extent, max(first + 2, 2 * math.ceil((start + length) / 2)))
+    return first, stop - first
 
 
 def to_source(geometry: Geometry) -> Affine:

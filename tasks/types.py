@@ -90,6 +90,8 @@ class Video:
 
     video_id: str
     """First 32 hex digits of the SHA-256 of the file's bytes."""
+    container: str
+    """FFmpeg's name of the format, such as `matroska,webm`."""
     codec: str
     pixel_format: str
     width: int
@@ -110,8 +112,12 @@ class Video:
     duration_seconds: float
     """From the first displayed frame to the end of the last one, from packets."""
     duration_seconds_from_header: float
+    variable_rate: bool
+    """Whether no constant rate, rounded to the time base, gives the frames' PTS."""
     counted: bool
     """Whether frames must be told apart by counting from the file's start, since their PTS are not to be trusted."""
+    num_video_streams: int
+    """Without cover pictures; the one that ffmpeg would pick is read."""
     has_audio: bool
 
     @property
@@ -146,12 +152,23 @@ class Geometry:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FrameGrid:
+    """The frames of every track at one size, fit and rate."""
+
+    size: tuple[int, int]
+    """height, width in pixels."""
+    fit: Fit
+    fps: Fraction | None
+    """Frames per second; None: each stream's own frames."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Track:
-    """Where: a video seen through one box; None is the whole frame."""
+    """Where: a video seen through one box, which may move; None is the whole frame."""
 
     track_id: str
     video_id: str
-    box: tuple[float, float, float, float] | None = None
+    boxes: BoxPath | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -164,6 +181,8 @@ class Clip:
     start_seconds: float
     stop_seconds: float
     label: str | None = None
+    targets: tuple[tuple[str, float], ...] = ()
+    """Numbers to learn, by name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -208,9 +227,12 @@ class FrameSource:
 
     video_id: str
     uri: str
-    source_size: tuple[int, int]
-    """height, width of the video, upright."""
-    geometry: Geometry
+    width: int
+    """Upright source pixels."""
+    height: int
+    rotation: int
+    """As in `Video`."""
+    sample_aspect: Fraction
     time_base: Fraction
     first_pts: int
     counted: bool
@@ -238,9 +260,11 @@ class Piece:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """The frames that a unit reads of one span, context included: one decode, from one seek."""
+    """The frames that a unit reads of one span, context included."""
 
     span_key: str
+    boxes: BoxPath | None
+    """Of the span's track."""
     start: int
     """First row, counted in the span."""
     first_grid_row: int
@@ -257,14 +281,14 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unit:
-    """Consecutive slots that one Dask task writes, alone."""
+    """Slots that one Dask task writes, alone."""
 
-    slot_start: int
-    slot_stop: int
+    slots: tuple[int, ...]
+    """Neighbours, in order; or, of a video with several tracks, those of the same time beside each other."""
     pieces: tuple[tuple[Piece, ...], ...]
     """Per slot, in row order."""
-    runs: tuple[Run, ...]
-    """In the order in which pieces need them, one a span."""
+    decodes: tuple[tuple[Run, ...], ...]
+    """Runs, one a span, in the order in which pieces need them; tracks of one video and time share one decode."""
     sources: tuple[FrameSource, ...]
     """Of the videos that `pieces` name."""
     products: tuple[str, ...]
@@ -273,7 +297,12 @@ class Unit:
     @property
     def unit_id(self) -> str:
         """Sorts as slots do."""
-        return f"{self.slot_start:09d}-{self.slot_stop:09d}"
+        return f"{self.slots[0]:09d}-{self.slots[-1]:09d}"
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """All runs, in order."""
+        return tuple(run for runs in self.decodes for run in runs)
 
     @property
     def num_rows(self) -> int:
@@ -308,8 +337,7 @@ class Receipt:
     product: str
     product_digest: str
     """Hash of the product's entry, grid, model digest and VERSION; with a span_key it is the product key."""
-    slot_start: int
-    slot_stop: int
+    slots: tuple[int, ...]
     pieces: tuple[PieceReceipt, ...]
     num_bytes: int
     """Bytes of the shards on disk."""
@@ -332,6 +360,8 @@ class PieceFrames:
     """PTS of the frames shown, where the frame grid has a numeric rate (`pts.pack`); else empty, as ticks tell."""
     reason: Reason | None = None
     message: str = ""
+    surplus: bytes = b""
+    """PTS of frames that the packets had not promised and that found no room (`pts.pack`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,4 +1,9 @@
-"""Paths as uris: any bytes that a file system allows, as printable ASCII and back."""
+"""Sources as uris: a local path of any bytes, or an S3 object of any key, as printable ASCII and back.
+
+A local file's uri is its absolute path; an object's is s3://BUCKET/KEY. In both, bytes outside of printable ASCII and
+`%` are percent-encoded, and nothing else is: so different files never share a uri. Recipes and manifests name paths
+and keys as they are, not encoded.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 _SAFE = "/!$&'()*+,;=:@~ #?\"<>[]{}|^`\\-._"
 """Printable ASCII that stays as it is; only `%`, control characters and bytes past ASCII are encoded."""
+_S3 = "s3://"
 
 
 def uri_of(path: str | bytes | os.PathLike[str]) -> str:
@@ -17,3 +23,25 @@ def uri_of(path: str | bytes | os.PathLike[str]) -> str:
 def path_of(uri: str) -> bytes:
     """Return the path that `uri_of` encoded."""
     return unquote_to_bytes(uri)
+
+
+def is_s3(uri: str) -> bool:
+    """Whether a uri, or a place that a user wrote, names an object or a prefix."""
+    return uri.startswith(_S3)
+
+
+def object_uri(bucket: str, key: str) -> str:
+    """Return the uri of an S3 object: its key's UTF-8 bytes encoded as those of paths are."""
+    return f"{_S3}{bucket}/{quote_from_bytes(key.encode(), safe=_SAFE)}"
+
+
+def object_of(uri: str) -> tuple[str, str]:
+    """Return the bucket and the key that `object_uri` encoded."""
+    bucket, key = split_s3(uri)
+    return bucket, unquote_to_bytes(key).decode()
+
+
+def split_s3(place: str) -> tuple[str, str]:
+    """Return bucket and key of an s3:// place as a user wrote it, where nothing is encoded."""
+    bucket, _, key = place.removeprefix(_S3).partition("/")
+    return bucket, key

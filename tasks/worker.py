@@ -6,12 +6,13 @@ import cv2
 import zarr
 
 from patchlake.tasks import extract  # noqa: F401  so that no unit pays for importing what it needs
-from patchlake.tasks.decode import get_decoder
+from patchlake.tasks.decode import limit_decoder
 from patchlake.tasks.lake.arrays import ZARRS
+from patchlake.tasks.process import Limits
 
 
-def setup() -> None:
+def setup(limits: Limits | None = None) -> None:
     """One thread per library, since processes are the grain; the write path of bytes that never vary."""
     cv2.setNumThreads(1)
     zarr.config.set(ZARRS)
-    get_decoder()
+    limit_decoder(limits or Limits())

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from patchlake.tasks import pts
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.pack import Layout
-from patchlake.tasks.types import FrameIndex, FrameSource, Geometry, IntArray, Span, Video
+from patchlake.tasks.types import FrameIndex, FrameSource, IntArray, Span, Video
 
 INT64 = np.iinfo(np.int64)
 RATES = tuple(map(Fraction, ("25", "24", "30", "30000/1001", "24000/1001", "60000/1001", "10", "12.5", "15")))
@@ -60,20 +60,20 @@ def ascending(draw: st.DrawFn, *, max_size: int = 60, low: int = INT64.min, high
 def a_video(**changes: Any) -> Video:
     """Return a plausible video, with changes."""
     known: dict[str, Any] = {
-        "video_id": "v", "codec": "h264", "pixel_format": "yuv420p", "width": 320, "height": 240,
+        "video_id": "v", "container": "mov,mp4,m4a,3gp,3g2,mj2", "codec": "h264", "pixel_format": "yuv420p", "width": 320, "height": 240,
         "rotation": 0, "sample_aspect": Fraction(1), "fps": Fraction(25), "time_base": Fraction(1, 12800),
         "num_frames": 50, "num_frames_from_header": 50, "first_pts": 0, "duration_seconds": 2.0,
-        "duration_seconds_from_header": 2.0, "counted": False, "has_audio": False,
+        "duration_seconds_from_header": 2.0, "variable_rate": False, "counted": False, "num_video_streams": 1,
+        "has_audio": False,
     }  # fmt: skip
     return Video(**{**known, **changes})
 
 
 def a_source(video_id: str = "v", **changes: Any) -> FrameSource:
     """Return what a worker needs of a video, with changes."""
-    geometry = Geometry(rotation=0, crop=(0, 0, 4, 4), scaled=(4, 4), pad=(0, 0), size=(4, 4))
     known: dict[str, Any] = {
-        "video_id": video_id, "uri": f"/{video_id}", "source_size": (4, 4), "geometry": geometry,
-        "time_base": Fraction(1, 25), "first_pts": 0, "counted": False,
+        "video_id": video_id, "uri": f"/{video_id}", "width": 4, "height": 4, "rotation": 0,
+        "sample_aspect": Fraction(1), "time_base": Fraction(1, 25), "first_pts": 0, "counted": False,
     }  # fmt: skip
     return FrameSource(**{**known, **changes})
 

@@ -8,13 +8,18 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from patchlake.tasks.features.spec import EdgesSpec, Extractor, FlowSpec, HfSpec
+from patchlake.tasks.features.spec import EdgesSpec, Extractor, FlowSpec, HfSpec, ShotScoreSpec
 from patchlake.tasks.grid import Grid
 
-Entry = Annotated[EdgesSpec | FlowSpec | HfSpec, Field(discriminator="kind")]
+Entry = Annotated[EdgesSpec | FlowSpec | ShotScoreSpec | HfSpec, Field(discriminator="kind")]
 """One entry of a recipe's `features`."""
 
-MODELS: dict[str, type[BaseModel]] = {"edges": EdgesSpec, "flow": FlowSpec, "hf": HfSpec}
+MODELS: dict[str, type[BaseModel]] = {
+    "edges": EdgesSpec,
+    "flow": FlowSpec,
+    "shot_score": ShotScoreSpec,
+    "hf": HfSpec,
+}
 
 __all__ = ["MODELS", "Entry", "Extractor", "build", "spell_out"]
 
@@ -44,6 +49,10 @@ def build(entry: Any, *, patches: Grid, frame_size: tuple[int, int]) -> Extracto
         from patchlake.tasks.features.flow import Flow
 
         return Flow(entry, patches, frame_size)
+    if isinstance(entry, ShotScoreSpec):
+        from patchlake.tasks.features.shot_score import ShotScore
+
+        return ShotScore(entry, frame_size)
     if isinstance(entry, HfSpec):
         from patchlake.tasks.features.hf import HuggingFace
 

@@ -71,6 +71,17 @@ class FlowSpec(_Entry):
     """Of cv2.DISOpticalFlow: from quick and coarse to slow and fine."""
 
 
+class ShotScoreSpec(_Entry):
+    """Frame differences of PySceneDetect's detectors, which `shots` are cut from; one row a frame."""
+
+    kind: Literal["shot_score"]
+
+    @property
+    def time_stride(self) -> int:
+        """One row a frame."""
+        return 1
+
+
 class HfSpec(_Entry):
     """Token grid of a pretrained transformers vision backbone, whole frames."""
 

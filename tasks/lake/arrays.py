@@ -240,15 +240,20 @@ def clear_stage(lake: Location) -> None:
         lake.delete(STAGE)
 
 
+def scratch_folder(lake: Location) -> Path:
+    """Return a folder for passing files: on a folder lake's own file system, so that a shard moves by one rename."""
+    folder = lake.path / STAGE if lake.is_local else Path(tempfile.gettempdir()) / f"patchlake{STAGE}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 class ShardWriter:
     """Writes whole shards of one product from one process."""
 
     def __init__(self, lake: Location, product: Product) -> None:
         self._target = lake / ROOT / product.name / product.array
         self._product = product
-        folder = self._stage_parent(lake)
-        folder.mkdir(parents=True, exist_ok=True)
-        self._stage = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-{product.name}-", dir=folder))
+        self._stage = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-{product.name}-", dir=scratch_folder(lake)))
         meta = self._target.get("zarr.json")
         if meta is None:
             raise LakeError(f"{self._target}: there is no array; the coordinator makes it before units are submitted")
@@ -257,11 +262,6 @@ class ShardWriter:
         (self._stage / "zarr.json").write_text(json.dumps(described))
         with zarr.config.set(ZARRS):
             self._array = zarr.open_array(zarr.storage.LocalStore(self._stage), mode="r+")
-
-    @staticmethod
-    def _stage_parent(lake: Location) -> Path:
-        """The same file system as a folder lake, so that moving a shard into place is one rename."""
-        return lake.path / STAGE if lake.is_local else Path(tempfile.gettempdir()) / f"patchlake{STAGE}"
 
     def stage(self, block: npt.NDArray[Any]) -> Path | None:
         """Encode (rows_per_slot, y, x, channel) values on the stage; None: all fill value, which has no object."""

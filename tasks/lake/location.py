@@ -15,6 +15,7 @@ import zarr.storage
 from obstore.store import LocalStore, S3Store
 
 from patchlake.tasks.errors import LakeError, RecipeError
+from patchlake.tasks.objects import s3_store
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,7 @@ class Location:
         """The object store below this location; writes of one object are atomic in both kinds."""
         if self.is_local:
             return LocalStore(self.path, mkdir=True)
-        plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
-        return S3Store.from_url(self.url, client_options={"allow_http": True} if plain else None)
+        return s3_store(self.url)
 
     def zarr_store(self, *, read_only: bool = False) -> Any:
         """Return the Zarr store of this location."""

@@ -24,9 +24,9 @@ def source_of(row: Mapping[str, Any]) -> Source:
 
 def video_row(video: Video) -> Row:
     """Return the row of `videos`."""
-    names = ("video_id", "codec", "pixel_format", "width", "height", "rotation", "num_frames", "first_pts",
+    names = ("video_id", "container", "codec", "pixel_format", "width", "height", "rotation", "num_frames", "first_pts",
              "num_frames_from_header", "first_pts_seconds", "duration_seconds", "duration_seconds_from_header",
-             "counted", "has_audio")  # fmt: skip
+             "variable_rate", "counted", "num_video_streams", "has_audio")  # fmt: skip
     row = {name: getattr(video, name) for name in names}
     for name in ("sample_aspect", "fps", "time_base"):
         ratio: Fraction = getattr(video, name)
@@ -45,11 +45,33 @@ def video_of(row: Mapping[str, Any]) -> Video:
     return Video(**plain, **ratios)
 
 
-def track_row(number: int, track: Track, to_source: tuple[float, ...]) -> Row:
-    """Return the row of `tracks`."""
-    box = None if track.box is None else list(track.box)
-    return {"track": number, "track_id": track.track_id, "video_id": track.video_id, "box": box,
-            "to_source": list(to_source)}  # fmt: skip
+def track_row(number: int, track: Track, to_source: tuple[float, ...] | None) -> Row:
+    """Return the row of `tracks`; a box that moves is told by rows of `track_boxes`."""
+    path = track.boxes
+    box = list(path.boxes[0]) if path is not None and not path.seconds else None
+    return {"track": number, "track_id": track.track_id, "video_id": track.video_id,
+            "name": None if path is None else path.name, "box": box,
+            "to_source": None if to_source is None else list(to_source)}  # fmt: skip
+
+
+def box_rows(number: int, track: Track) -> list[Row]:
+    """Return the rows of `track_boxes`, where the box moves: on the straight line between them."""
+    if track.boxes is None:
+        return []
+    times = zip(track.boxes.seconds, track.boxes.boxes, strict=False)
+    return [
+        {"track": number, "seconds": seconds, "x": x, "y": y, "width": w, "height": h}
+        for seconds, (x, y, w, h) in times
+    ]
+
+
+def annotation_rows(source: Source, video_id: str | None) -> list[Row]:
+    """Return the rows of `annotations`: what the manifest says of parts of a source."""
+    return [
+        {"uri": source.uri, "video_id": video_id, "start_seconds": a.start_seconds, "stop_seconds": a.stop_seconds,
+         "box": None if a.box is None else list(a.box), "label": a.label, "targets": list(a.targets)}
+        for a in source.annotations
+    ]  # fmt: skip
 
 
 _SPAN = ("span_key", "track_id", "video_id", "start_seconds", "stop_seconds", "num_rows", "first_grid_row", "pts",
@@ -72,7 +94,7 @@ def clip_row(clip: Clip, placement: Placement, row_start: int, row_stop: int) ->
     return {
         "clip_id": clip.clip_id, "track": placement.track, "track_id": clip.track_id, "video_id": clip.video_id,
         "span_key": placement.span.span_key, "start_seconds": clip.start_seconds, "stop_seconds": clip.stop_seconds,
-        "label": clip.label, "row_start": row_start, "row_stop": row_stop,
+        "label": clip.label, "targets": list(clip.targets), "row_start": row_start, "row_stop": row_stop,
     }  # fmt: skip
 
 
@@ -81,7 +103,6 @@ def receipt_row(receipt: Receipt) -> Row:
     pieces = receipt.pieces
     return {
         "unit_id": receipt.unit_id, "product": receipt.product, "product_digest": receipt.product_digest,
-        "slot_start": receipt.slot_start, "slot_stop": receipt.slot_stop,
         "span_keys": [p.span_key for p in pieces], "slots": [p.slot for p in pieces],
         "row_starts": [p.row_start for p in pieces],
         "num_rows": [p.num_rows for p in pieces], "checksums": [f"{p.checksum:016x}" for p in pieces],

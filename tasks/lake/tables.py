@@ -30,13 +30,16 @@ SCHEMAS: dict[str, pa.Schema] = {
         status=_TEXT, reason=_TEXT, message=_TEXT,
     ),
     "videos": _schema(
-        video_id=_TEXT, codec=_TEXT, pixel_format=_TEXT, width=_INT, height=_INT, rotation=_INT,
+        video_id=_TEXT, container=_TEXT, codec=_TEXT, pixel_format=_TEXT, width=_INT, height=_INT, rotation=_INT,
         sample_aspect_num=_LONG, sample_aspect_den=_LONG, fps=_REAL, fps_num=_LONG, fps_den=_LONG,
         time_base_num=_LONG, time_base_den=_LONG, num_frames=_LONG, num_frames_from_header=_LONG, first_pts=_LONG,
         first_pts_seconds=_REAL, duration_seconds=_REAL, duration_seconds_from_header=_REAL,
-        counted=pa.bool_(), has_audio=pa.bool_(),
+        variable_rate=pa.bool_(), counted=pa.bool_(), num_video_streams=_INT, has_audio=pa.bool_(),
     ),
-    "tracks": _schema(track=_INT, track_id=_TEXT, video_id=_TEXT, box=pa.list_(_REAL), to_source=pa.list_(_REAL)),
+    "tracks": _schema(
+        track=_INT, track_id=_TEXT, video_id=_TEXT, name=_TEXT, box=pa.list_(_REAL), to_source=pa.list_(_REAL),
+    ),
+    "track_boxes": _schema(track=_INT, seconds=_REAL, x=_REAL, y=_REAL, width=_REAL, height=_REAL),
     "spans": _schema(
         span_key=_TEXT, track=_INT, track_id=_TEXT, video_id=_TEXT, start_seconds=_REAL, stop_seconds=_REAL,
         num_rows=_LONG, first_grid_row=_LONG, row_start=_LONG, pts=pa.binary(), key_pts=pa.binary(),
@@ -44,16 +47,20 @@ SCHEMAS: dict[str, pa.Schema] = {
     ),
     "clips": _schema(
         clip_id=_TEXT, track=_INT, track_id=_TEXT, video_id=_TEXT, span_key=_TEXT, start_seconds=_REAL,
-        stop_seconds=_REAL, label=_TEXT, row_start=_LONG, row_stop=_LONG,
+        stop_seconds=_REAL, label=_TEXT, targets=pa.map_(_TEXT, _REAL), row_start=_LONG, row_stop=_LONG,
+    ),
+    "annotations": _schema(
+        uri=_TEXT, video_id=_TEXT, start_seconds=_REAL, stop_seconds=_REAL, box=pa.list_(_REAL), label=_TEXT,
+        targets=pa.map_(_TEXT, _REAL),
     ),
     "receipts": _schema(
-        unit_id=_TEXT, product=_TEXT, product_digest=_TEXT, slot_start=_LONG, slot_stop=_LONG,
+        unit_id=_TEXT, product=_TEXT, product_digest=_TEXT,
         span_keys=pa.list_(_TEXT), slots=pa.list_(_LONG), row_starts=pa.list_(_LONG), num_rows=pa.list_(_LONG),
         checksums=pa.list_(_TEXT), num_bytes=_LONG, decode_seconds=_REAL, compute_seconds=_REAL, write_seconds=_REAL,
     ),
     "failures": _schema(
         span_key=_TEXT, video_id=_TEXT, row_start=_LONG, num_rows=_LONG, num_rows_planned=_LONG, reason=_TEXT,
-        message=_TEXT,
+        message=_TEXT, surplus=pa.binary(),
     ),
     "runs": _schema(
         run_id=_TEXT, started=pa.timestamp("us", "UTC"), stopped=pa.timestamp("us", "UTC"), version=_TEXT,

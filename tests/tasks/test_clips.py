@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from strategies import Stream, a_video, constant_rates, streams
 
-from patchlake.tasks.clips import Windows, cut, window_ranges
-from patchlake.tasks.tracks import whole_frame
-from patchlake.tasks.types import FrameIndex, Video
+from patchlake.tasks.clips import Part, Windows, cut, window_ranges
+from patchlake.tasks.tracks import track_of
+from patchlake.tasks.types import Clip, FrameIndex, Video
 
 quick = settings(max_examples=250, deadline=None)
 SECONDS = st.sampled_from([0.1, 0.3, 0.5, 0.7, 1.0, 1.1, 2.0, 2.002, 3.3, 10.0])
@@ -162,15 +162,20 @@ def test_a_single_frame_is_a_clip(duration: float, fps: int) -> None:
     assert ranges[0][1] > 0.0
 
 
+def cut_whole(video: Video, methods: list[Windows], *, label: str) -> list[Clip]:
+    part = Part(0.0, video.duration_seconds, label)
+    return cut(track_of(video.video_id), video, methods, [part], {}, part)
+
+
 def test_clips_of_several_methods_come_in_order_and_once() -> None:
     video = constant("25", 100)
     methods = [Windows(seconds=2.0), Windows(seconds=1.0), Windows(seconds=2.0, stride_seconds=1.0)]
-    found = cut(whole_frame(video), video, methods, label="run")
+    found = cut_whole(video, methods, label="run")
     ranges = [(clip.start_seconds, clip.stop_seconds) for clip in found]
     assert ranges == [(0, 1), (0, 2), (1, 2), (1, 3), (2, 3), (2, 4), (3, 4)]
     assert len({clip.clip_id for clip in found}) == len(found)
-    assert {(clip.label, clip.video_id, clip.track_id) for clip in found} == {("run", "v", whole_frame(video).track_id)}
-    relabelled = cut(whole_frame(video), video, methods, label="jump")
+    assert {(clip.label, clip.video_id, clip.track_id) for clip in found} == {("run", "v", track_of("v").track_id)}
+    relabelled = cut_whole(video, methods, label="jump")
     assert [clip.clip_id for clip in relabelled] == [clip.clip_id for clip in found]
 
 

@@ -316,7 +316,7 @@ def test_threads_take_turns_and_one_thread_is_told_of_its_open_reading(known: di
     reading = decoder.frames(request(known["plain.mp4"]))
     next(reading)
     with pytest.raises(RuntimeError, match="exhaust or close"):
-        decoder.probe(bytes(known["plain.mp4"].path))
+        decoder.probe(str(known["plain.mp4"].path))
     decoder.close()
 
 

@@ -76,7 +76,7 @@ def test_a_stopped_child_is_a_timeout_at_the_stall_limit(decoder: Decoder, clip:
 
 def test_a_slow_reader_is_no_stall(clip: Path) -> None:
     decoder = Decoder(Limits(stall_seconds=0.3, wall_seconds=0.6, slots=2, slot_rows=100))
-    decoder.probe(bytes(clip))
+    decoder.probe(str(clip))
     num_rows = 0
     for block in decoder.frames(request(clip)):
         time.sleep(0.7)
@@ -115,7 +115,7 @@ def test_one_child_serves_many_requests_and_is_replaced_in_time(clip: Path) -> N
     decoder = Decoder(Limits(videos_per_child=3))
     pids = []
     for _ in range(7):
-        decoder.probe(bytes(clip))
+        decoder.probe(str(clip))
         pids.append(decoder.pid)
     decoder.close()
     assert [pid is None for pid in pids] == [False, False, True, False, False, True, False]
@@ -135,7 +135,7 @@ def test_the_memory_cap_is_named(tmp_path: Path, clip: Path) -> None:
 def test_a_child_that_cannot_even_start_says_so() -> None:
     decoder = Decoder(Limits(memory_bytes=60 << 20))
     with pytest.raises(DecodeError) as caught:
-        decoder.probe(b"/dev/null")
+        decoder.probe("/dev/null")
     assert caught.value.reason in ("memory", "crash")
 
 
@@ -149,7 +149,7 @@ def test_a_script_that_names_another_file_opens_none(decoder: Decoder, tmp_path:
     other.unlink()
     os.mkfifo(other)  # opening it would hang
     with pytest.raises(DecodeError, match="no container format") as caught:
-        decoder.probe(bytes(script))
+        decoder.probe(str(script))
     assert caught.value.reason == "not_video"
 
 
@@ -160,7 +160,7 @@ import sys, time
 sys.path[:0] = {sys.path!r}
 from test_decode_faults import *
 decoder = Decoder(SMALL)
-decoder.probe({bytes(clip)!r})
+decoder.probe({str(clip)!r})
 reading = decoder.frames(request(Path({str(clip)!r})))
 {"next(reading)" if busy else ""}
 print(decoder.pid, flush=True)

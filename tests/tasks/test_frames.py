@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from strategies import a_source
 
 from patchlake.tasks import pts
 from patchlake.tasks.frames import NEVER, Block, Clock, Reader, Window, clock_of, request_of, tick_seconds
-from patchlake.tasks.types import FrameArray, IntArray, Run
+from patchlake.tasks.types import FrameArray, FrameGrid, Geometry, IntArray, Run
 
 quick = settings(max_examples=250, deadline=None)
 
@@ -81,7 +82,7 @@ def test_pieces_and_their_surroundings_are_those_of_a_plain_list(story, before: 
         assert np.shares_memory(window.own, out) or not own
         assert numbers(window.after) == [number for _, number in following]
         assert window.ticks.tolist() == [tick for tick, _ in own + following]
-        assert window.surplus == len(surplus)
+        assert window.surplus.tolist() == [tick for tick, _ in surplus]
         assert (out[len(own) :] == 7).all()
         past += [number for _, number in own]
     reader.drain()
@@ -104,7 +105,7 @@ def window(before: int, own: int, after: int) -> Window:
     """Return frames numbered from 100, context first."""
     number = iter(range(100, 1000))
     parts = [pictures([next(number) for _ in range(n)]) for n in (before, own, after)]
-    return Window(before=parts[0], own=parts[1], after=parts[2], ticks=np.arange(own + after), surplus=0)
+    return Window(before=parts[0], own=parts[1], after=parts[2], ticks=np.arange(own + after), surplus=np.arange(0))
 
 
 @quick
@@ -151,7 +152,7 @@ def test_spread_by_hand() -> None:
 
 def a_run(planned: IntArray, *, start: int, stop_pts: int | None, first_grid_row: int) -> Run:
     return Run(
-        span_key="s", start=start, stop=start + len(planned), first_grid_row=first_grid_row,
+        span_key="s", boxes=None, start=start, stop=start + len(planned), first_grid_row=first_grid_row,
         pts=pts.pack(planned), stop_pts=stop_pts, seek_pts=90,
     )  # fmt: skip
 
@@ -182,14 +183,12 @@ def test_a_request_asks_for_just_the_rows_wanted(
 ) -> None:
     source = a_source(first_pts=100, uri="/a%20.mp4", counted=True)
     run = a_run(np.array([104, 106, 109]), start=2, stop_pts=113, first_grid_row=7)
-    native = request_of(run, source, None, start=start, stop=stop)
+    grid_of = partial(FrameGrid, size=(4, 4), fit="stretch")
+    native = request_of(run, source, grid_of(fps=None), start=start, stop=stop)
     assert (native.pts_lo, native.pts_hi, native.seek_pts, native.grid) == (lo, hi, 90, None)
-    assert (native.uri, native.counted, native.first_pts, native.geometry) == (
-        "/a%20.mp4",
-        True,
-        100,
-        source.geometry,
-    )
-    assert request_of(run, source, Fraction(25, 2), start=start, stop=stop).grid == grid
+    whole = Geometry(rotation=0, crop=(0, 0, 4, 4), scaled=(4, 4), pad=(0, 0), size=(4, 4))
+    assert (native.uri, native.counted, native.first_pts) == ("/a%20.mp4", True, 100)
+    assert (native.geometry, native.moves, native.source_size) == (whole, (), (4, 4))
+    assert request_of(run, source, grid_of(fps=Fraction(25, 2)), start=start, stop=stop).grid == grid
     endless = a_run(np.array([104, 106, 109]), start=2, stop_pts=None, first_grid_row=7)
-    assert request_of(endless, source, None, start=2, stop=5).pts_hi is None
+    assert request_of(endless, source, grid_of(fps=None), start=2, stop=5).pts_hi is None

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 
 from patchlake.tasks import keys
+from patchlake.tasks.types import BoxPath
 
+A_BOX = BoxPath(name="b", boxes=((0.0, 0.0, 1.0, 1.0),))
 BASE = {
     "video_id": "v",
-    "box": None,
+    "boxes": None,
     "start_seconds": 0.0,
     "stop_seconds": 2.0,
     "frames": {"size": [8, 8], "fps": "native"},
@@ -33,7 +36,11 @@ def test_a_digest_is_the_hash_of_compact_sorted_json() -> None:
 def test_golden_keys() -> None:
     track = keys.track_id("v", None)
     assert track == sha('["track","v",null]')
-    assert keys.track_id("v", (0.0, 1.0, 2.0, 3.5)) == sha('["track","v",[0.0,1.0,2.0,3.5]]')
+    fixed = BoxPath(name="b", boxes=((0.0, 1.0, 2.0, 3.5),))
+    assert keys.track_id("v", fixed) == sha('["track","v",[0.0,1.0,2.0,3.5]]')
+    assert keys.track_id("v", replace(fixed, name="c", label="x")) == keys.track_id("v", fixed)
+    moving = replace(fixed, seconds=(0.5,))
+    assert keys.track_id("v", moving) == sha('["track","v",[[[0.0,1.0,2.0,3.5]],[0.5]]]')
     assert keys.clip_id(track, 0.0, 2.0) == sha(f'["clip","{track}",0.0,2.0]')
     frames = '{"fps":"native","size":[8,8]}'
     assert keys.span_key(**BASE) == sha(f'["span","v",null,0.0,2.0,{frames},{keys.DECODE_VERSION}]')
@@ -42,7 +49,7 @@ def test_golden_keys() -> None:
 
 def test_each_part_of_a_span_key_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     changes = [
-        {}, {"video_id": "w"}, {"box": (0.0, 0.0, 1.0, 1.0)}, {"start_seconds": 0.5}, {"stop_seconds": 2.5},
+        {}, {"video_id": "w"}, {"boxes": A_BOX}, {"start_seconds": 0.5}, {"stop_seconds": 2.5},
         {"frames": {"size": [8, 9], "fps": "native"}}, {"frames": {"size": [8, 8], "fps": 25.0}},
     ]  # fmt: skip
     found = [keys.span_key(**{**BASE, **change}) for change in changes]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -11,22 +12,25 @@ from hypothesis import strategies as st
 from strategies import Stream, a_source, a_span, layouts, streams
 
 from patchlake.tasks import pts
-from patchlake.tasks.pack import Layout, pack
+from patchlake.tasks.pack import Layout, Load, pack
 from patchlake.tasks.plan import LEAD_FRAMES, Plan, make_units, run_of, slots_of
-from patchlake.tasks.types import FrameSource, Placement, Unit
+from patchlake.tasks.types import BoxPath, FrameSource, Placement, Unit
 
 quick = settings(max_examples=150, deadline=None)
 PRODUCTS = [("pixels",), ("pixels", "flow"), ("flow",)]
 Missing = dict[int, tuple[str, ...]]
+WHOLE: Mapping[str, BoxPath | None] = defaultdict(lambda: None)
 
 
 def placed(
     lengths: list[int], layout: Layout, *, num_videos: int = 3
 ) -> tuple[list[Placement], dict[str, FrameSource]]:
     """Pack spans of such lengths, of a few videos."""
-    rows, _ = pack([(f"s{i}", n) for i, n in enumerate(lengths)], layout, first_slot=0)
+    rows, _ = pack([Load(((f"s{i}", n),)) for i, n in enumerate(lengths)], layout, first_slot=0)
     videos = [f"v{i % num_videos}" for i in range(len(lengths))]
-    spans = [a_span(f"s{i}", n, video_id=video) for (i, n), video in zip(enumerate(lengths), videos, strict=True)]
+    spans = [
+        a_span(f"s{i}", n, video_id=video, gop=1) for (i, n), video in zip(enumerate(lengths), videos, strict=True)
+    ]
     sources = {video: a_source(video) for video in videos}
     return [Placement(span=span, track=i, row_start=rows[span.span_key]) for i, span in enumerate(spans)], sources
 
@@ -43,23 +47,19 @@ def cases(draw: st.DrawFn) -> tuple[list[Placement], dict[str, FrameSource], Mis
 
 
 def slot_pieces(units: tuple[Unit, ...]) -> dict[int, tuple]:
-    return {
-        slot: pieces for u in units for slot, pieces in zip(range(u.slot_start, u.slot_stop), u.pieces, strict=True)
-    }
+    return {slot: pieces for u in units for slot, pieces in zip(u.slots, u.pieces, strict=True)}
 
 
 @quick
 @given(case=cases(), max_slots=st.integers(1, 6), num_workers=st.integers(1, 4))
 def test_each_missing_product_of_each_slot_is_in_one_unit(case, max_slots: int, num_workers: int) -> None:
     placements, sources, missing, layout = case
-    units = make_units(placements, sources, missing, layout, max_slots=max_slots, num_workers=num_workers)
-    written = Counter(
-        (slot, name) for unit in units for slot in range(unit.slot_start, unit.slot_stop) for name in unit.products
-    )
+    units = make_units(placements, sources, WHOLE, missing, layout, max_slots=max_slots, num_workers=num_workers)
+    written = Counter((slot, name) for unit in units for slot in unit.slots for name in unit.products)
     assert written == Counter((slot, name) for slot, names in missing.items() for name in names)
     for unit in units:
-        assert 1 <= unit.slot_stop - unit.slot_start <= max_slots
-        assert len(unit.pieces) == unit.slot_stop - unit.slot_start
+        assert 1 <= len(unit.slots) <= max_slots
+        assert len(unit.pieces) == len(unit.slots)
     ids = [unit.unit_id for unit in units]
     assert len(ids) == len(set(ids))
     rows = [unit.num_rows for unit in units]
@@ -71,7 +71,7 @@ def test_each_missing_product_of_each_slot_is_in_one_unit(case, max_slots: int, 
 def test_the_rows_of_pieces_are_those_of_placements(case, max_slots: int) -> None:
     placements, sources, missing, layout = case
     r = layout.slot_frames
-    units = make_units(placements, sources, missing, layout, max_slots=max_slots, num_workers=1)
+    units = make_units(placements, sources, WHOLE, missing, layout, max_slots=max_slots, num_workers=1)
     by_key = {p.span.span_key: p for p in placements}
     rows: Counter[tuple[str, int, int]] = Counter()
     for slot, pieces in slot_pieces(units).items():
@@ -94,8 +94,8 @@ def test_the_rows_of_pieces_are_those_of_placements(case, max_slots: int) -> Non
 @given(case=cases(), one=st.integers(1, 9), other=st.integers(1, 9), num_workers=st.integers(1, 64))
 def test_how_slots_are_grouped_changes_no_piece(case, one: int, other: int, num_workers: int) -> None:
     placements, sources, missing, layout = case
-    first = make_units(placements, sources, missing, layout, max_slots=one, num_workers=1)
-    second = make_units(placements[::-1], sources, missing, layout, max_slots=other, num_workers=num_workers)
+    first = make_units(placements, sources, WHOLE, missing, layout, max_slots=one, num_workers=1)
+    second = make_units(placements[::-1], sources, WHOLE, missing, layout, max_slots=other, num_workers=num_workers)
     assert slot_pieces(first) == slot_pieces(second)
 
 
@@ -103,7 +103,7 @@ def test_how_slots_are_grouped_changes_no_piece(case, one: int, other: int, num_
 @given(case=cases(), max_slots=st.integers(1, 6))
 def test_a_unit_reads_each_span_once_and_knows_its_videos(case, max_slots: int) -> None:
     placements, sources, missing, layout = case
-    for unit in make_units(placements, sources, missing, layout, max_slots=max_slots, num_workers=1):
+    for unit in make_units(placements, sources, WHOLE, missing, layout, max_slots=max_slots, num_workers=1):
         pieces = [piece for slot in unit.pieces for piece in slot]
         assert [run.span_key for run in unit.runs] == list(dict.fromkeys(p.span_key for p in pieces))
         assert [s.video_id for s in unit.sources] == list(dict.fromkeys(p.video_id for p in pieces))
@@ -119,8 +119,8 @@ def test_every_worker_gets_many_units_and_none_is_longer_than_allowed() -> None:
     def lengths(rows: list[int], max_slots: int, num_workers: int) -> list[int]:
         placements, sources = placed(rows, layout)
         missing = dict.fromkeys(range(sum(rows) // 8), ("pixels",))
-        units = make_units(placements, sources, missing, layout, max_slots=max_slots, num_workers=num_workers)
-        return [unit.slot_stop - unit.slot_start for unit in units]
+        units = make_units(placements, sources, WHOLE, missing, layout, max_slots=max_slots, num_workers=num_workers)
+        return [len(unit.slots) for unit in units]
 
     assert lengths([8] * 96, 8, 1) == [3] * 32
     assert lengths([8] * 96, 2, 1) == [2] * 48
@@ -133,7 +133,7 @@ def test_every_worker_gets_many_units_and_none_is_longer_than_allowed() -> None:
 def test_a_plan_counts_rows_and_padding() -> None:
     layout = Layout(16, 8)
     placements, sources = placed([20, 8, 0], layout)
-    units = make_units(placements, sources, {0: ("pixels",), 1: ("pixels",)}, layout, max_slots=4, num_workers=1)
+    units = make_units(placements, sources, WHOLE, {0: ("pixels",), 1: ("pixels",)}, layout, max_slots=4, num_workers=1)
     plan = Plan(placements=tuple(placements), new=(), units=units, num_slots=2, layout=layout)
     assert plan.num_new_rows == 28
     assert plan.padding == pytest.approx(1 - 28 / 32)
@@ -177,7 +177,7 @@ def test_a_run_seeks_at_or_before_its_first_frame_and_stops_after_its_last(case)
     span_stop = int(all_pts[past]) if past < len(all_pts) else None
     fields = {name: getattr(span, name) for name in span.__dataclass_fields__}
     span = type(span)(**{**fields, **changes, "stop_pts": span_stop})
-    run = run_of(span, start, stop)
+    run = run_of(span, None, start, stop)
     low, high = max(0, start - LEAD_FRAMES), min(len(shown), stop + LEAD_FRAMES)
     assert (run.start, run.stop, run.first_grid_row) == (low, high, first + low)
     assert pts.unpack(run.pts).tolist() == shown[low:high].tolist()
@@ -191,8 +191,8 @@ def test_a_run_seeks_at_or_before_its_first_frame_and_stops_after_its_last(case)
 
 def test_a_run_of_a_late_span_seeks_even_at_its_first_row() -> None:
     span = a_span("s", 500, first_grid_row=100, gop=24)
-    assert run_of(span, 0, 10).seek_pts == 96
-    assert run_of(span, 200, 210).seek_pts == 216  # 236 is the first row read: 300 - 64
-    assert run_of(span, 490, 500).stop_pts == 600
-    assert run_of(a_span("s", 500), 0, 10).seek_pts is None
-    assert run_of(a_span("s", 500), 200, 210).seek_pts == 132  # 136 is the first row read
+    assert run_of(span, None, 0, 10).seek_pts == 96
+    assert run_of(span, None, 200, 210).seek_pts == 216  # 236 is the first row read: 300 - 64
+    assert run_of(span, None, 490, 500).stop_pts == 600
+    assert run_of(a_span("s", 500), None, 0, 10).seek_pts is None
+    assert run_of(a_span("s", 500), None, 200, 210).seek_pts == 132  # 136 is the first row read

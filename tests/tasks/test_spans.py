@@ -13,26 +13,22 @@ from strategies import Stream, a_video, streams
 
 from patchlake.tasks import keys, pts
 from patchlake.tasks.spans import span_of, union
-from patchlake.tasks.tracks import whole_frame
-from patchlake.tasks.types import Clip, FrameIndex, Span
+from patchlake.tasks.tracks import track_of
+from patchlake.tasks.types import FrameIndex, Span
 
 quick = settings(max_examples=200, deadline=None)
 FRAMES = {"size": [8, 8], "fit": "crop", "fps": "native"}
 
 
-def clip(start: float, stop: float) -> Clip:
-    return Clip(clip_id=f"{start}-{stop}", track_id="t", video_id="v", start_seconds=start, stop_seconds=stop)
-
-
 def cut_span(stream: Stream, start: float, stop: float, fps: Fraction | None) -> Span:
-    track = whole_frame(stream.video)
+    track = track_of("v")
     return span_of(track, stream.video, stream.index, start_seconds=start, stop_seconds=stop, fps=fps, frames=FRAMES)
 
 
 @quick
 @given(pairs=st.lists(st.tuples(st.integers(0, 60), st.integers(1, 12)), max_size=12))
 def test_the_union_covers_what_the_clips_cover(pairs: list[tuple[int, int]]) -> None:
-    ranges = union([clip(start / 4, (start + length) / 4) for start, length in pairs])
+    ranges = union([(start / 4, (start + length) / 4) for start, length in pairs])
     for (_, stop), (start, _) in itertools.pairwise(ranges):
         assert stop < start, "touching ranges are one"
     cells = {cell for start, length in pairs for cell in range(start, start + length)}
@@ -40,8 +36,8 @@ def test_the_union_covers_what_the_clips_cover(pairs: list[tuple[int, int]]) -> 
 
 
 def test_touching_clips_are_one_span_and_others_are_not() -> None:
-    assert union([clip(4, 6), clip(0, 2), clip(2, 4), clip(6.5, 7), clip(1, 3)]) == [(0, 6), (6.5, 7)]
-    assert union([clip(0, 9), clip(2, 4)]) == [(0, 9)]
+    assert union([(4, 6), (0, 2), (2, 4), (6.5, 7), (1, 3)]) == [(0, 6), (6.5, 7)]
+    assert union([(0, 9), (2, 4)]) == [(0, 9)]
     assert union([]) == []
 
 
@@ -152,4 +148,4 @@ def test_a_span_past_the_end_has_no_rows() -> None:
 def test_the_key_is_that_of_content_where_when_and_how(stream: Stream) -> None:
     span = cut_span(stream, 0.0, 1.5, None)
     assert span.span_key == keys.span_key(stream.video.video_id, None, 0.0, 1.5, FRAMES)
-    assert span.track_id == whole_frame(stream.video).track_id
+    assert span.track_id == track_of("v").track_id

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from strategies import a_video
 
 from patchlake.tasks.keys import track_id
-from patchlake.tasks.tracks import fit_frame, to_source, whole_frame
+from patchlake.tasks.tracks import fit_frame, to_source, track_of
 from patchlake.tasks.types import Fit, Geometry, Video
 
 quick = settings(max_examples=300, deadline=None)
@@ -129,5 +129,5 @@ def test_pixel_centres_by_hand() -> None:
 
 
 def test_the_whole_frame_is_a_track_without_a_box() -> None:
-    track = whole_frame(a_video(video_id="abc"))
-    assert (track.video_id, track.box, track.track_id) == ("abc", None, track_id("abc", None))
+    track = track_of("abc")
+    assert (track.video_id, track.boxes, track.track_id) == ("abc", None, track_id("abc", None))
