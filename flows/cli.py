@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
@@ -37,6 +38,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("recipe")
     _add_overrides(run)
     run.set_defaults(verb=_run)
+
+    plan = verbs.add_parser("plan", help="say what a run would do: counts, bytes, hours, what is reused or redone")
+    plan.add_argument("recipe")
+    plan.add_argument("--json", action="store_true", help="print it as JSON")
+    plan.add_argument("--diff", action="store_true", help="say what differs from the lake, and which part of its key")
+    _add_overrides(plan)
+    plan.set_defaults(verb=_plan)
 
     serve = verbs.add_parser("serve", help="run a recipe on its schedule, until stopped")
     serve.add_argument("recipe")
@@ -79,6 +87,17 @@ def _run(args: argparse.Namespace) -> int:
     if not figures["clips"]:
         print("patchlake: no clip of the corpus is in the lake; the table `sources` says why", file=sys.stderr)
         return 1
+    return 0
+
+
+def _plan(args: argparse.Namespace) -> int:
+    from patchlake.flows.plan import plan_recipe, show
+
+    found = plan_recipe(args.recipe, args.overrides)
+    if args.json:
+        print(json.dumps(found.to_json(), indent=2))
+    else:
+        show(found, diff=args.diff)
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -76,11 +76,24 @@ def check(path: str, overrides: Sequence[str]) -> Recipe:
     return recipe
 
 
+def setup_of(recipe: Recipe) -> Callable[[], None]:
+    """Return what each worker process does once."""
+    return partial(worker.setup, recipe.limits.of_child)
+
+
+def session_of(recipe: Recipe, cluster: Cluster) -> Session:
+    """Return the recipe on its lake as it is; nothing is written."""
+    extractors = product.extractors_of(recipe)
+    products = product.products_of(recipe, extractors)
+    lake = Location(recipe.lake) / recipe.name
+    tables = Tables(lake)
+    return Session(recipe, lake, tables, extractors, products, Ledger.read(tables, products, recipe.layout), cluster)
+
+
 @contextmanager
 def open_session(recipe: Recipe) -> Iterator[Session]:
     """Open the recipe's lake and a cluster for it; close the cluster at the end."""
-    setup = partial(worker.setup, recipe.limits.of_child)
-    with connect(cluster_spec(recipe), setup=setup) as cluster, on_cluster(recipe, cluster) as session:
+    with connect(cluster_spec(recipe), setup=setup_of(recipe)) as cluster, on_cluster(recipe, cluster) as session:
         try:
             yield session
         finally:
@@ -90,16 +103,10 @@ def open_session(recipe: Recipe) -> Iterator[Session]:
 @contextmanager
 def on_cluster(recipe: Recipe, cluster: Cluster) -> Iterator[Session]:
     """Open the recipe's lake (made if there is none) for work on a cluster that outlives it."""
-    extractors = product.extractors_of(recipe)
-    products = product.products_of(recipe, extractors)
     lake = Location(recipe.lake) / recipe.name
-    layout = recipe.layout
-    constants = {"slot_frames": layout.slot_frames, "grid_align": layout.align, "frames": recipe.frames.key()}
-    arrays.make_dataset(lake, constants)
+    arrays.make_dataset(lake, recipe.constants)
     arrays.clear_stage(lake)
-    tables = Tables(lake)
-    ledger = Ledger.read(tables, products, layout)
     try:
-        yield Session(recipe, lake, tables, extractors, products, ledger, cluster)
+        yield session_of(recipe, cluster)
     finally:
         arrays.clear_stage(lake)

@@ -125,8 +125,7 @@ def _name_column(rows: Sequence[Row], known: Sequence[str]) -> str:
 
 
 def _name(row: Row, column: str) -> str:
-    name = row.text(column)
-    if name is None or "\0" in name:
+    if not row.has(column) or "\0" in (name := str(row.cells[column])):
         raise row.error(column, "the name of a video")
     return name
 

@@ -40,11 +40,15 @@ class Shots(BaseModel):
     method: Literal["shots"]
     product: str = "shot_score"
     """Name of the features' `shot_score` entry."""
-    detector: Literal["adaptive", "content", "histogram", "hash", "fade"] = "adaptive"
-    """What makes a cut. adaptive: a change of colours that stands out from the frames around it; content: any large
-    change of colours; histogram: of brightness; hash: of coarse structure; fade: dark frames."""
+    detector: Literal["content", "adaptive", "histogram", "hash", "fade"] = "content"
+    """What makes a cut. content: a large change of colours; adaptive: one that stands out from the frames around it
+    (for moving cameras; frames that a low rate holds mislead it); histogram: a change of brightness; hash: of coarse
+    structure; fade: dark frames."""
     threshold: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """In the detector's own unit; None: PySceneDetect's default (3.0, 27.0, 0.2, 0.35, 12.0 in the order above)."""
+    """In the detector's own unit; None: PySceneDetect's default (27.0, 3.0, 0.2, 0.35, 12.0 in the order above)."""
+    gradual: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Also cut in the middle of dissolves: how far the histograms' correlation must fall, in sum over 0.6 s. 1.0 finds
+    most of them at few false ones, 0.4 nearly all; None: none."""
     min_seconds: NoSeconds = 0.6
     """A cut nearer than this to the one before is none, and likewise at the track's start."""
     window_frames: Annotated[int, Field(ge=1)] = 2

@@ -258,7 +258,9 @@ def _asking(uri: str) -> Iterator[None]:
     except (PermissionDeniedError, UnauthenticatedError) as exc:
         raise Unreachable(f"{uri}: the object store denies access: {_cause(exc)}") from exc
     except (BaseError, OSError) as exc:
-        raise Unreachable(f"{uri}: the object store did not answer: {_cause(exc)}", is_away=True) from exc
+        if "<Code>NoSuchBucket</Code>" in str(exc):
+            raise DecodeError("missing", "there is no such bucket") from exc
+        raise Unreachable(f"{uri}: reading from the object store failed: {_cause(exc)}", is_away=True) from exc
 
 
 def _cause(exc: Exception) -> str:

@@ -76,6 +76,8 @@ class Survey:
     """track_id -> what is wanted of it; labelled by the first source that holds the video, in uri order."""
     frame_sources: dict[str, FrameSource]
     """video_id -> what workers need to put its frames on the frame grid."""
+    unmatched: Mapping[str, int]
+    """File of boxes or events -> how many names in it are no source's."""
 
     @property
     def boxes(self) -> dict[str, BoxPath | None]:
@@ -164,6 +166,7 @@ def survey(
         indexes=indexes,
         wanted={w.track.track_id: w for w in wanted},
         frame_sources={video_id: _frame_source(held[0], videos[video_id]) for video_id, held in same.items()},
+        unmatched=given.unmatched,
     )
 
 

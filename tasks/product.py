@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from patchlake.tasks import features, keys
 from patchlake.tasks.features.spec import Extractor
@@ -22,8 +25,8 @@ class Product:
     name: str
     array: str
     """Name of the array in the product's group: frames for pixels, else features."""
-    digest: str
-    """Hash of entry, grid, model and VERSION; with a span_key it makes a product key."""
+    key: dict[str, Any]
+    """All that decides its bytes besides the span: entry, grid, model, VERSION, frame grid."""
     time_size: int
     time_stride: int
     y: tuple[float, ...]
@@ -36,6 +39,16 @@ class Product:
     """time, y, x; every chunk holds all channels."""
     needs_gpu: bool
     attrs: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """Hash of `key`; with a span_key it makes a product key."""
+        return keys.digest(self.key)
+
+    @property
+    def slot_bytes(self) -> int:
+        """Bytes of a slot before compression."""
+        return self.rows_per_slot * math.prod(self.cell_shape) * np.dtype(self.dtype).itemsize
 
     @property
     def cell_shape(self) -> tuple[int, int, int]:
@@ -52,7 +65,7 @@ def pixels_of(recipe: Recipe) -> Product:
     return Product(
         name=PIXELS,
         array="frames",
-        digest=keys.digest(PIXELS, recipe.frames.key(), keys.DECODE_VERSION),
+        key={"kind": PIXELS, "frames": recipe.frames.key(), "decode_version": keys.DECODE_VERSION},
         time_size=1,
         time_stride=1,
         y=tuple(i + 0.5 for i in range(height)),
@@ -72,12 +85,19 @@ def product_of(name: str, kind: str, extractor: Extractor, recipe: Recipe) -> Pr
     y, x = extractor.centres
     row_bytes = len(y) * len(x) * len(extractor.channels) * (4 if extractor.dtype == "float32" else 2)
     length = max(d for d in range(1, rows + 1) if rows % d == 0 and (d == 1 or d * row_bytes <= _CHUNK_BYTES))
-    grid = [extractor.time_size, extractor.time_stride, list(y), list(x)]
-    frames = [recipe.frames.key(), keys.DECODE_VERSION]
+    key = {
+        "kind": kind,
+        "version": extractor.version,
+        "options": extractor.digest_parts,
+        "dtype": extractor.dtype,
+        "grid": {"size": extractor.time_size, "stride": extractor.time_stride, "y": list(y), "x": list(x)},
+        "frames": recipe.frames.key(),
+        "decode_version": keys.DECODE_VERSION,
+    }
     return Product(
         name=name,
         array="features",
-        digest=keys.digest(kind, extractor.version, extractor.digest_parts, extractor.dtype, grid, frames),
+        key=key,
         time_size=extractor.time_size,
         time_stride=extractor.time_stride,
         y=y,

@@ -170,6 +170,11 @@ class Recipe(_Strict):
         align = self.grid_align or math.lcm(8, self.patches.grid.stride[0], *(e.time_stride for e in self._timed()))
         return Layout(slot_frames=self.units.slot_frames, align=align)
 
+    @property
+    def constants(self) -> dict[str, Any]:
+        """What a dataset keeps for good."""
+        return {"slot_frames": self.layout.slot_frames, "grid_align": self.layout.align, "frames": self.frames.key()}
+
     def _timed(self) -> list[extractors.Entry]:
         return [entry for entry in self.features if entry.time_stride]
 

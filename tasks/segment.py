@@ -29,6 +29,8 @@ CHANNELS = {
 """Which channel of `shot_score` each detector reads."""
 THRESHOLDS = {"content": 27.0, "adaptive": 3.0, "histogram": 0.2, "hash": 0.35, "fade": 12.0}
 """PySceneDetect's defaults."""
+GRADUAL_SECONDS = 0.6
+"""Length of the window over which a gradual change is summed up."""
 _SLACK = 1e-6
 """Seconds by which a time may be off: differences of times that were rounded once are not exact."""
 
@@ -42,6 +44,7 @@ def shots(
     The rules are those of PySceneDetect's detectors, so the same thresholds give the same cuts; its min_scene_len is
     `min_seconds`, in seconds where it counts frames. `content` merges cuts that are nearer than that, as its
     FlashFilter does; with the others a cut nearer than that to the start or to the last cut is none.
+    `gradual` adds ours: see `_gradual`.
     """
     values = np.asarray(scores[CHANNELS[method.detector]], dtype=np.float64)
     _check(seconds, values, stop_seconds)
@@ -57,18 +60,22 @@ def shots(
         cuts = _suppressed(seconds, values <= 1 - threshold, method.min_seconds)
     else:
         cuts = _suppressed(seconds, values >= threshold, method.min_seconds)
-    # A cut at the first frame would begin an empty shot: only where min_seconds is 0 is there one.
+    if method.gradual is not None:
+        correlation = np.asarray(scores["hist_diff"], dtype=np.float64)
+        cuts = cuts + _gradual(seconds, correlation, cuts, method.gradual, method.min_seconds)
+    # A cut at the first frame would end an empty shot; a fade between the first two rows gives one.
     return _between(seconds, sorted({cut for cut in cuts if cut > 0}), stop_seconds)
 
 
 def events(method: Scores, seconds: FloatArray, values: FloatArray, *, stop_seconds: float) -> list[Range]:
-    """Return where something happens, by (n,) values at ascending `seconds` (n,). NaN never lies in an event.
+    """Return where something happens, by (n,) values at ascending `seconds` (n,). NaN ends an event.
 
     threshold      value >= above, and value <= below where that is given
     hysteresis     value >= low, around at least one value >= high
     change_points  the stretches between changes of the mean, those with a mean >= above where that is given
 
-    Events at most `merge_seconds` apart become one first; then those shorter than `min_seconds` are dropped.
+    Events at most `merge_seconds` apart become one first, whatever lies between; then those shorter than `min_seconds`
+    are dropped.
     """
     values = np.asarray(values, dtype=np.float64)
     _check(seconds, values, stop_seconds)
@@ -184,6 +191,30 @@ def _fades(seconds: FloatArray, brightness: FloatArray, threshold: float, min_se
     return cuts
 
 
+def _gradual(
+    seconds: FloatArray, correlation: FloatArray, cuts: list[int], threshold: float, min_seconds: float
+) -> list[int]:
+    """Return the rows in the middle of dissolves, wipes and fades: where brightness histograms change fastest.
+
+    What consecutive frames' correlation lacks to 1 is summed over GRADUAL_SECONDS around each frame; where the sum
+    reaches the threshold, its highest row is returned, unless one lies nearer than min_seconds before it. Motion moves
+    pixels but hardly a histogram, so this tells dissolves from motion better than sums of content_val (measured by
+    benchmarks/shots.py). Cuts found already don't count, and none is looked for within min_seconds of them.
+    """
+    change = np.nan_to_num(1 - correlation)
+    change[cuts] = 0
+    sums = np.append(0, np.cumsum(change))
+    start = np.searchsorted(seconds, seconds - (GRADUAL_SECONDS / 2 + _SLACK))
+    stop = np.searchsorted(seconds, seconds + (GRADUAL_SECONDS / 2 - _SLACK))
+    around = sums[stop] - sums[start]
+    for cut in cuts:
+        around[np.abs(seconds - seconds[cut]) < min_seconds - _SLACK] = 0
+    highest = np.zeros(len(seconds), dtype=np.bool_)
+    for first, end in _runs(around >= threshold):
+        highest[first + int(np.argmax(around[first:end]))] = True
+    return _suppressed(seconds, highest, min_seconds)
+
+
 def _within(values: FloatArray, above: float | None, below: float | None) -> Bools:
     """Return where above <= value <= below; None: no bound on that side."""
     inside = ~np.isnan(values)
@@ -205,7 +236,8 @@ def _constant(times: FloatArray, values: FloatArray, method: Scores) -> list[tup
 
     Values are scaled to unit variance, so that the penalty does not depend on their unit: a change is taken where it
     lowers the sum of squared deviations from the stretches' means by more than `penalty`, the whole sum being n.
-    Source: ruptures.KernelCPD (linear kernel, PELT: exact); R. Killick et al., JASA 2012.
+    Source: ruptures.KernelCPD (linear kernel, PELT: exact); R. Killick et al., JASA 2012. Time is linear where changes
+    are many and quadratic where there are none: at worst 40 s for an hour of frames.
     """
     from ruptures import KernelCPD  # half a second to import
 

@@ -47,8 +47,15 @@ class Row:
         return not (value is None or is_nan or (isinstance(value, str) and not value.strip()))
 
     def text(self, column: str) -> str | None:
-        """Return a cell as text."""
-        return str(self.cells[column]) if self.has(column) else None
+        """Return a cell as text that any table can hold."""
+        if not self.has(column):
+            return None
+        text = str(self.cells[column])
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise self.error(column, "text without lone surrogates") from error
+        return text
 
     def number_of(self, column: str) -> float | None:
         """Return a cell that holds a finite number."""

@@ -12,7 +12,8 @@ from patchlake.tasks.process import Limits
 
 
 def setup(limits: Limits | None = None) -> None:
-    """One thread per library, since processes are the grain; the write path of bytes that never vary."""
+    """One thread per library, since processes are the grain; and only what gives the same bytes every time."""
     cv2.setNumThreads(1)
+    cv2.ipp.setUseIPP(False)  # its last bits depend on where in memory an array lies, and on the processor
     zarr.config.set(ZARRS)
     limit_decoder(limits or Limits())

@@ -60,8 +60,9 @@ def ascending(draw: st.DrawFn, *, max_size: int = 60, low: int = INT64.min, high
 def a_video(**changes: Any) -> Video:
     """Return a plausible video, with changes."""
     known: dict[str, Any] = {
-        "video_id": "v", "container": "mov,mp4,m4a,3gp,3g2,mj2", "codec": "h264", "pixel_format": "yuv420p", "width": 320, "height": 240,
-        "rotation": 0, "sample_aspect": Fraction(1), "fps": Fraction(25), "time_base": Fraction(1, 12800),
+        "video_id": "v", "container": "matroska,webm", "codec": "h264", "pixel_format": "yuv420p",
+        "width": 320, "height": 240, "rotation": 0, "sample_aspect": Fraction(1), "fps": Fraction(25),
+        "time_base": Fraction(1, 12800),
         "num_frames": 50, "num_frames_from_header": 50, "first_pts": 0, "duration_seconds": 2.0,
         "duration_seconds_from_header": 2.0, "variable_rate": False, "counted": False, "num_video_streams": 1,
         "has_audio": False,

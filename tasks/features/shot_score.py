@@ -62,7 +62,7 @@ class ShotScore:
 
     def __init__(self, spec: ShotScoreSpec, frame_size: tuple[int, int]) -> None:
         height, width = frame_size
-        self.centres = ((height / 2,), (width / 2,))
+        self.centres: tuple[tuple[float, ...], tuple[float, ...]] = ((height / 2,), (width / 2,))
         self.digest_parts: dict[str, Any] = {}
         self.attrs: dict[str, Any] = {
             "units": ["grey level"] * 4 + ["1", "1", "grey level"],

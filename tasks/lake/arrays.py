@@ -52,11 +52,15 @@ class RowTimes:
 
 def make_dataset(lake: Location, attrs: Mapping[str, Any]) -> None:
     """Make the root group if there is none, else check that it is this dataset at this format."""
-    known = root_attrs(lake)
-    if known is None:
-        with zarr.config.set(PLAIN):
-            zarr.open_group((lake / ROOT).zarr_store(), mode="a", attributes={"lake_format": LAKE_FORMAT, **attrs})
-        return
+    if root_attrs(lake) is not None:
+        return check_dataset(lake, attrs)
+    with zarr.config.set(PLAIN):
+        zarr.open_group((lake / ROOT).zarr_store(), mode="a", attributes={"lake_format": LAKE_FORMAT, **attrs})
+
+
+def check_dataset(lake: Location, attrs: Mapping[str, Any]) -> None:
+    """Raise LakeError where the dataset is of another format, or other constants stand in its root."""
+    known = root_attrs(lake) or {}
     if known.get("lake_format") != LAKE_FORMAT:
         raise LakeError(
             f"{lake}: got lake_format {known.get('lake_format')}, expected {LAKE_FORMAT}; "
@@ -114,6 +118,7 @@ def _make_product(group: zarr.Group, product: Product) -> None:
         attributes={
             "coordinates": "track seconds",
             "product_digest": product.digest,
+            "product_key": product.key,
             "time_size": product.time_size,
             "time_stride": product.time_stride,
             "codec": "blosc lz4, " + ("bitshuffle" if floats else "no shuffle"),
@@ -146,13 +151,19 @@ def _make_coordinates(group: zarr.Group, names: Iterable[str]) -> None:
             )
 
 
-def product_digest(lake: Location, name: str) -> str | None:
-    """Return the digest of the product whose array is in the lake, or None."""
+def product_attrs(lake: Location, name: str) -> dict[str, Any] | None:
+    """Return the attributes of the product whose array is in the lake, or None."""
     for array in ("frames", "features"):
         data = (lake / ROOT / name / array).get("zarr.json")
         if data is not None:
-            return str(json.loads(data)["attributes"]["product_digest"])
+            return dict(json.loads(data)["attributes"])
     return None
+
+
+def product_digest(lake: Location, name: str) -> str | None:
+    """Return the digest of the product whose array is in the lake, or None."""
+    attrs = product_attrs(lake, name)
+    return None if attrs is None else str(attrs["product_digest"])
 
 
 def grow(lake: Location, num_slots: int, *, slot_frames: int) -> None:

@@ -189,7 +189,7 @@ def is_running(pid: int) -> bool:
 
 def test_the_child_outlives_the_thread_that_first_asked(clip: Path) -> None:
     decoder = get_decoder()
-    asking = threading.Thread(target=decoder.probe, args=(bytes(clip),))
+    asking = threading.Thread(target=decoder.probe, args=(str(clip),))
     asking.start()
     asking.join()
     time.sleep(0.1)

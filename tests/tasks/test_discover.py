@@ -3,42 +3,24 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
+import socket
+import tarfile
 from pathlib import Path
 
+import clips
+import obstore
 import pyarrow as pa
-import pyarrow.parquet
 import pytest
+from corpora import NAMES, found, make, names_of
+from objectstore import BUCKET, put
+from obstore.store import S3Store
 
-from patchlake.tasks.discover import SUFFIXES, discover
+from patchlake.tasks import objects
+from patchlake.tasks.discover import NUM_ASKED, SUFFIXES
 from patchlake.tasks.errors import NothingFoundError, RecipeError
-from patchlake.tasks.recipe import Corpus
-from patchlake.tasks.types import Source
-from patchlake.tasks.uris import path_of, uri_of
-
-NAMES = [
-    b"plain.mp4", b"with space.mp4", b"'quotes\".mp4", b"two\nlines.mp4", b"tab\t.mp4", b"bad\xff\xfe.mp4",
-    "🎬 é.mp4".encode(), b"100%.mp4", b"%41.mp4", b"UPPER.MP4", b"-dash.mp4", b".hidden.mp4",
-    b"a;b&c|d$e`f.mp4", b"[glob]*?.mp4",
-]  # fmt: skip
-
-
-def make(folder: Path, *names: str | bytes) -> None:
-    """Write files that hold their own name."""
-    for name in names:
-        path = os.path.join(os.fsencode(folder), os.fsencode(name))
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "wb") as file:
-            file.write(os.path.basename(path))
-
-
-def found(place: Path | str, labels: str = "none") -> tuple[Source, ...]:
-    return discover(Corpus(videos=str(place), labels=labels))
-
-
-def names_of(sources: tuple[Source, ...], folder: Path) -> list[str]:
-    return [os.path.relpath(os.fsdecode(path_of(source.uri)), folder) for source in sources]
+from patchlake.tasks.objects import Unreachable
+from patchlake.tasks.uris import object_of, object_uri, path_of
 
 
 def test_folders_are_searched_to_the_bottom_in_one_order(tmp_path: Path) -> None:
@@ -95,10 +77,68 @@ def test_links_to_files_count_and_links_to_folders_are_not_followed(tmp_path: Pa
     (inside / "sub" / "up.mp4").symlink_to("..", target_is_directory=True)
     (inside / "away").symlink_to(outside)
     (inside / "link.mp4").symlink_to(inside / "a.mp4")
-    (inside / "file_away.mp4").symlink_to(outside / "c.mp4")
+    (inside / "roundabout.mp4").symlink_to(outside / "back.mp4")
+    (outside / "back.mp4").symlink_to(inside / "a.mp4")
     sources = found(inside)
-    assert names_of(sources, inside) == ["a.mp4", "file_away.mp4", "link.mp4", "sub/b.mp4"]
+    assert names_of(sources, inside) == ["a.mp4", "link.mp4", "roundabout.mp4", "sub/b.mp4"]
     assert {s.status for s in sources} == {"ok"}
+
+
+def test_a_link_out_of_the_folder_is_one_row_and_not_followed(tmp_path: Path) -> None:
+    root = tmp_path / "corpus"
+    make(root, "a.mp4")
+    make(tmp_path / "corpus and more", "b.mp4")
+    (root / "away.mp4").symlink_to(tmp_path / "corpus and more" / "b.mp4")  # begins with the root's name
+    (root / "far.mp4").symlink_to("/etc/hostname")
+    (tmp_path / "link").symlink_to(root)
+    for place in (root, tmp_path / "link", f"{root}/../corpus"):
+        verdicts = {os.path.basename(path_of(s.uri)): (s.status, s.reason, s.size, s.version) for s in found(place)}
+        assert verdicts.pop(b"a.mp4")[:2] == ("ok", None)
+        assert verdicts == dict.fromkeys([b"away.mp4", b"far.mp4"], ("rejected", "outside_root", 0, ""))
+    (link,) = found(root / "away.mp4")  # named outright, it is what was asked for
+    assert link.status == "ok"
+
+
+def test_a_folder_that_can_not_be_listed_is_a_row(tmp_path: Path) -> None:
+    """Permissions do not stop root, who may run the tests; a path that is too long stops everyone."""
+    make(tmp_path, "a.mp4")
+    here = os.open(tmp_path, os.O_DIRECTORY)
+    try:
+        for _ in range(17):
+            os.mkdir("d" * 250, dir_fd=here)
+            deeper = os.open("d" * 250, os.O_DIRECTORY, dir_fd=here)
+            os.close(here)
+            here = deeper
+        os.close(os.open("deep.mp4", os.O_CREAT, dir_fd=here))
+    finally:
+        os.close(here)
+    sources = found(tmp_path)
+    assert [(s.status, s.reason) for s in sources] == [("ok", None), ("rejected", "unreadable")]
+    assert sources[1].uri.startswith(f"{tmp_path}/dddd")
+    assert "listed" in sources[1].message
+
+
+@pytest.mark.shared_videos
+def test_every_nasty_name_is_a_row_with_the_agreed_verdict(tmp_path: Path) -> None:
+    with tarfile.open(clips.shared_videos() / "nasty.tar") as tar:
+        tar.extractall(tmp_path, filter="fully_trusted")
+    folder = tmp_path / "nasty-dev"
+    rows = {
+        bytes.fromhex(row["path_hex"]) if row["path_hex"] else os.fsencode(row["path"]): row["accepts"].split("|")
+        for row in csv.DictReader((folder / "manifest.csv").open(newline="", encoding="utf-8"))
+    }
+    sources = {os.path.relpath(path_of(s.uri), bytes(folder)): s for s in found(folder)}
+    wanted = {name for name, accepts in rows.items() if accepts != ["none"] and _suffix(name) in SUFFIXES}
+    assert set(sources) == wanted
+    assert len(wanted) > 40
+    for name, source in sources.items():
+        if source.status != "ok":
+            assert {source.status, f"{source.status}:{source.reason}"} & set(rows[name]), (name, source, rows[name])
+    assert {s.reason for s in sources.values()} == {None, "symlink_loop", "outside_root", "missing"}
+
+
+def _suffix(name: bytes) -> str:
+    return os.path.splitext(os.fsdecode(name))[1].lower()
 
 
 def test_what_can_not_be_read_is_a_source_with_its_reason(tmp_path: Path) -> None:
@@ -107,6 +147,8 @@ def test_what_can_not_be_read_is_a_source_with_its_reason(tmp_path: Path) -> Non
     (tmp_path / "loop_a.mp4").symlink_to(tmp_path / "loop_b.mp4")
     (tmp_path / "loop_b.mp4").symlink_to(tmp_path / "loop_a.mp4")
     os.mkfifo(tmp_path / "pipe.mp4")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.path.relpath(tmp_path / "socket.mp4"))
     verdicts = {names_of((s,), tmp_path)[0]: (s.status, s.reason) for s in found(tmp_path)}
     assert verdicts == {
         "ok.mp4": ("ok", None),
@@ -114,6 +156,7 @@ def test_what_can_not_be_read_is_a_source_with_its_reason(tmp_path: Path) -> Non
         "loop_a.mp4": ("rejected", "symlink_loop"),
         "loop_b.mp4": ("rejected", "symlink_loop"),
         "pipe.mp4": ("rejected", "unreadable"),
+        "socket.mp4": ("rejected", "unreadable"),
     }
     assert all(s.message for s in found(tmp_path) if s.status != "ok")
 
@@ -153,85 +196,6 @@ def test_a_label_can_be_stored_whatever_the_folder_s_bytes(tmp_path: Path) -> No
     assert pa.array(labels).to_pylist() == labels
 
 
-ROWS = [
-    {"uri": "a.mp4", "label": "run", "split": "train", "group": "g1"},
-    {"uri": "sub/b c.mp4", "label": "jump", "split": "test", "group": "g2"},
-    {"uri": "film", "label": "", "split": "", "group": ""},
-    {"uri": "gone.mp4", "label": "7", "split": "", "group": "g1"},
-]
-
-
-def write_manifest(path: Path, rows: list[dict[str, str]]) -> Path:
-    if path.suffix == ".csv":
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-    elif path.suffix == ".json":
-        path.write_text(json.dumps(rows), encoding="utf-8")
-    else:
-        pa.parquet.write_table(pa.Table.from_pylist(rows), path)
-    return path
-
-
-@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
-def test_manifests_list_files_with_labels_splits_and_groups(tmp_path: Path, kind: str) -> None:
-    make(tmp_path, "a.mp4", "sub/b c.mp4", "film", "not_listed.mp4")
-    manifest = write_manifest(tmp_path / f"list.{kind}", ROWS)
-    sources = {names_of((s,), tmp_path)[0]: s for s in found(manifest, labels="column")}
-    assert {name: (s.label, s.split, s.group, s.status) for name, s in sources.items()} == {
-        "a.mp4": ("run", "train", "g1", "ok"),
-        "sub/b c.mp4": ("jump", "test", "g2", "ok"),
-        "film": (None, None, None, "ok"),
-        "gone.mp4": ("7", None, "g1", "rejected"),
-    }
-    assert sources["gone.mp4"].reason == "missing"
-    assert {s.label for s in found(manifest, labels="none")} == {None}
-    by_folder = {names_of((s,), tmp_path)[0]: s.label for s in found(manifest, labels="folder")}
-    assert (by_folder["sub/b c.mp4"], by_folder["a.mp4"]) == ("sub", tmp_path.name)
-
-
-@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
-def test_manifests_hold_odd_names_and_absolute_paths(tmp_path: Path, kind: str) -> None:
-    names = [os.fsdecode(name) for name in NAMES if b"\xff" not in name]
-    make(tmp_path / "else where", *names)
-    (tmp_path / "lists").mkdir()
-    rows = [
-        {"uri": f"../else where/{name}" if i % 2 else str(tmp_path / "else where" / name)}
-        for i, name in enumerate(names)
-    ]
-    sources = found(write_manifest(tmp_path / "lists" / f"list.{kind}", rows))
-    assert sorted(s.uri for s in sources) == sorted(uri_of(tmp_path / "else where" / name) for name in names)
-    assert {s.status for s in sources} == {"ok"}
-
-
-def test_a_spreadsheet_s_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
-    make(tmp_path, "a.mp4")
-    (tmp_path / "list.csv").write_text("uri,label\na.mp4,run\n", encoding="utf-8-sig")
-    assert [s.label for s in found(tmp_path / "list.csv", labels="column")] == ["run"]
-
-
-BAD_MANIFESTS: list[tuple[str, bytes, list[str]]] = [
-    ("list.csv", b"path,label\na.mp4,run\n", ["path, label", "expected uri"]),
-    ("list.csv", b"uri,split\na.mp4,validation\n", ["row 1", "'validation'", "train or test"]),
-    ("list.csv", b"uri,label\na.mp4,x\n,y\n", ["row 2", "uri ''"]),
-    ("list.csv", b"uri\n\xff\xfe.mp4\n", ["list.csv"]),
-    ("list.json", b'{"uri": "a.mp4"}', ["list.json", "list of rows"]),
-    ("list.json", b'["a.mp4"]', ["list.json", "list of rows"]),
-    ("list.json", b'[{"uri": 5}]', ["row 1", "uri 5"]),
-    ("list.json", b"[{", ["list.json"]),
-    ("list.parquet", b"no parquet", ["list.parquet"]),
-]
-
-
-@pytest.mark.parametrize(("name", "content", "parts"), BAD_MANIFESTS)
-def test_bad_manifests_are_recipe_errors(tmp_path: Path, name: str, content: bytes, parts: list[str]) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(RecipeError) as caught:
-        found(tmp_path / name)
-    assert [part for part in parts if part not in str(caught.value)] == []
-
-
 def test_what_does_not_exist_is_a_recipe_error(tmp_path: Path) -> None:
     for name in ("nowhere", "nowhere.csv", "nowhere/a.mp4"):
         with pytest.raises(RecipeError, match="does not exist") as caught:
@@ -247,3 +211,116 @@ def test_nothing_found_is_said_with_what_was_looked_for(tmp_path: Path) -> None:
     for place in ("empty", "texts", "texts/*", "none.json"):
         with pytest.raises(NothingFoundError, match=r"\.mp4"):
             found(tmp_path / place)
+
+
+@pytest.fixture
+def store(s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> S3Store:
+    for name, value in s3.items():
+        monkeypatch.setenv(name, value)
+    return S3Store(BUCKET, client_options={"allow_http": True})
+
+
+KEYS = [
+    "plain.mp4", "with space.mp4", "'quotes\".mp4", "🎬 é.mp4", "100%.mp4", "%41.mp4", "UPPER.MP4", "-dash.mp4",
+    "a;b&c|d$e`f.mp4", "[glob]*?.mp4", "deep/er/..dots...mkv", "+plus=.mp4", "~#{x}.mp4",
+]  # fmt: skip
+
+
+def test_a_prefix_holds_videos_of_any_name_in_one_order(store: S3Store) -> None:
+    for key in [*KEYS, "notes.txt", "noext", "deep/a.mp4.part"]:
+        obstore.put(store, f"any/{key}", key.encode())
+    obstore.put(store, "anything/else.mp4", b"")
+    for place in ("s3://lakes/any", "s3://lakes/any/"):
+        sources = found(place)
+        assert [s.uri for s in sources] == sorted(object_uri(BUCKET, f"any/{key}") for key in KEYS)
+        assert all(s.uri.isascii() and s.uri.isprintable() for s in sources)
+        for source in sources:
+            bucket, key = object_of(source.uri)
+            meta = obstore.head(store, key)
+            assert (bucket, source.status, source.size) == (BUCKET, "ok", len(key.removeprefix("any/").encode()))
+            assert source.version == meta["e_tag"].strip('"')
+    assert {s.label for s in found("s3://lakes/any", labels="folder")} == {"any", "er"}
+
+
+def test_another_content_of_an_object_is_another_version(store: S3Store) -> None:
+    obstore.put(store, "version/a.mp4", b"1")
+    (before,) = found("s3://lakes/version")
+    obstore.put(store, "version/a.mp4", b"2")
+    (after,) = found("s3://lakes/version")
+    assert (before.uri, before.size) == (after.uri, after.size)
+    assert before.version != after.version != ""
+
+
+def test_an_object_named_outright_counts_whatever_its_name(store: S3Store) -> None:
+    obstore.put(store, "one/film", b"1")
+    obstore.put(store, "one/100% film.mp4", b"12")
+    assert [(s.uri, s.size) for s in found("s3://lakes/one/film", labels="folder")] == [("s3://lakes/one/film", 1)]
+    assert [(s.uri, s.size) for s in found("s3://lakes/one/100% film.mp4")] == [("s3://lakes/one/100%25 film.mp4", 2)]
+
+
+def test_keys_that_can_not_be_read_are_rows_and_hide_no_other(store: S3Store, s3: dict[str, str]) -> None:
+    keys = ["unspeakable/two\nlines.mp4", "unspeakable/x//y.mp4", "unspeakable/d/../e.mp4", "unspeakable/ok.mp4"]
+    for key in keys:
+        put(s3, key, b"12345")
+    sources = {s.uri: s for s in found("s3://lakes/unspeakable")}
+    assert set(sources) == {object_uri(BUCKET, key) for key in keys}
+    fine = sources.pop("s3://lakes/unspeakable/ok.mp4")
+    assert (fine.status, fine.size, len(fine.version)) == ("ok", 5, 32)
+    assert {(s.status, s.reason) for s in sources.values()} == {("rejected", "unreadable")}
+    assert all("rename" in s.message for s in sources.values())
+
+
+def test_manifests_in_a_store_and_of_a_store(store: S3Store, tmp_path: Path) -> None:
+    for name in ("a.mp4", "sub/b c.mp4", "up.mp4"):
+        obstore.put(store, f"listed/{name}", name.encode())
+    make(tmp_path, "local.mp4")
+    rows = "uri,label\na.mp4,x\n./sub/b c.mp4,y\n../listed/up.mp4,z\ns3://lakes/listed/gone.mp4,\n"
+    obstore.put(store, "listed/list.csv", f"{rows}{tmp_path}/local.mp4,here\n".encode())
+    there = {s.uri: (s.label, s.status, s.reason, s.size) for s in found("s3://lakes/listed/list.csv", labels="column")}
+    assert there == {
+        f"{tmp_path}/local.mp4": ("here", "ok", None, 9),
+        "s3://lakes/listed/a.mp4": ("x", "ok", None, 5),
+        "s3://lakes/listed/gone.mp4": (None, "rejected", "missing", 0),
+        "s3://lakes/listed/sub/b c.mp4": ("y", "ok", None, 11),
+        "s3://lakes/listed/up.mp4": ("z", "ok", None, 6),
+    }
+    (tmp_path / "list.csv").write_text("uri\nlocal.mp4\ns3://lakes/listed/sub/b c.mp4\n")
+    assert [(s.uri, s.size) for s in found(tmp_path / "list.csv")] == [
+        (f"{tmp_path}/local.mp4", 9),
+        ("s3://lakes/listed/sub/b c.mp4", 11),
+    ]
+
+
+def test_a_place_in_a_store_that_holds_nothing_is_an_error(store: S3Store) -> None:
+    obstore.put(store, "texts/a.txt", b"")
+    with pytest.raises(NothingFoundError, match=r"\.mp4"):
+        found("s3://lakes/texts")
+    for place in ("s3://lakes/nowhere", "s3://lakes/nowhere.mp4", "s3://lakes/nowhere.csv", "s3://lakes/text"):
+        with pytest.raises(RecipeError, match="does not exist"):
+            found(place)
+    with pytest.raises(RecipeError, match="no-such-bucket"):
+        found("s3://no-such-bucket/")
+
+
+def test_a_store_that_is_away_stops_a_listing_and_fails_the_rows_of_a_manifest(
+    store: S3Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, "local.mp4")
+    names = "".join(f"s3://lakes/{i}.mp4\n" for i in range(200))
+    (tmp_path / "list.csv").write_text(f"uri\nlocal.mp4\n{names}")
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{unused.getsockname()[1]}")
+    asked: list[str] = []
+    head = objects.head
+    monkeypatch.setattr(objects, "head", lambda uri: asked.append(uri) or head(uri))
+    with pytest.raises(Unreachable, match=r"corpus\.videos: s3://lakes/any"):
+        found("s3://lakes/any/")
+    sources = found(tmp_path / "list.csv")
+    assert [(s.status, s.reason) for s in sources] == [("ok", None), *[("failed", "unreadable")] * 200]
+    assert NUM_ASKED <= len(asked) < 100
+
+
+def test_other_schemes_are_recipe_errors() -> None:
+    for place in ("http://example.org/a.mp4", "gs://bucket/videos"):
+        with pytest.raises(RecipeError, match="s3://"):
+            found(place)

@@ -6,6 +6,7 @@ import csv
 import errno
 import hashlib
 import json
+import math
 import os
 import subprocess
 import tarfile
@@ -18,9 +19,11 @@ import av
 import clips
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from patchlake.tasks.decode import Decoder, Limits
-from patchlake.tasks.probe import Probed, probe_source
+from patchlake.tasks.probe import Probed, is_variable_rate, probe_source
 from patchlake.tasks.types import Source
 from patchlake.tasks.uris import uri_of
 
@@ -135,6 +138,89 @@ def test_a_stream_joined_in_its_middle_begins_with_its_first_key_frame(decoder: 
     assert found.index.pts.tolist() == times[12:]
     assert found.video.first_pts == times[12]
     assert found.index.key_rows[0] == 0
+
+
+RATES = {
+    "constant.mp4": ({"fps": Fraction(30000, 1001)}, False),
+    "rounded.mkv": ({"fps": Fraction(30000, 1001)}, False),  # steps of 33 and 34 ms
+    "rounded_b.mkv": ({"fps": 24, "bframes": 2}, False),
+    "late.mkv": ({"times_ms": [1000 + i * 40 for i in range(30)]}, False),
+    "dropped.mkv": ({"times_ms": [i * 40 for i in range(30) if i != 17]}, True),
+    "slower.mkv": ({"times_ms": [i * 40 + max(0, i - 20) for i in range(30)]}, True),
+    "one_late.mkv": ({"times_ms": [i * 40 + 3 * (i == 9) for i in range(30)]}, True),
+    "two.mkv": ({"times_ms": [0, 700]}, False),
+}
+
+
+@pytest.mark.parametrize("name", RATES)
+def test_a_rate_is_variable_where_no_constant_one_gives_the_times(decoder: Decoder, tmp_path: Path, name: str) -> None:
+    options, is_variable = RATES[name]
+    path = clips.render(tmp_path / name, num_frames=len(options.get("times_ms", range(50))), **options)
+    video = probe(decoder, path).video
+    assert video is not None
+    assert video.variable_rate is is_variable
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    step=st.fractions(Fraction(1), Fraction(5000), max_denominator=1001),
+    start=st.fractions(Fraction(-100), Fraction(10**9), max_denominator=7),
+    num_frames=st.integers(1, 500),
+    late=st.integers(0, 499),
+)
+def test_any_constant_rate_rounded_to_the_time_base_is_constant(
+    step: Fraction, start: Fraction, num_frames: int, late: int
+) -> None:
+    exact = [start + i * step for i in range(num_frames)]
+    for rounded in (round, math.floor):
+        pts = np.array([rounded(time) for time in exact], np.int64)
+        assert not is_variable_rate(pts)
+        if 0 < late < num_frames - 1:
+            pts[late] += 4
+            assert is_variable_rate(pts)
+
+
+def test_container_and_number_of_streams(decoder: Decoder, tmp_path: Path) -> None:
+    names = {"a.mp4": "mov,mp4,m4a,3gp,3g2,mj2", "a.mkv": "matroska,webm", "a.avi": "avi", "a.h264": "h264"}
+    for name, container in names.items():
+        video = probe(decoder, clips.render(tmp_path / name, num_frames=5, options={}, gop=2)).video
+        assert video is not None
+        assert (video.container, video.num_video_streams, video.has_audio) == (container, 1, False)
+    video = probe(decoder, _two_and_sound(tmp_path / "two.mkv")).video
+    assert video is not None
+    assert (video.num_video_streams, video.has_audio) == (2, True)
+
+
+def _two_and_sound(path: Path) -> Path:
+    with av.open(str(path), "w") as container:
+        for width, height in ((32, 24), (64, 48)):
+            stream = container.add_stream("mpeg4", rate=25)
+            stream.width, stream.height = width, height
+        sound = container.add_stream("aac", rate=8000, layout="mono")
+        for stream in container.streams.video:
+            frame = av.VideoFrame(stream.width, stream.height, "yuv420p")
+            for plane in frame.planes:
+                plane.update(bytes(plane.buffer_size))
+            container.mux([*stream.encode(frame), *stream.encode(None)])
+        tone = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        tone.sample_rate = 8000
+        container.mux([*sound.encode(tone), *sound.encode(None)])
+    return path
+
+
+def test_too_many_frames_or_too_long_a_time_are_refused(tmp_path: Path) -> None:
+    path = clips.render(tmp_path / "a.mp4", num_frames=50, bframes=2)
+    caps: list[tuple[dict[str, Any], str]] = [
+        ({"max_frames": 50}, "ok"), ({"max_frames": 49}, "too_large"),
+        ({"max_seconds": 49 / 25}, "ok"), ({"max_seconds": 48.9 / 25}, "too_large"),
+    ]  # fmt: skip
+    for limits, verdict in caps:
+        decoder = Decoder(Limits(**limits))
+        found = probe(decoder, path).source
+        decoder.close()
+        assert verdict in (found.status, found.reason), limits
+        if verdict == "too_large":
+            assert (found.status, str(next(iter(limits.values()))) in found.message) == ("rejected", True), found
 
 
 def _cut(path: Path, share: float) -> Path:

@@ -52,9 +52,7 @@ def seconds_of(count: int) -> FloatArray:
 
 def cuts(method: Shots, values: FloatArray) -> list[int]:
     """Return the first row of each shot but the first, at a constant rate."""
-    found = shots(
-        method, seconds_of(len(values)), scores_of(method.detector, values), stop_seconds=(len(values)) / FPS
-    )
+    found = shots(method, seconds_of(len(values)), scores_of(method.detector, values), stop_seconds=(len(values)) / FPS)
     return [round(start * FPS) for start, _ in found[1:]]
 
 
@@ -91,9 +89,11 @@ def test_shots_move_with_the_clock(data: Any, detector: Any, offset: float) -> N
 def test_a_track_without_rows_has_no_shots_and_no_events() -> None:
     nothing = np.empty(0)
     for detector in DETECTORS:
-        assert shots(Shots(method="shots", detector=detector), nothing, scores_of(detector, nothing), stop_seconds=1) == []
-    for method in METHODS:
-        assert events(method, nothing, nothing, stop_seconds=1.0) == []
+        assert (
+            shots(Shots(method="shots", detector=detector), nothing, scores_of(detector, nothing), stop_seconds=1) == []
+        )
+    for find in METHODS:
+        assert events(find, nothing, nothing, stop_seconds=1.0) == []
 
 
 def library_cuts(detector: Any, values: FloatArray, frames: list[Any]) -> list[int]:
@@ -159,6 +159,37 @@ def test_fades_are_the_rule_of_threshold_detector(values: list[int], frames: int
     expected = library_cuts(detector, np.array(values), [np.full((1, 1, 3), v, np.uint8) for v in values])
     method = Shots(method="shots", detector="fade", min_seconds=frames / FPS)
     assert cuts(method, np.array(values, dtype=np.float64)) == expected
+
+
+@quick
+@given(data=st.data(), detector=st.sampled_from(DETECTORS), gradual=st.sampled_from([0.2, 1.0]))
+def test_gradual_changes_add_cuts_and_take_none(data: Any, detector: Any, gradual: float) -> None:
+    correlation = data.draw(series(min_size=1))
+    seconds, stop = data.draw(times(len(correlation)))
+    values = data.draw(st.just(correlation) if detector == "histogram" else st.just(correlation * LEVELS[detector]))
+    scores = {"hist_diff": correlation, segment.CHANNELS[detector]: values}
+    abrupt = shots(Shots(method="shots", detector=detector), seconds, scores, stop_seconds=stop)
+    found = shots(Shots(method="shots", detector=detector, gradual=gradual), seconds, scores, stop_seconds=stop)
+    assert {start for start, _ in abrupt} <= {start for start, _ in found}
+    assert found[0][0] == seconds[0]
+    assert found[-1][1] == stop
+    assert all(a[1] == b[0] and a[0] < a[1] for a, b in pairwise([*found, (stop, stop)]))
+    late = shots(
+        Shots(method="shots", detector=detector, gradual=gradual), seconds + 64.0, scores, stop_seconds=stop + 64.0
+    )
+    assert late == [(pytest.approx(a + 64.0), pytest.approx(b + 64.0)) for a, b in found]
+
+
+def test_a_dissolve_is_cut_in_its_middle_and_a_cut_is_no_dissolve() -> None:
+    change = np.zeros(200)
+    change[90:110] = 0.1
+    change[50] = 0.9
+    scores = {"hist_diff": 1 - change, "content_val": 50.0 * (change > 0.5)}
+    for gradual, expected in ((None, [50]), (1.0, [50, 100]), (2.5, [50])):
+        method = Shots(method="shots", gradual=gradual)
+        found = shots(method, seconds_of(200), scores, stop_seconds=8.0)
+        starts = [round(start * FPS) for start, _ in found[1:]]
+        assert starts == pytest.approx(expected, abs=3)
 
 
 def test_thresholds_are_the_detectors_defaults() -> None:

@@ -99,7 +99,11 @@ def real(name: str) -> FrameArray:
 
 @pytest.fixture(
     scope="module",
-    params=["film", "rendered", *(pytest.param(n, marks=pytest.mark.shared_videos) for n in ("bikes_cuts", "nasa_13013"))],
+    params=[
+        "film",
+        "rendered",
+        *(pytest.param(n, marks=pytest.mark.shared_videos) for n in ("bikes_cuts", "nasa_13013")),
+    ],
 )
 def frames(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> FrameArray:
     if request.param == "film":
