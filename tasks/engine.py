@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import operator
 import os
 import threading
 from collections.abc import Iterable, Iterator
@@ -66,10 +67,12 @@ class VideoEntrypoint(BackendEntrypoint):
         number (25, "30000/1001") gives, for each k / fps, the frame shown then. `chunks={}` cuts at key frames.
         Raises FileNotFoundError, OSError, TimeoutError, MemoryError or RuntimeError as `ERRORS` says, else ValueError.
         """
-        uri = _uri_of(filename_or_obj)
+        uri, grid_size, rate = _uri_of(filename_or_obj), _size_of(size), _rate_of(fps)
+        if fit not in ("crop", "letterbox", "stretch"):
+            raise ValueError(f"fit: got {fit!r}, expected crop, letterbox or stretch")
         with _plain_errors(uri), _decoder(0) as decoder:
             facts, index = decoder.probe(uri)
-        source = _source_of(uri, video_of("", facts, index), index, size, fit, _rate_of(fps))
+        source = _source_of(uri, video_of("", facts, index), index, grid_size, fit, rate)
         names = [drop_variables] if isinstance(drop_variables, str) else list(drop_variables or ())
         return _dataset_of(source).drop_vars(names, errors="ignore")
 
@@ -107,8 +110,10 @@ class VideoSource:
                 starts.append(row)
         return tuple(np.diff([*starts, len(self.shown)]).tolist())
 
-    def requests(self, rows: IntArray) -> Iterator[tuple[int, int, DecodeRequest]]:
-        """Yield first row, stop row and request of each decode that ascending rows need, at least one of them."""
+    def requests(self, rows: IntArray) -> Iterator[tuple[int, DecodeRequest]]:
+        """Yield each decode that ascending rows need: the first row that it shows, and the request."""
+        if not len(rows):
+            return
         at = np.searchsorted(self.index.pts, self.shown[rows])  # positions among the video's frames
         key_rows = np.concatenate([[0], self.index.key_rows])  # the file's start will do where no key frame does
         keys = key_rows[np.searchsorted(key_rows, at, side="right") - 1]
@@ -117,7 +122,7 @@ class VideoSource:
         cuts = np.flatnonzero(keys[1:] - at[:-1] > WORTH_A_SEEK) + 1
         for some, key in zip(np.split(rows, cuts), keys[np.concatenate([[0], cuts])].tolist(), strict=True):
             start, stop = int(some[0]), int(some[-1]) + 1
-            yield start, stop, self._request(start, stop, key)
+            yield start, self._request(start, stop, key)
 
     def _request(self, start: int, stop: int, key: int) -> DecodeRequest:
         return DecodeRequest(
@@ -146,13 +151,145 @@ class VideoArray(BackendArray):
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
 
     def _read(self, key: tuple[Any, ...]) -> FrameArray:
-        """Return what an outer index (ascending) selects."""
+        """Return what an ascending outer index selects; raises ValueError where frames of it can't be decoded."""
         along_time, *in_frame = key
         wanted = np.arange(self.shape[0])[along_time]
         rows = np.unique(wanted)
-        out = np.empty_like(_pick(np.empty((0, *self.shape[1:]), np.uint8), in_frame), shape=None)
-        picked = np.empty((len(rows), *out.shape[1:]), np.uint8)
+        nothing = np.empty((0, *self.shape[1:]), np.uint8)
+        frames = np.empty((len(rows), *_pick(nothing, in_frame).shape[1:]), np.uint8)
+        missing, why = np.ones(len(rows), bool), ""
         with _plain_errors(self.source.uri), _decoder(int(np.prod(self.shape[1:]))) as decoder:
-            for request_rows, request in self._split(rows):
-                self._fill(picked, in_frame, rows, request_rows, request, decoder)
-        return picked[np.searchsorted(rows, wanted)]
+            for start, request in self.source.requests(rows):
+                for found, block in self._decoded(decoder, start, request):
+                    here = np.isin(found, rows)
+                    places = np.searchsorted(rows, found[here])
+                    frames[places], missing[places] = _pick(block, in_frame)[here], False
+                why = why or (decoder.summary.message if decoder.summary else "")
+        if missing.any():
+            some = ", ".join(map(str, rows[missing][:5])) + (", ..." if missing.sum() > 5 else "")
+            raise ValueError(f"{self.source.uri}: no frame for row {some} of `time`: {why}; select other rows")
+        selected: FrameArray = frames[np.searchsorted(rows, wanted)]
+        return selected
+
+    def _decoded(self, decoder: Decoder, start: int, request: DecodeRequest) -> Iterator[tuple[IntArray, FrameArray]]:
+        """Yield rows (-1: of none) and frames, which are overwritten once the next ones are asked for."""
+        shown = self.source.shown
+        for block in decoder.frames(request):
+            if request.grid:
+                rows = np.arange(start, start + len(block.pts))
+                start += len(rows)
+            else:
+                rows = np.searchsorted(shown, block.pts)
+                rows[shown[np.minimum(rows, len(shown) - 1)] != block.pts] = -1  # packets had not promised it
+            yield rows, block.frames
+
+
+def _pick(frames: FrameArray, key: list[Any]) -> FrameArray:
+    """Select along y, x and channel, each on its own; the last first, since whole numbers drop their dimension."""
+    y, x, channel = key
+    picked: FrameArray = frames[..., channel][:, :, x][:, y]
+    return picked
+
+
+def _uri_of(place: Any) -> str:
+    if not isinstance(place, str | os.PathLike):
+        raise TypeError(f"got {type(place).__name__}, expected the path of a video or an s3:// URL")
+    text = os.fsdecode(place)
+    return object_uri(*split_s3(text)) if is_s3(text) else uri_of(os.path.abspath(text))
+
+
+def _size_of(size: Any) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    try:
+        height, width = (operator.index(side) for side in size)
+    except (TypeError, ValueError):
+        height = width = 0
+    if min(height, width) < 1:
+        raise ValueError(f"size: got {size!r}, expected height and width in pixels, or None")
+    return height, width
+
+
+def _rate_of(fps: float | str | None) -> Fraction | None:
+    if fps is None or fps == "native":
+        return None
+    try:
+        rate = Fraction(str(fps)).limit_denominator(1_000_000)
+    except ValueError:
+        rate = Fraction(0)
+    if rate <= 0:
+        raise ValueError(
+            f'fps: got {fps!r}, expected "native", or frames per second as a number or a ratio, "30000/1001"'
+        )
+    return rate
+
+
+def _source_of(
+    uri: str, video: Video, index: FrameIndex, size: tuple[int, int] | None, fit: Fit, fps: Fraction | None
+) -> VideoSource:
+    own = (video.height, video.width)
+    geometry = fit_frame(video, size=own, fit="stretch") if size is None else fit_frame(video, size=size, fit=fit)
+    stop = video.duration_seconds + 1
+    span = span_of(track_of(""), video, index, start_seconds=0.0, stop_seconds=stop, fps=fps, frames={})
+    return VideoSource(uri=uri, video=video, index=index, geometry=geometry, fps=fps, shown=pts.unpack(span.pts))
+
+
+def _dataset_of(source: VideoSource) -> xr.Dataset:
+    video, fps = source.video, source.fps
+    num_rows, height, width, _ = source.shape
+    times = pts.seconds_of(source.shown, video.time_base, first_pts=video.first_pts)
+    coords: dict[str, Any] = {}
+    if fps is not None:
+        coords["pts_seconds"] = ("time", times, {"units": "s", "long_name": "time of the frame shown at `seconds`"})
+        times = pts.seconds_of(np.arange(num_rows), 1 / fps)
+    coords["seconds"] = ("time", times, {"units": "s", "long_name": "from the first displayed frame"})
+    coords["y"], coords["x"] = np.arange(height) + 0.5, np.arange(width) + 0.5
+    coords["channel"] = ["red", "green", "blue"]
+    frames = xr.Variable(
+        DIMS,
+        indexing.LazilyIndexedArray(VideoArray(source)),
+        {"units": "1", "range": [0, 255], "matrix": "the stream's, BT.601 where it does not say"},
+        {"preferred_chunks": dict(zip(DIMS, (source.chunk_rows(), height, width, 3), strict=True))},
+    )
+    attrs = {
+        "source": source.uri,
+        "codec": video.codec,
+        "fps": float(fps or video.fps),
+        "sample_aspect": float(video.sample_aspect),
+        "first_pts_seconds": video.first_pts_seconds,
+    }
+    dataset = xr.Dataset({"frames": frames}, coords, attrs)
+    return dataset.set_xindex("seconds")
+
+
+@contextlib.contextmanager
+def _plain_errors(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except DecodeError as exc:
+        raise ERRORS.get(exc.reason, ValueError)(f"{uri}: {exc.message}") from exc
+
+
+_LOCK = threading.Lock()
+_DECODERS: dict[int, tuple[Decoder, threading.Lock]] = {}
+"""By the bytes of a slot: a child is kept for each, and only their reader knows."""
+
+
+@contextlib.contextmanager
+def _decoder(frame_bytes: int) -> Iterator[Decoder]:
+    """Lend this process's decoder for frames of such a size, to one thread at a time."""
+    default = Limits()
+    large = frame_bytes > default.slot_bytes
+    limits = Limits(slot_bytes=1 << (frame_bytes - 1).bit_length(), slots=2) if large else default
+    with _LOCK:
+        decoder, lock = _DECODERS.setdefault(limits.slot_bytes, (Decoder(limits), threading.Lock()))
+    with lock:
+        yield decoder
+
+
+def _close() -> None:
+    for decoder, _ in _DECODERS.values():
+        decoder.close()
+
+
+atexit.register(_close)

@@ -21,6 +21,7 @@ from patchlake.tasks.grid import Grid
 from patchlake.tasks.lake import arrays
 from patchlake.tasks.lake.arrays import ShardWriter
 from patchlake.tasks.lake.location import Location
+from patchlake.tasks.objects import Unreachable
 from patchlake.tasks.pack import Layout
 from patchlake.tasks.product import Product
 from patchlake.tasks.types import (
@@ -215,6 +216,8 @@ class _Work:
             try:
                 if reading.broken is None:
                     window = reading.reader.piece(piece.start, piece.stop, out)
+            except Unreachable:
+                raise  # it lies in the store, not in the video: nothing of the unit is committed, a re-run tries again
             except DecodeError as error:
                 reading.broken = error
         if reading.broken is not None:
@@ -320,6 +323,8 @@ class _Work:
         spools = [frames.Spool(folder, self.job.frames.size, part.ticker) for part in parts]
         try:
             frames.spooled(self.decoder, [part.request(source, self.job.frames) for part in parts], spools)
+        except Unreachable:
+            raise
         except DecodeError as error:
             broken = error
         return [_then_raise(spool.blocks(), broken) for spool in spools]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from patchlake.tasks import clips, keys, spans, tracks
+from patchlake.tasks.annotations import match, read_boxes, read_events
 from patchlake.tasks.clips import Events, Part
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.ledger import Ledger
@@ -87,8 +88,6 @@ class Survey:
 
 def read_given(recipe: Recipe, sources: Sequence[Source]) -> Given:
     """Read the files of boxes and events that the recipe names; each must be about some source."""
-    from patchlake.tasks.annotations import match, read_boxes, read_events
-
     unmatched: dict[str, int] = {}
 
     def by_uri(file: str, rows: Sequence[tuple[str, Any]]) -> dict[str, list[Any]]:

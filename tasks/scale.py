@@ -1,6 +1,7 @@
 """From decoded frames to the frame grid: on black, turned, cut, scaled, as RGB bytes. Runs in the decoding child only.
 
-Colours: the stream's matrix and range; where it does not say, BT.601 and the pixel format's own range (see docs/decoding.md).
+Colours: the stream's matrix and range; where it does not say, BT.601 and the range that the pixel format implies.
+docs/decoding.md has all policies.
 """
 
 from __future__ import annotations
@@ -84,9 +85,9 @@ class Chain:
 
 
 def is_see_through(frame: VideoFrame) -> bool:
-    """Return whether pixels may be transparent: by the format, for a palette by its entries (blue, green, red, alpha)."""
+    """Return whether pixels may be transparent: by the format; a palette by its entries."""
     name = frame.format.name
-    if name == "pal8":
+    if name == "pal8":  # blue, green, red, alpha
         return bool(np.frombuffer(memoryview(frame.planes[1]), np.uint8)[3::4].min() < 255)
     return _has_alpha(name)
 
@@ -97,11 +98,11 @@ def _has_alpha(pixel_format: str) -> bool:
 
 
 def on_black(frame: VideoFrame) -> VideoFrame:
-    """Return an rgba frame (straight alpha) as rgb24 over black: colour times alpha / 255, rounded; opaque stays as it is.
+    """Return an rgba frame as rgb24 over black: colour times alpha / 255, rounded, so that opaque stays as it is.
 
-    libavfilter's `premultiply` rounds down, so that opaque white would become 254.
+    libavfilter's `premultiply` rounds down: opaque white would become 254.
     """
     rgba = frame.to_ndarray()
-    product = rgba[..., :3] * rgba[..., 3:].astype(np.uint16) + np.uint16(128)
-    over_black: npt.NDArray[np.uint16] = (product + (product >> 8)) >> 8  # x / 255, rounded, for x up to 255 * 255
-    return VideoFrame.from_ndarray(over_black.astype(np.uint8), format="rgb24")
+    product = np.multiply(rgba[..., :3], rgba[..., 3:], dtype=np.uint16) + np.uint16(128)
+    product += product >> np.uint16(8)  # with the shift below x / 255, rounded, for all x up to 255 * 255
+    return VideoFrame.from_ndarray((product >> np.uint16(8)).astype(np.uint8), format="rgb24")

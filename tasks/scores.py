@@ -33,8 +33,7 @@ def find(
             channels = {name: rows[:, 0, 0, i] for i, name in enumerate(product.channels)}
             ranges = segment.shots(method, times, channels, stop_seconds=part.stop)
         else:
-            channel = 0 if method.channel is None else product.channels.index(method.channel)
-            pooled = getattr(rows[..., channel], method.pool)(axis=(1, 2))
+            pooled = segment.pooled(rows, product.channels, channel=method.channel, pool=method.pool)
             ranges = segment.events(method, times, pooled, stop_seconds=part.stop)
             part = part._replace(label=method.label or part.label)
         found += [part._replace(start=start, stop=stop) for start, stop in ranges]
