@@ -5,6 +5,7 @@ The same file twice would be a duplicate by content, so each gets metadata of it
 
 from __future__ import annotations
 
+import functools
 import os
 from fractions import Fraction
 from itertools import pairwise
@@ -15,10 +16,10 @@ import av
 SHARED = Path(os.environ.get("PATCHLAKE_SHARED_VIDEOS", Path(__file__).resolve().parents[2] / "shared" / "videos"))
 
 
-def transcode(source: Path, target: Path, *, width: int, height: int) -> Path:
+def transcode(source: Path, target: Path, *, width: int, height: int, gop: int = 250) -> Path:
     """Write a clip at another size as H.264 (libx264, veryfast, crf 23)."""
     with av.open(str(source)) as a, av.open(str(target), "w") as b:
-        stream = b.add_stream("libx264", rate=25, options={"preset": "veryfast", "crf": "23"})
+        stream = b.add_stream("libx264", rate=25, options={"preset": "veryfast", "crf": "23", "g": str(gop)})
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for i, frame in enumerate(a.decode(video=0)):
             picture = frame.reformat(width, height, "yuv420p")
@@ -67,6 +68,47 @@ def long_files(folder: Path, *, width: int, height: int, frames: int, count: int
             copy_packets(clip, part / f"{i}-{k}.mp4", title=f"{i} {k}", times=-(-frames // length))
     part.rename(target)
     return target
+
+
+def one_file(folder: Path, *, width: int, height: int, frames: int, clip: str = "yoga.mp4") -> Path:
+    """Make one file of about `frames` frames of a real clip, at one size."""
+    target = folder / f"one-{width}x{height}-{frames}"
+    if not target.is_dir():
+        part = folder / f"{target.name}.part"
+        part.mkdir(parents=True, exist_ok=True)
+        made = transcode(SHARED / "clips" / clip, folder / f"one-{width}-{clip}", width=width, height=height)
+        with av.open(str(made)) as c:
+            length = c.streams.video[0].frames
+        copy_packets(made, part / "one.mp4", title="one", times=-(-frames // length))
+        part.rename(target)
+    return target
+
+
+def short_files(folder: Path, *, width: int, height: int, frames: int) -> Path:
+    """Make files of 50 frames, `frames` in all, of pieces of real clips at one size."""
+    target = folder / f"short-{width}x{height}-{frames}"
+    if not target.is_dir():
+        part = folder / f"{target.name}.part"
+        part.mkdir(parents=True, exist_ok=True)
+        names = ("yoga.mp4", "bikes_cuts.mp4")
+        made = [
+            transcode(SHARED / "clips" / n, folder / f"short-{width}-{n}", width=width, height=height, gop=50)
+            for n in names
+        ]
+        pieces = [(clip, first) for clip in made for first in _keys(clip)[:-1]]
+        for k in range(frames // 50):
+            clip, first = pieces[k % len(pieces)]
+            last = min(key for key in _keys(clip) if key > first)
+            copy_packets(clip, part / f"{k:05d}.mp4", title=str(k), first=first, last=last)
+        part.rename(target)
+    return target
+
+
+@functools.cache
+def _keys(clip: Path) -> list[int]:
+    """Return the positions of key frames among a clip's packets."""
+    with av.open(str(clip)) as c:
+        return [i for i, p in enumerate(p for p in c.demux(c.streams.video[0]) if p.size) if p.is_keyframe]
 
 
 def short_pieces(folder: Path, *, count: int = 1000) -> Path:

@@ -1,24 +1,29 @@
-"""Ingest beside its speed of light: interleaved pairs on one warm cluster.
+"""Ingest beside its speed of light, and beside bare processes: interleaved rounds on one warm cluster.
 
-    python benchmarks/ingest_light.py [--pairs 15] [--sizes 320x240 1280x720] [--folder FOLDER]
+    python benchmarks/ingest_light.py [--rounds 15] [--sizes 320x240 ...] [--corpora one short] [--folder FOLDER]
 
-Job: pixels only, 224x224, from first submit to last commit. Light: the same files, on the same workers, bare decode
-and scale (frames thrown away), then bare encode and write of the same number of shards (frames in memory). Printed:
-median of the pairs' ratios with a bootstrap interval, the job against itself (A/A), the ratio in CPU-seconds of the
-whole process tree, and the bare decode beside the ffmpeg command doing the same, where ffmpeg is there.
+Job: pixels only, 224x224, from first submit to last commit, on one long file or on many of 50 frames. Light: the same
+files on the same workers, bare decode and scale (frames thrown away), then bare encode and write of the same number
+of shards to new files (frames in memory). Bare: the job's units in two plain processes at once, without coordinator,
+scheduler and server. Printed: medians of the rounds' ratios with a bootstrap interval, the job against itself (A/A),
+the light's ratio in CPU-seconds of the whole process tree, what share of the job's CPU-seconds coordinator, scheduler
+and server take together, and the bare decode beside the ffmpeg command doing the same, where ffmpeg is there.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import corpora
 import numpy as np
@@ -26,72 +31,124 @@ import psutil
 from prefect import flow
 
 from patchlake.cluster.connect import Cluster, connect
+from patchlake.cluster.local import CONFIG
 from patchlake.flows import ingest
 from patchlake.flows.session import cluster_spec, on_cluster
 from patchlake.tasks import frames, recipe, worker
 from patchlake.tasks.decode import get_decoder
 from patchlake.tasks.discover import discover
-from patchlake.tasks.extract import Job, bench_of
-from patchlake.tasks.types import PIXELS, FrameSource, Run
+from patchlake.tasks.extract import Job, bench_of, extract_unit
+from patchlake.tasks.plan import Plan, run_of
+from patchlake.tasks.types import PIXELS, FrameSource, Run, Unit
 
-Timed = tuple[float, float]
-"""Wall seconds, CPU-seconds."""
+RATES = {"320x240": 2600, "1280x720": 900, "1920x1080": 420}
+"""Frames/s of a job on 2 cores, about: jobs are made to take 10 s and more."""
+GROUPS = 12
+"""Tasks of a light, so that it pays for no more of them than the job does."""
 
 
-def bare(job: Job, item: tuple[Run, FrameSource]) -> float:
-    """Decode a run and throw it away, then write as many shards as it fills; return the seconds of decoding."""
-    run, source = item
-    summary = get_decoder().bare(frames.request_of(run, source, job.frames, start=run.start, stop=run.stop))
+class Cost(NamedTuple):
+    """What something took."""
+
+    wall: float
+    cpu: float
+    """Seconds of the whole process tree."""
+    overhead: float
+    """Of those, seconds of this process (coordinator and scheduler) and of Prefect's server."""
+
+
+class Round(NamedTuple):
+    """One job with what it is compared to."""
+
+    job: Cost
+    light: Cost
+    decoding: float
+    """Seconds that the light spent in decoding, per worker."""
+    bare: float
+    rows: int
+
+
+def bare_parts(job: Job, items: Sequence[tuple[Run, FrameSource]]) -> float:
+    """Decode runs and throw them away, then write as many shards as they fill; return the seconds of decoding."""
+    seconds, rows = 0.0, 0
+    for run, source in items:
+        summary = get_decoder().bare(frames.request_of(run, source, job.frames, start=run.start, stop=run.stop))
+        seconds, rows = seconds + summary.wall_seconds, rows + summary.num_rows
     writer, block = bench_of(job).writer(PIXELS), bench_of(job).slot
     if not block.any():
         block[:] = np.random.default_rng(0).integers(0, 255, (len(block), 1, 1, 3), dtype=np.uint8)
-    for i in range(round(summary.num_rows / len(block))):  # new files, as a lake's are: overwriting costs half
+    for i in range(round(rows / len(block))):  # new files, as a lake's are: overwriting one costs half
         staged = writer.stage(block)
         assert staged is not None
-        staged.rename(staged.with_name(f"{os.getpid()}-{run.span_key}-{i}"))
-    return summary.wall_seconds
+        staged.rename(staged.with_name(f"{items[0][0].span_key}-{items[0][0].start}-{i}"))
+    return seconds
 
 
-def timed(action: Callable[[], object]) -> Timed:
-    """Return the wall and CPU time of an action over this process and all its children."""
-    cpu, begun = tree_cpu(), time.perf_counter()
+def extract_all(job: Job, units: tuple[Unit, ...]) -> None:
+    """Do units one after the other, in a plain process."""
+    for unit in units:
+        extract_unit(job, unit)
+
+
+def measured(action: Callable[[], object]) -> Cost:
+    """Return what an action costs, over this process and all its children."""
+    before, begun = cpu_by_process(), time.perf_counter()
     action()
-    return time.perf_counter() - begun, tree_cpu() - cpu
+    wall, after = time.perf_counter() - begun, cpu_by_process()
+    spent = {pid: (after[pid][0] - before.get(pid, (0.0, ""))[0], after[pid][1]) for pid in after}
+    ours = sum(cpu for pid, (cpu, command) in spent.items() if pid == os.getpid() or "uvicorn" in command)
+    return Cost(wall, sum(cpu for cpu, _ in spent.values()), ours)
 
 
-def tree_cpu() -> float:
-    """Return user and system seconds of this process and those below it."""
-    me = psutil.Process()
-    total = 0.0
+def cpu_by_process() -> dict[int, tuple[float, str]]:
+    """Return user and system seconds, and the command, of this process and of those below it."""
+    me, found = psutil.Process(), {}
     for process in (me, *me.children(recursive=True)):
         try:
             times = process.cpu_times()
-        except psutil.NoSuchProcess:
+            found[process.pid] = times.user + times.system, " ".join(process.cmdline())
+        except psutil.Error:
             continue
-        total += times.user + times.system
-    return total
+    return found
 
 
-def pair(cluster: Cluster, videos: Path, scratch: Path) -> tuple[Timed, Timed, float, int]:
-    """Run the job on a fresh lake, then its light; return both times, the light's decoding alone, and the rows."""
+def one_round(cluster: Cluster, pool: ProcessPoolExecutor, videos: Path, scratch: Path) -> Round:
+    """Run the job on a fresh lake, then its light, then its units in bare processes; each begins with no file left."""
     text = {"name": "bench", "lake": str(scratch), "corpus": {"videos": str(videos)}, "cluster": {"kind": "local"}}
     wanted = recipe.parse(text, base=Path.cwd())
     with on_cluster(wanted, cluster) as session:
         survey = ingest.survey_sources(session, discover(wanted.corpus))
         plan = ingest.plan_units(session, survey)
-        job = timed(lambda: ingest.run_units(session, survey, plan))
-        whole = [(run, survey.frame_sources[video]) for video, run in _whole_runs(session.ledger.placements).items()]
-        work = partial(bare, ingest.job_of(session))
+        shards = Path(str(session.lake)) / "arrays.zarr" / PIXELS / "frames" / "c"
+        job = measured(lambda: ingest.run_units(session, survey, plan))
+        shutil.rmtree(shards)
+        told = ingest.job_of(session)
+        whole = [(run, survey.frame_sources[video]) for video, run in whole_runs(plan, cluster.num_workers)]
+        groups = [part for i in range(GROUPS) if (part := whole[i::GROUPS])]
         decoding: list[float] = []
-        light = timed(lambda: decoding.extend(outcome.result or 0 for outcome in cluster.run(work, whole)))
+        work = partial(bare_parts, told)
+        light = measured(lambda: decoding.extend(outcome.result or 0 for outcome in cluster.run(work, groups)))
+        for stage in (Path(str(session.lake)) / ".stage").glob("*/c/0/0/0/*"):
+            stage.unlink()
+        halves = plan.units[::2], plan.units[1::2]
+        begun = time.perf_counter()
+        list(pool.map(partial(extract_all, told), halves))
+        bare = time.perf_counter() - begun
     shutil.rmtree(scratch)
-    return job, light, sum(decoding) / cluster.num_workers, plan.num_new_rows
+    return Round(job, light, sum(decoding) / cluster.num_workers, bare, plan.num_new_rows)
 
 
-def _whole_runs(placements: dict[str, object]) -> dict[str, Run]:
-    from patchlake.tasks.plan import run_of
-
-    return {p.span.video_id: run_of(p.span, None, 0, p.span.num_rows) for p in placements.values()}  # type: ignore[attr-defined]
+def whole_runs(plan: Plan, num_workers: int) -> list[tuple[str, Run]]:
+    """Return each video's rows as one run; a lone video's as one for each worker."""
+    parts = num_workers if len(plan.placements) == 1 else 1
+    found = []
+    for placement in plan.placements:
+        span = placement.span
+        for i in range(parts):
+            start, stop = span.num_rows * i // parts, span.num_rows * (i + 1) // parts
+            run = run_of(span, None, start, stop)
+            found.append((span.video_id, run))
+    return found
 
 
 def ffmpeg_seconds(videos: Path) -> float | None:
@@ -113,37 +170,49 @@ def interval(ratios: np.ndarray) -> str:
     return f"{np.median(ratios):.3f} [{low:.3f}, {high:.3f}]"
 
 
+def report(size: str, kind: str, rounds: list[Round], videos: Path) -> None:
+    """Print the figures of one corpus."""
+    wall = np.array([r.light.wall / r.job.wall for r in rounds])
+    cpu = np.array([r.light.cpu / r.job.cpu for r in rounds])
+    walls = np.array([r.job.wall for r in rounds])
+    bare = np.array([r.bare / r.job.wall for r in rounds])
+    overhead = np.array([r.job.overhead / r.job.cpu for r in rounds])
+    seconds, rows = float(np.median(walls)), rounds[0].rows
+    print(f"{size}, {kind}: {rows} rows, job {seconds:.1f} s, {rows / seconds:.0f} frames/s, {len(rounds)} rounds")
+    print(f"  measured / light                       {interval(wall)}")
+    print(f"  the same in CPU-seconds                {interval(cpu)}")
+    print(f"  two bare processes' time / the job's   {interval(bare)}")
+    print(f"  CPU of coordinator, scheduler, server  {np.median(overhead):.1%}")
+    print(f"  job against itself A/A                 {interval(walls[1:] / walls[:-1])}")
+    if kind == "short" and (alone := ffmpeg_seconds(videos)) is not None:
+        share = alone / np.median([r.decoding for r in rounds])
+        print(f"  the light's decode and scale at {share:.2f} of the rate of the ffmpeg command doing the same")
+
+
 @flow(name="benchmark", validate_parameters=False)
 def main() -> None:
-    """Print a paragraph per size."""
+    """Print a paragraph per size and corpus."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, default=15)
-    parser.add_argument("--sizes", nargs="+", default=["320x240", "1280x720"])
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--sizes", nargs="+", default=list(RATES))
+    parser.add_argument("--corpora", nargs="+", default=["one", "short"])
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "patchlake-bench")
+    parser.add_argument("--seconds", type=float, default=12.0, help="about how long a job shall take")
     args = parser.parse_args()
     spec = cluster_spec(recipe.parse({"name": "b", "lake": "x", "corpus": {"videos": "x"}}, base=Path.cwd()))
+    prefix = "distributed.nanny.pre-spawn-environ."
+    os.environ |= {key.removeprefix(prefix): str(value) for key, value in CONFIG.items() if key.startswith(prefix)}
     for size in args.sizes:
         width, height = map(int, size.split("x"))
-        count = round(2000 * (320 * 240 / (width * height)) ** 0.28)  # about 10 s a job on 2 cores
-        videos = corpora.long_files(args.folder, width=width, height=height, frames=count)
-        jobs, lights, decodings, rows = [], [], [], 0
-        with connect(spec, setup=worker.setup) as cluster:
-            pair(cluster, videos, args.folder / "warm")
-            for i in range(args.pairs):
-                job, light, decoding, rows = pair(cluster, videos, args.folder / f"lake-{i}")
-                jobs.append(job)
-                lights.append(light)
-                decodings.append(decoding)
-        job_times, light_times = np.array(jobs), np.array(lights)
-        wall, cpu = (light_times / job_times).T
-        seconds = np.median(job_times[:, 0])
-        print(f"{size}: {rows} rows, job {seconds:.1f} s, {rows / seconds:.0f} frames/s")
-        print(f"  measured / light        {interval(wall)}  ({args.pairs} pairs)")
-        print(f"  in CPU-seconds          {interval(cpu)}")
-        print(f"  job against itself A/A  {interval(job_times[1:, 0] / job_times[:-1, 0])}")
-        if (alone := ffmpeg_seconds(videos)) is not None:
-            share = alone / np.median(decodings)
-            print(f"  the light's decode and scale at {share:.2f} of the rate of the ffmpeg command doing the same")
+        count = int(RATES.get(size, 900) * args.seconds)
+        for kind in args.corpora:
+            make = corpora.one_file if kind == "one" else corpora.short_files
+            videos = make(args.folder, width=width, height=height, frames=count)
+            pool = ProcessPoolExecutor(2, multiprocessing.get_context("spawn"), initializer=worker.setup)
+            with connect(spec, setup=worker.setup) as cluster, pool:
+                one_round(cluster, pool, videos, args.folder / "warm")
+                rounds = [one_round(cluster, pool, videos, args.folder / f"lake-{i}") for i in range(args.rounds)]
+            report(size, kind, rounds, videos)
 
 
 if __name__ == "__main__":

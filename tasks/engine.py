@@ -167,6 +167,7 @@ class VideoArray(BackendArray):
                 why = why or (decoder.summary.message if decoder.summary else "")
         if missing.any():
             some = ", ".join(map(str, rows[missing][:5])) + (", ..." if missing.sum() > 5 else "")
+            why = why or "the packets promise more than the decoder gives"
             raise ValueError(f"{self.source.uri}: no frame for row {some} of `time`: {why}; select other rows")
         selected: FrameArray = frames[np.searchsorted(rows, wanted)]
         return selected
@@ -292,4 +293,12 @@ def _close() -> None:
         decoder.close()
 
 
+def _forget() -> None:
+    """In a process that was forked off: its parent's children and locks are not its own."""
+    global _LOCK
+    _LOCK = threading.Lock()
+    _DECODERS.clear()
+
+
 atexit.register(_close)
+os.register_at_fork(after_in_child=_forget)

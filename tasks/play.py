@@ -89,7 +89,8 @@ class Playback:
         yet: then the first frame comes late, and the next try starts earlier.
         """
         seek_pts = self._job["seek_pts"]
-        if seek_pts is not None and self._stream.codec_context.name == "h264":
+        context = self._stream.codec_context
+        if seek_pts is not None and (context.name == "h264" or context.pix_fmt == "pal8"):
             self._hear_the_start()
         for step in STEPS_BACK_SECONDS if seek_pts is not None else ():
             try:
@@ -114,6 +115,7 @@ class Playback:
         """Decode the first packet before seeking away from it, without counting it.
 
         x264 tells its build once, in the first frame; FFmpeg decodes 4:4:4 of builds up to 150 wrongly without it.
+        Palettes travel in the first packet alone.
         """
         faults: collections.Counter[str] = collections.Counter()
         for packet in packets_of(self._container, self._stream, faults):

@@ -23,6 +23,15 @@ from patchlake.tasks.wire import DONE, ERROR, HEADER, PROGRESS
 
 _FORKER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="patchlake-fork")
 """Children die with the *thread* that forked them (PR_SET_PDEATHSIG): this one lives as long as we do."""
+
+
+def _after_fork() -> None:
+    """A forked process (a DataLoader's, say) has one thread: the forker's is gone."""
+    global _FORKER
+    _FORKER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="patchlake-fork")
+
+
+os.register_at_fork(after_in_child=_after_fork)
 _STDERR_BYTES = 2048
 _MEMORY_WORDS = ("memory", "bad_alloc", "failed to map")
 

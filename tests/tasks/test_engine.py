@@ -17,10 +17,11 @@ import clips
 import dask
 import numpy as np
 import numpy.typing as npt
+import obstore
 import pytest
 import xarray as xr
 
-from patchlake.tasks import engine
+from patchlake.tasks import engine, objects
 from patchlake.tasks.decode import Decoder
 
 ENGINE: Any = "patchlake-video"
@@ -297,6 +298,29 @@ print([name for name in heavy if name in sys.modules])
 """
     told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd="/").stdout
     assert told.strip() == "[]"
+
+
+def test_forked_processes_read_too(folder: Path) -> None:
+    code = f"""
+import multiprocessing, xarray
+frames = xarray.open_dataset({str(folder / "plain.mp4")!r}, engine="patchlake-video").frames
+def work(row):
+    return frames[row].values.tobytes()
+expected = work(3)
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    assert pool.map_async(work, [3, 3]).get(5) == [expected] * 2
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=20, capture_output=True)
+
+
+def test_objects_open_by_url(folder: Path, s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in s3.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(engine, "_DECODERS", {})  # a child keeps the environment that it was started in
+    obstore.put(objects.s3_store("s3://lakes"), "some/100% clip.mp4", folder / "bframes.mp4")
+    dataset = xr.open_dataset("s3://lakes/some/100% clip.mp4", engine=ENGINE, chunks={})
+    assert clips.numbers_of(dataset.frames[38:43].values) == list(range(38, 43))
+    engine._close()
 
 
 @pytest.mark.shared_videos
