@@ -46,6 +46,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_overrides(plan)
     plan.set_defaults(verb=_plan)
 
+    features = verbs.add_parser("features", help="add features from stored pixels, or drop them; no video is touched")
+    features.add_argument("recipe")
+    entry = "a feature of the recipe, or an entry as a recipe spells it"
+    features.add_argument("--add", action="append", default=[], metavar="NAME", help=entry)
+    features.add_argument("--drop", action="append", default=[], metavar="NAME", help="a feature of the lake")
+    _add_overrides(features)
+    features.set_defaults(verb=_features)
+
     serve = verbs.add_parser("serve", help="run a recipe on its schedule, until stopped")
     serve.add_argument("recipe")
     _add_overrides(serve)
@@ -98,6 +106,24 @@ def _plan(args: argparse.Namespace) -> int:
         print(json.dumps(found.to_json(), indent=2))
     else:
         show(found, diff=args.diff)
+    return 0
+
+
+def _features(args: argparse.Namespace) -> int:
+    from patchlake.flows.features import change_features, with_features
+    from patchlake.flows.session import check_lake
+    from patchlake.tasks import recipe as recipes
+
+    if not args.add and not args.drop:
+        raise RecipeError("features: expected --add NAME or --drop NAME, as in --add hog")
+    wanted, _ = with_features(recipes.load(args.recipe, args.overrides), args.recipe, tuple(args.add))
+    check_lake(wanted)
+    path = os.path.abspath(args.recipe)
+    change_features(path, tuple(args.overrides), tuple(args.add), tuple(args.drop))
+    for name in args.add:
+        print(f"{name} is in the lake; keep it in the recipe's features, so that later runs give it to new videos")
+    for name in args.drop:
+        print(f"{name} is gone; take it out of the recipe's features, or the next run computes it anew")
     return 0
 
 

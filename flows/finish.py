@@ -67,7 +67,8 @@ def table_of(session: Session, figures: dict[str, Any]) -> Table:
     table = Table(title=f"{session.lake}  run {session.run_id}", show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column()
-    table.add_row("sources", ", ".join(f"{count} {status}" for status, count in sorted(figures["sources"].items())))
+    if figures["sources"]:
+        table.add_row("sources", ", ".join(f"{count} {status}" for status, count in sorted(figures["sources"].items())))
     table.add_row("clips", f"{figures['clips']:,}")
     if (ingest := figures.get("ingest")) is not None:
         table.add_row("rows", f"{ingest['rows']:,} new, in {ingest['units']} units; padding {ingest['padding']:.1%}")

@@ -86,10 +86,15 @@ def _drop_stale(session: Session) -> None:
             "give the recipe another `name:` to store them anew"
         )
     for name in sorted(session.ledger.stale):
-        kept = [row for row in session.tables.receipts.rows() if row["product"] != name]
-        session.tables.receipts.overwrite(kept)
-        session.ledger.done.pop(name, None)
-        arrays.drop_product(session.lake, name)
+        drop_product(session, name)
+
+
+def drop_product(session: Session, name: str) -> None:
+    """Remove a product: first its receipts, then its arrays."""
+    kept = [row for row in session.tables.receipts.rows() if row["product"] != name]
+    session.tables.receipts.overwrite(kept)
+    session.ledger.done.pop(name, None)
+    arrays.drop_product(session.lake, name)
 
 
 def _record(session: Session, survey: Survey, plan: Plan, numbers: dict[str, int]) -> None:
@@ -106,8 +111,14 @@ def _record(session: Session, survey: Survey, plan: Plan, numbers: dict[str, int
     tables.track_boxes.append(row for number, track in new_tracks for row in rows.box_rows(number, track))
     tables.spans.append(rows.placement_row(placement) for placement in plan.new)
     ledger.placements |= {placement.span.span_key: placement for placement in plan.new}
+    make_room(session, plan)
+
+
+def make_room(session: Session, plan: Plan) -> None:
+    """Make the arrays that are wanted, as long as the plan needs them."""
     arrays.ensure_arrays(session.lake, session.products.values(), with_pts=session.recipe.frames.rate is not None)
-    arrays.grow(session.lake, max(plan.num_slots, ledger.first_free_slot), slot_frames=r)
+    num_slots = max(plan.num_slots, session.ledger.first_free_slot)
+    arrays.grow(session.lake, num_slots, slot_frames=plan.layout.slot_frames)
 
 
 def _to_source(session: Session, survey: Survey, track: Track) -> tracks.Affine | None:

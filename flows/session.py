@@ -21,7 +21,7 @@ from patchlake.tasks.discover import discover
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.features.spec import Extractor
 from patchlake.tasks.lake import arrays
-from patchlake.tasks.lake.location import Location
+from patchlake.tasks.lake.location import Location, existing
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.ledger import Ledger
 from patchlake.tasks.product import Product
@@ -74,6 +74,13 @@ def check(path: str, overrides: Sequence[str]) -> Recipe:
     product.products_of(recipe, product.extractors_of(recipe))
     planning.read_given(recipe, discover(recipe.corpus))
     return recipe
+
+
+def check_lake(recipe: Recipe) -> None:
+    """Refuse a recipe whose models can't be had, or whose lake is not there yet."""
+    cluster_spec(recipe)
+    product.products_of(recipe, product.extractors_of(recipe))
+    existing(str(Location(recipe.lake) / recipe.name))
 
 
 def setup_of(recipe: Recipe) -> Callable[[], None]:

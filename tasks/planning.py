@@ -17,6 +17,7 @@ from patchlake.tasks.probe import Probed
 from patchlake.tasks.product import Product
 from patchlake.tasks.recipe import Recipe
 from patchlake.tasks.types import (
+    PIXELS,
     Annotation,
     BoxPath,
     Clip,
@@ -324,11 +325,41 @@ def make_plan(
     return plan, {key: number for key, number in numbers.items() if key not in ledger.tracks}
 
 
+def plan_from_pixels(
+    ledger: Ledger, recipe: Recipe, products: Mapping[str, Product], *, num_workers: int
+) -> tuple[Survey, Plan]:
+    """Return what the products lack on stored pixels; neither corpus nor videos are looked at."""
+    layout = recipe.layout
+    placements = [p for p in ledger.placements.values() if p.span.num_rows and ledger.complete(p, (PIXELS,), layout)]
+    videos = {p.span.video_id: ledger.videos[p.span.video_id] for p in placements}
+    nowhere = Source(uri="/", size=0, version="")
+    sources = {video_id: _frame_source(nowhere, video) for video_id, video in videos.items()}
+    survey = Survey(sources=(), videos=videos, indexes={}, wanted={}, frame_sources=sources, unmatched={})
+    plan = Plan(
+        placements=tuple(sorted(placements, key=lambda p: (p.row_start, p.span.span_key))),
+        new=(),
+        units=make_units(
+            placements,
+            sources,
+            dict.fromkeys({p.span.track_id for p in placements}),
+            ledger.missing(placements, products, layout),
+            layout,
+            max_slots=recipe.units.slots,
+            num_workers=num_workers,
+        ),
+        num_slots=ledger.first_free_slot,
+        layout=layout,
+    )
+    return survey, plan
+
+
 def clips_by_span(survey: Survey, plan: Plan) -> dict[str, list[Clip]]:
     """Return the clips that lie in each span, as far as they are known; a span of surplus frames is a clip itself."""
     found: dict[str, list[Clip]] = {}
     for placement in plan.placements:
-        span, wanted = placement.span, survey.wanted[placement.span.track_id]
+        span = placement.span
+        if (wanted := survey.wanted.get(span.track_id)) is None:
+            continue
         start, stop = span.start_seconds, span.stop_seconds
         if span.span_key in plan.surplus:
             around = next((c for c in wanted.clips if c.start_seconds <= start < c.stop_seconds), None)

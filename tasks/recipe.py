@@ -261,6 +261,22 @@ def parse(data: Mapping[str, Any], *, base: Path, where: str = "recipe") -> Reci
     return recipe
 
 
+def with_feature(recipe: Recipe, text: str, path: str | os.PathLike[str]) -> Recipe:
+    """Return a recipe with one more feature, spelled as in a recipe: a name, or a mapping in YAML.
+
+    `path` is the recipe's: relative paths are relative to it.
+    """
+    try:
+        entry = extractors.spell_out(yaml.safe_load(text), base=Path(path).resolve().parent)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--add {text}: is not YAML: {error}") from error
+    data = recipe.model_dump()
+    try:
+        return Recipe.model_validate({**data, "features": [*data["features"], entry]})
+    except ValidationError as error:
+        raise RecipeError(f"--add {text}: " + sentences(error)) from None
+
+
 def sentences(error: ValidationError, *, prefix: tuple[str, ...] = (), known: Sequence[str] | None = None) -> str:
     """Say everything that a validation found, a line each; `prefix` and `known` place a part checked elsewhere."""
     return "\n  ".join(_sentence(item, prefix, known) for item in error.errors())

@@ -160,6 +160,13 @@ def product_attrs(lake: Location, name: str) -> dict[str, Any] | None:
     return None
 
 
+def product_names(lake: Location) -> list[str]:
+    """Return the names of the products whose arrays are in the lake, in order."""
+    with zarr.config.set(PLAIN):
+        root = zarr.open_group((lake / ROOT).zarr_store(read_only=True), mode="r", use_consolidated=False)
+        return sorted(name for name in root.group_keys() if product_attrs(lake, name) is not None)
+
+
 def product_digest(lake: Location, name: str) -> str | None:
     """Return the digest of the product whose array is in the lake, or None."""
     attrs = product_attrs(lake, name)
