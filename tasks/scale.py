@@ -12,6 +12,7 @@ from typing import Any
 import av.filter
 import numpy as np
 import numpy.typing as npt
+from av.filter.context import FilterContext
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 
@@ -37,6 +38,10 @@ class Scaler:
         self._to_grid = Chain(filters, turns=TURNS.get(geometry["rotation"], ()), crop=geometry["crop"])
         self._to_rgba = Chain([f"scale=flags={SCALING}", "format=rgba"])
 
+    def move(self, x: int, y: int) -> None:
+        """Cut from another place, as large as before."""
+        self._to_grid.move(x, y)
+
     def __call__(self, frame: VideoFrame) -> npt.NDArray[np.uint8]:
         """Return the frame's rows, a view (height, 3 * width) into the filter's own frame."""
         if is_see_through(frame):
@@ -52,6 +57,7 @@ class Chain:
     def __init__(self, filters: list[str], *, turns: tuple[str, ...] = (), crop: list[int] | None = None) -> None:
         self._filters, self._turns, self._crop = filters, turns, crop
         self._graph: av.filter.Graph | None = None
+        self._cutter: FilterContext | None = None
         self._key: tuple[Any, ...] = ()
 
     def __call__(self, frame: VideoFrame) -> VideoFrame:
@@ -64,6 +70,14 @@ class Chain:
         self._graph.vpush(frame)
         return self._graph.vpull()
 
+    def move(self, x: int, y: int) -> None:
+        """Cut from another place: a command to the filter, as a new graph costs a millisecond."""
+        assert self._crop is not None
+        self._crop = [x, y, *self._crop[2:]]
+        if self._cutter is not None:
+            for name, value in (("x", x), ("y", y)):
+                self._cutter.process_command(name, str(value))
+
     def _build(self, width: int, height: int, pixels: str, space: int, levels: int) -> av.filter.Graph:
         if space not in MATRICES:
             raise Refused("unsupported_codec", f"FFmpeg does not convert colour matrix {space} (H.273) to RGB")
@@ -74,6 +88,8 @@ class Chain:
         for text in (*self._turns, *self._cut(width, height), *self._filters):
             name, _, args = text.partition("=")
             nodes.append(graph.add(name, args or None))
+            if name == "crop":
+                self._cutter = nodes[-1]
         graph.link_nodes(*nodes, graph.add("buffersink")).configure()
         return graph
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from fractions import Fraction
 from typing import Protocol
 
@@ -92,16 +91,17 @@ def fit_frame(video: Upright, *, size: Size, fit: Fit, box: tuple[int, int, int,
 
 
 def _pixels(box: Box, video: Upright) -> tuple[int, int, int, int]:
-    """Return the even pixels that a box touches inside the frame: two at least, where the frame has them."""
+    """Return the even pixels nearest to what of a box lies in the frame: two at least, where the frame has them."""
     x, width = _side(box[0], box[2], video.width)
     y, height = _side(box[1], box[3], video.height)
     return x, y, width, height
 
 
 def _side(start: float, length: float, extent: int) -> tuple[int, int]:
-    first = min(max(0, 2 * math.floor(start / 2)), max(0, extent - 2) // 2 * 2)
-    stop = min(extent, max(first + 2, 2 * math.ceil((start + length) / 2)))
-    return first, stop - first
+    """Return first pixel and length of what lies in the frame; a box that moves without growing keeps its length."""
+    low, high = max(0.0, start), min(float(extent), start + length)
+    pixels = min(extent, 2 * max(1, round((high - low) / 2)))
+    return 2 * min(round(low / 2), (extent - pixels) // 2), pixels
 
 
 def to_source(geometry: Geometry) -> Affine:

@@ -110,7 +110,8 @@ class View:
             self.times = AtGridTimes(asked["grid"], Fraction(job["time_base"]), job["first_pts"])
         else:
             self.times = EveryFrame(asked["pts_lo"], asked["pts_hi"])
-        self._scaler = Scaler(asked["geometry"])
+        self._geometry: dict[str, Any] = asked["geometry"]
+        self._scaler = Scaler(self._geometry)
         self._moves: list[list[Any]] = asked["moves"][::-1]
 
     def picture(self, pts: int, frame: VideoFrame) -> npt.NDArray[np.uint8]:
@@ -119,5 +120,13 @@ class View:
         while self._moves and self._moves[-1][0] <= pts:
             _, geometry = self._moves.pop()
         if geometry is not None:
-            self._scaler = Scaler(geometry)
+            self._move(geometry)
         return self._scaler(frame)
+
+    def _move(self, geometry: dict[str, Any]) -> None:
+        x, y, *size = geometry["crop"]
+        if geometry == {**self._geometry, "crop": geometry["crop"]} and size == self._geometry["crop"][2:]:
+            self._scaler.move(x, y)
+        else:
+            self._scaler = Scaler(geometry)
+        self._geometry = geometry

@@ -5,13 +5,13 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from strategies import a_video
 
 from patchlake.tasks.keys import track_id
-from patchlake.tasks.tracks import fit_frame, to_source, track_of
-from patchlake.tasks.types import Fit, Geometry, Video
+from patchlake.tasks.tracks import box_at, fit_frame, geometry_at, is_inside, to_source, track_of
+from patchlake.tasks.types import BoxPath, Fit, Geometry, Video
 
 quick = settings(max_examples=300, deadline=None)
 SIDES = st.integers(1, 700)
@@ -131,3 +131,56 @@ def test_pixel_centres_by_hand() -> None:
 def test_the_whole_frame_is_a_track_without_a_box() -> None:
     track = track_of("abc")
     assert (track.video_id, track.boxes, track.track_id) == ("abc", None, track_id("abc", None))
+
+
+BOX_SIDES = st.floats(1, 400)
+
+
+@quick
+@given(
+    video=st.builds(lambda w, h: a_video(width=w, height=h), st.integers(2, 700), st.integers(2, 700)),
+    place=st.tuples(st.floats(-300, 690), st.floats(-300, 690)), box=st.tuples(BOX_SIDES, BOX_SIDES),
+    fit=st.sampled_from(FITS),
+)  # fmt: skip
+def test_a_box_shows_what_of_it_lies_in_the_frame(
+    video: Video, place: tuple[float, float], box: tuple[float, float], fit: Fit
+) -> None:
+    path = BoxPath(name="b", boxes=((*place, *box),))
+    assume(is_inside(path, video))
+    x, y, w, h = geometry_at(path, 0.0, video, size=(32, 48), fit="stretch").crop
+    for first, length, start, side, extent in (
+        (x, w, place[0], box[0], video.width), (y, h, place[1], box[1], video.height),
+    ):  # fmt: skip
+        low, high = max(0.0, start), min(extent, start + side)
+        assert 0 <= first < first + length <= extent
+        assert first % 2 == 0
+        assert abs(length - (high - low)) <= 2
+        assert abs(first + length / 2 - (low + high) / 2) <= 3
+    inner = geometry_at(path, 0.0, video, size=(32, 48), fit=fit).crop
+    assert inner[0] >= x
+    assert inner[1] >= y
+    assert inner[0] + inner[2] <= x + w
+    assert inner[1] + inner[3] <= y + h
+
+
+def test_a_box_moves_on_the_straight_line_and_keeps_its_size() -> None:
+    path = BoxPath(name="b", seconds=(1.0, 3.0), boxes=((10.0, 20.0, 64.0, 48.0), (110.0, 60.0, 64.0, 48.0)))
+    assert [box_at(path, t)[:2] for t in (0.0, 1.0, 2.0, 3.0, 9.0)] == [
+        (10, 20),
+        (10, 20),
+        (60, 40),
+        (110, 60),
+        (110, 60),
+    ]
+    video = a_video(width=320, height=240)
+    crops = [geometry_at(path, 1 + i / 50, video, size=(48, 64), fit="crop").crop for i in range(101)]
+    assert {crop[2:] for crop in crops} == {(64, 48)}, "a size that changed by a pixel or two would look like a tremble"
+    assert crops[0] == (10, 20, 64, 48)
+    assert crops[-1] == (110, 60, 64, 48)
+
+
+def test_boxes_outside_of_the_frame_are_told() -> None:
+    video = a_video(width=320, height=240)
+    assert is_inside(BoxPath(name="b", boxes=((-10.0, 0.0, 20.0, 20.0),)), video)
+    assert not is_inside(BoxPath(name="b", boxes=((320.0, 0.0, 20.0, 20.0),)), video)
+    assert not is_inside(BoxPath(name="b", boxes=((0.0, -20.0, 20.0, 20.0),)), video)
