@@ -15,7 +15,7 @@ import xxhash
 from patchlake.tasks import faults, features, frames, pts
 from patchlake.tasks.decode import Decoder, DecodeRequest, get_decoder
 from patchlake.tasks.errors import DecodeError
-from patchlake.tasks.features.spec import Extractor
+from patchlake.tasks.features.spec import Extractor, window_frames, window_rows
 from patchlake.tasks.frames import Block, Reader, Ticker, Window
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.lake import arrays
@@ -171,9 +171,8 @@ class _Work:
         self.row_starts = {piece.span_key: piece.row_start - piece.start for piece in pieces}
         wanted = [self.bench.extractors[name] for name in self.unit.products if name != PIXELS]
         self.before = max((e.context_frames[0] for e in wanted), default=0)
-        self.after = max(
-            (e.context_frames[1] + e.time_size - min(e.time_stride, e.time_size) for e in wanted), default=0
-        )
+        windows = [(*window_frames(e), e.context_frames[1]) for e in wanted]
+        self.after = max((after + size - min(stride, size) for size, stride, after in windows), default=0)
         self.reading: dict[str, _Reading] = {}
 
     @contextmanager
@@ -241,8 +240,9 @@ class _Work:
     def _extract(self, name: str, piece: Piece, window: Window, block: npt.NDArray[Any], slot: int) -> None:
         extractor, product = self.bench.extractors[name], self.job.products[name]
         size, stride = product.time_size, product.time_stride
-        have = len(window.ticks)
-        num_rows = max(0, min(-(-len(window.own) // stride), (have - size) // stride + 1))
+        frames_each, step = window_frames(extractor)
+        num_windows = max(0, min(-(-len(window.own) // step), (len(window.ticks) - frames_each) // step + 1))
+        num_rows = num_windows * window_rows(extractor)
         row_start = piece.row_start // stride
         first = row_start - slot * product.rows_per_slot
         out = block[first : first + num_rows]

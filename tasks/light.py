@@ -10,6 +10,7 @@ import numpy as np
 from patchlake.tasks import frames
 from patchlake.tasks.decode import get_decoder
 from patchlake.tasks.extract import Job, bench_of, clock_of
+from patchlake.tasks.features.spec import window_frames
 from patchlake.tasks.types import PIXELS, FrameSource, Run, Unit
 
 SAMPLE_SECONDS = 5.0
@@ -72,7 +73,7 @@ def sample_light(job: Job, samples: tuple[tuple[Run, FrameSource], ...]) -> Ligh
         if name != PIXELS:
             extractor = bench.extractors[name]
             around = np.concatenate([part[: sum(extractor.context_frames)], part])
-            extractor(around[:16])
+            extractor(around[: max(16, window_frames(extractor)[0] + sum(extractor.context_frames))])
             clock = clock_of(extractor)
             begun = clock()
             found = extractor(around)

@@ -17,6 +17,7 @@ from patchlake.tasks import features as extractors
 from patchlake.tasks import process
 from patchlake.tasks.clips import Events, Method, Scores, Shots, Windows
 from patchlake.tasks.errors import RecipeError
+from patchlake.tasks.features.spec import CropGrid
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.pack import Layout
 from patchlake.tasks.reductions.spec import PcaSpec
@@ -370,5 +371,5 @@ def _known_keys(loc: Sequence[int | str]) -> list[str]:
 
 _MODELS: dict[str, type[BaseModel]] = {
     "corpus": Corpus, "frames": Frames, "patches": Patches, "units": Units, "limits": Limits, "tracks": Boxes,
-    "clips": Windows, "reduce": PcaSpec, "train": TrainSpec, **extractors.MODELS, **_METHODS,
+    "clips": Windows, "reduce": PcaSpec, "train": TrainSpec, "crops": CropGrid, **extractors.MODELS, **_METHODS,
 }  # fmt: skip

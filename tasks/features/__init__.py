@@ -8,17 +8,36 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from patchlake.tasks.features.spec import EdgesSpec, Extractor, FlowSpec, HfSpec, ShotScoreSpec
+from patchlake.tasks.features.spec import (
+    ColorSpec,
+    CornersSpec,
+    EdgesSpec,
+    Extractor,
+    FlowSpec,
+    HfClipSpec,
+    HfSpec,
+    HogSpec,
+    MotionSpec,
+    ShotScoreSpec,
+)
 from patchlake.tasks.grid import Grid
 
-Entry = Annotated[EdgesSpec | FlowSpec | ShotScoreSpec | HfSpec, Field(discriminator="kind")]
+Entry = Annotated[
+    EdgesSpec | CornersSpec | HogSpec | ColorSpec | FlowSpec | MotionSpec | ShotScoreSpec | HfSpec | HfClipSpec,
+    Field(discriminator="kind"),
+]
 """One entry of a recipe's `features`."""
 
 MODELS: dict[str, type[BaseModel]] = {
     "edges": EdgesSpec,
+    "corners": CornersSpec,
+    "hog": HogSpec,
+    "color": ColorSpec,
     "flow": FlowSpec,
+    "motion": MotionSpec,
     "shot_score": ShotScoreSpec,
     "hf": HfSpec,
+    "hf_clip": HfClipSpec,
 }
 
 __all__ = ["MODELS", "Entry", "Extractor", "build", "spell_out"]
@@ -45,6 +64,22 @@ def build(entry: Any, *, patches: Grid, frame_size: tuple[int, int]) -> Extracto
         from patchlake.tasks.features.edges import Edges
 
         return Edges(entry, patches, frame_size)
+    if isinstance(entry, CornersSpec):
+        from patchlake.tasks.features.corners import Corners
+
+        return Corners(entry, patches, frame_size)
+    if isinstance(entry, HogSpec):
+        from patchlake.tasks.features.hog import Hog
+
+        return Hog(entry, patches, frame_size)
+    if isinstance(entry, ColorSpec):
+        from patchlake.tasks.features.color import Color
+
+        return Color(entry, patches, frame_size)
+    if isinstance(entry, MotionSpec):
+        from patchlake.tasks.features.motion import Motion
+
+        return Motion(entry, patches, frame_size)
     if isinstance(entry, FlowSpec):
         from patchlake.tasks.features.flow import Flow
 
@@ -56,5 +91,9 @@ def build(entry: Any, *, patches: Grid, frame_size: tuple[int, int]) -> Extracto
     if isinstance(entry, HfSpec):
         from patchlake.tasks.features.hf import HuggingFace
 
-        return HuggingFace(entry, frame_size)
+        return HuggingFace(entry, patches, frame_size)
+    if isinstance(entry, HfClipSpec):
+        from patchlake.tasks.features.hf_clip import HuggingFaceClip
+
+        return HuggingFaceClip(entry, patches, frame_size)
     raise TypeError(f"expected an entry of a recipe's features, got {entry!r}")

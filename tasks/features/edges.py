@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from patchlake.tasks.features.pooling import SpacePool, pool_time
+from patchlake.tasks.features.pooling import SpacePool, cell_centres, pool_time
 from patchlake.tasks.features.spec import EdgesSpec
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FrameArray
@@ -35,10 +35,7 @@ class Edges:
         self._canny = spec.canny
         self._pool = SpacePool(patches, frame_size)
         self.time_size, self.time_stride = patches.size[0], patches.stride[0]
-        self.centres = (
-            tuple(patches.centres(1, frame_size[0]).tolist()),
-            tuple(patches.centres(2, frame_size[1]).tolist()),
-        )
+        self.centres = cell_centres(patches, frame_size)
         self.digest_parts: dict[str, Any] = {"canny": list(spec.canny)}
         self.attrs: dict[str, Any] = {
             "units": ["grey level / pixel", "grey level / pixel", "grey level / pixel", "1"],

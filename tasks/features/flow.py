@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from patchlake.tasks.errors import RecipeError
-from patchlake.tasks.features.pooling import SpacePool, pool_time
+from patchlake.tasks.features.pooling import SpacePool, cell_centres, pool_time
 from patchlake.tasks.features.spec import FlowSpec
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FrameArray
@@ -42,6 +42,9 @@ class Flow:
                     0 where it does not: the eight sum to the mean speed of the moving pixels
     hof_still       share of pixels that move less than 0.1 pixels, 0..1
 
+    Small frames are searched to a finer scale than the preset's: at most log2(longer side / 32), rounded, and
+    log2(shorter side / 8), rounded down.
+
     Source: cv2.DISOpticalFlow (T. Kroeger et al., ECCV 2016); HOF after I. Laptev et al., CVPR 2008.
     """
 
@@ -65,10 +68,7 @@ class Flow:
             self._method.setFinestScale(max(0, levels))
         self._pool = SpacePool(patches, frame_size)
         self.time_size, self.time_stride = patches.size[0], patches.stride[0]
-        self.centres = (
-            tuple(patches.centres(1, frame_size[0]).tolist()),
-            tuple(patches.centres(2, frame_size[1]).tolist()),
-        )
+        self.centres = cell_centres(patches, frame_size)
         self.digest_parts: dict[str, Any] = {"preset": spec.preset}
         self.attrs: dict[str, Any] = {
             "units": ["pixel / frame"] * 5 + ["1 / frame"] * 2 + ["pixel / frame"] * _BINS + ["1"],

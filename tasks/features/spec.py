@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any, Literal, Protocol, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, Self, runtime_checkable
 
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FrameArray
+
+_Positive = Annotated[int, Field(ge=1)]
+Positive3 = tuple[_Positive, _Positive, _Positive]
 
 
 @runtime_checkable
@@ -37,6 +41,22 @@ class Extractor(Protocol):
         """Return (rows, y, x, channel) for (before + (rows - 1) stride + size + after, height, width, 3) frames."""
 
 
+def window_rows(extractor: Extractor) -> int:
+    """Return how many rows come from one window: 1, or the optional attribute `window_rows`.
+
+    Such rows touch, and each needs every frame of the window: a clip network's tubelets. `time_size` and
+    `time_stride` are then those of a row, windows start every window_rows * time_stride frames, which divides the
+    dataset's grid_align, and an incomplete window has no rows.
+    """
+    return int(getattr(extractor, "window_rows", 1))
+
+
+def window_frames(extractor: Extractor) -> tuple[int, int]:
+    """Return the frames of one window, its context left out, and those from one window to the next."""
+    rows = window_rows(extractor)
+    return (rows - 1) * extractor.time_stride + extractor.time_size, rows * extractor.time_stride
+
+
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = ""
@@ -63,6 +83,43 @@ class EdgesSpec(_Entry):
     """Canny's lower and upper threshold, on its own gradient scale (cv2.Canny, L1, 3x3 Sobel)."""
 
 
+class CornersSpec(_Entry):
+    """Harris and Shi-Tomasi responses, and how many corners there are."""
+
+    kind: Literal["corners"]
+    k: Annotated[float, Field(gt=0, lt=0.25)] = 0.04
+    """Harris' weight of the squared trace."""
+    least: Annotated[float, Field(gt=0)] = 100.0
+    """Shi-Tomasi response of a corner, (grey level / pixel)^2: at least so much, and the most of its 3x3 pixels."""
+
+
+class HogSpec(_Entry):
+    """Histograms of oriented gradients."""
+
+    kind: Literal["hog"]
+    cells: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (2, 2)
+    """y, x: a patch is one block of so many cells."""
+    orientations: Annotated[int, Field(ge=2, le=180)] = 9
+
+
+class ColorSpec(_Entry):
+    """Colour statistics and histograms."""
+
+    kind: Literal["color"]
+    bins: Annotated[int, Field(ge=2, le=32)] = 8
+    """Of the histograms of hue and of luma."""
+    colorless: Annotated[int, Field(ge=1, le=255)] = 32
+    """Saturation (0..255) below which a pixel has no hue."""
+
+
+class MotionSpec(_Entry):
+    """Energy of frame differences."""
+
+    kind: Literal["motion"]
+    least: Annotated[int, Field(ge=1, le=255)] = 16
+    """Grey levels by which a pixel that counts as changed differs."""
+
+
 class FlowSpec(_Entry):
     """Dense optical flow and its histogram."""
 
@@ -82,20 +139,118 @@ class ShotScoreSpec(_Entry):
         return 1
 
 
-class HfSpec(_Entry):
-    """Token grid of a pretrained transformers vision backbone, whole frames."""
+class CropGrid(BaseModel):
+    """The grid whose patches are put through a network one by one."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    size: Positive3 | None = None
+    """time, y, x in rows and pixels; by default the recipe's patches."""
+    stride: Positive3 | None = None
+    """By default the size: patches touch."""
+
+    @model_validator(mode="after")
+    def _stride_of_a_size(self) -> CropGrid:
+        if self.stride and not self.size:
+            raise ValueError("stride: got one without a size, expected both, or neither: the recipe's patches")
+        return self
+
+    def grid(self, patches: Grid) -> Grid:
+        """Return the grid; `patches` are the recipe's."""
+        return Grid(size=self.size, stride=self.stride or self.size) if self.size else patches
+
+
+class _DeepEntry(_Entry):
+    """What pretrained networks have in common."""
+
+    path: Annotated[str, Field(min_length=1)]
+    """A local folder (config.json and safetensors), a torch.export file (.pt2), a model that patchlake trained (the
+    folder with model.json and model.pt), or a hub name."""
+    crops: Annotated[CropGrid | None, BeforeValidator(lambda v: {} if v == "patches" else v)] = None
+    """patches, or {size: [t, y, x], stride: [t, y, x]}: every patch of this grid is cropped, resized and put through
+    the network, one vector each."""
+    input: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
+    """height, width in pixels that the network sees; by default its own, or the frames' where it takes any."""
+    mean: tuple[float, float, float] | None = None
+    """Of RGB in [0, 1]; by default the model's own, else ImageNet's."""
+    std: tuple[float, float, float] | None = None
+    dtype: Literal["float16", "float32"] = "float16"
+    """Of what is stored."""
+    compute: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of matrix products and convolutions; the lower ones by autocast."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    batch: Annotated[int, Field(ge=0), BeforeValidator(lambda v: 0 if v == "auto" else v)] = 0
+    """Inputs at once. auto (0): found by doubling; always halved where memory runs out."""
+    compile: bool = False
+    """Whether torch.compile makes the network faster: worth its minutes on long jobs."""
+
+
+class HfSpec(_DeepEntry):
+    """Tokens of a pretrained image network, frame by frame."""
 
     kind: Literal["hf"]
-    path: Annotated[str, Field(min_length=1)]
-    """A local folder (config.json and safetensors), or a hub name."""
     every: Annotated[int, Field(ge=1)] = 1
-    """Frames from row to row."""
-    dtype: Literal["float16", "float32"] = "float16"
-    """Of the stored tokens; the network computes in float32."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    batch: Annotated[int, Field(ge=1)] = 16
+    """Frames from row to row; with crops, from one frame of a patch that the network sees to the next."""
+    pool: Literal["none", "tokens", "clip"] | None = None
+    """none: each token is a cell; tokens: their mean over the frame; clip: the network's own vector of the whole input
+    (pooler, else class token, else the mean). By default none, with crops clip."""
+
+    @property
+    def pooling(self) -> str:
+        """As `pool` says, or by default."""
+        return self.pool or ("clip" if self.crops else "none")
 
     @property
     def time_stride(self) -> int:
-        """As `every` says."""
+        """As `every` says, with crops as their grid does."""
+        if self.crops is not None:
+            return self.crops.grid(_NO_GRID).stride[0] if self.crops.size else 0
         return self.every
+
+    @model_validator(mode="after")
+    def _crops_are_vectors(self) -> Self:
+        _check_pool(self.crops, self.pooling)
+        return self
+
+
+class HfClipSpec(_DeepEntry):
+    """Tokens of a pretrained clip network, window by window."""
+
+    kind: Literal["hf_clip"]
+    every: Annotated[int, Field(ge=1)] = 16
+    """Frames from window to window. Where time is kept (pool none, tokens) windows touch: frames times step."""
+    frames: Annotated[int, Field(ge=1)] | None = None
+    """Frames that the network sees at once; by default the model's own."""
+    step: Annotated[int, Field(ge=1)] | None = None
+    """Frames from one of these to the next; by default 1, or what a model of this project was trained with."""
+    pool: Literal["none", "time", "tokens", "clip"] | None = None
+    """none: each token is a cell, each tubelet a row; tokens: the mean of each tubelet's tokens; time: each token's
+    mean over the window, a row each; clip: the network's own vector of the window (pooler, else class token, else
+    the mean). By default none, with crops clip."""
+
+    @property
+    def pooling(self) -> str:
+        """As `pool` says, or by default."""
+        return self.pool or ("clip" if self.crops else "none")
+
+    @property
+    def time_stride(self) -> int:
+        """As `every` says, with crops as their grid does: windows, not their rows, decide how spans are aligned."""
+        if self.crops is not None:
+            return self.crops.grid(_NO_GRID).stride[0] if self.crops.size else 0
+        return self.every
+
+    @model_validator(mode="after")
+    def _crops_are_vectors(self) -> Self:
+        for key in ("every", "step"):
+            if self.crops is not None and key in self.model_fields_set:
+                raise ValueError(f"{key}: got one with crops, expected none: the grid's patches decide")
+        _check_pool(self.crops, self.pooling)
+        return self
+
+
+_NO_GRID = Grid((1, 1, 1), (1, 1, 1))
+
+
+def _check_pool(crops: CropGrid | None, pooling: str) -> None:
+    if crops is not None and pooling not in ("clip", "tokens"):
+        raise ValueError(f"pool: got {pooling} with crops, expected clip or tokens: a patch is one vector")

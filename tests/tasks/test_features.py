@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import subprocess
 import sys
@@ -10,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import feature_loops as loops
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
 import transformers
+from feature_loops import moving, texture
 from PIL import Image
 from pydantic import ValidationError
 
-from patchlake.tasks import features
+from patchlake.tasks import features, worker
 from patchlake.tasks.errors import ModelError, RecipeError
 from patchlake.tasks.features import Extractor
 from patchlake.tasks.features.spec import EdgesSpec, FlowSpec, HfSpec
@@ -33,51 +34,13 @@ GRIDS = [
 ]
 
 
-def texture(height: int, width: int, *, seed: int = 0, sigma: float = 2.0) -> FrameArray:
-    """Return smooth colourful noise that fills 0..255."""
-    noise = np.random.default_rng(seed).standard_normal((height, width, 3))
-    smooth = cv2.GaussianBlur(noise, (0, 0), sigma)
-    return np.clip(127 + 127 * smooth / (2.5 * smooth.std()), 0, 255).astype(np.uint8)
-
-
-def moving(num_frames: int, *, size: tuple[int, int] = (72, 88), dx: int = 2, dy: int = -1) -> FrameArray:
-    """Return a textured square of 48 pixels that moves (dx, dy) per frame over a textured ground at rest."""
-    ground, square = texture(*size), texture(48, 48, seed=1)
-    frames = np.stack([ground] * num_frames)
-    for i, frame in enumerate(frames):
-        y, x = 12 + dy * i, 12 + dx * i
-        frame[y : y + 48, x : x + 48] = square
-    return frames
+@pytest.fixture(autouse=True, scope="module")
+def _as_in_a_worker() -> None:
+    worker.setup()
 
 
 def build(spec: Any, grid: Grid, frames: FrameArray) -> Extractor:
     return features.build(spec, patches=grid, frame_size=(frames.shape[1], frames.shape[2]))
-
-
-def pool(maps: Floats, grid: Grid) -> Floats:
-    """Return means over each cell of (frames, height, width, channel) maps, one cell after the other."""
-    shape = grid.shape(maps.shape[:3])
-    out = np.empty((*shape, maps.shape[3]))
-    for index in np.ndindex(*shape):
-        out[index] = maps[grid.cell(index)].mean(axis=(0, 1, 2))
-    return out
-
-
-def slopes(field: Floats) -> tuple[Floats, Floats]:
-    """Return d/dx and d/dy by the 3x3 Sobel operator over 8, mirrored at the border without repeating it."""
-    f = np.pad(field.astype(np.float64), 1, mode="reflect")
-    h, w = field.shape
-    at = lambda y, x: f[1 + y : 1 + y + h, 1 + x : 1 + x + w]  # noqa: E731
-    dx = sum(k * (at(y, 1) - at(y, -1)) for y, k in ((-1, 1), (0, 2), (1, 1))) / 8
-    dy = sum(k * (at(1, x) - at(-1, x)) for x, k in ((-1, 1), (0, 2), (1, 1))) / 8
-    return dx, dy
-
-
-def grey(frame: FrameArray) -> FrameArray:
-    """Return BT.601 luma."""
-    found = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
-    assert np.abs(found - frame.astype(float) @ (0.299, 0.587, 0.114)).max() < 0.51
-    return found
 
 
 @pytest.mark.parametrize("grid", GRIDS)
@@ -85,12 +48,7 @@ def grey(frame: FrameArray) -> FrameArray:
 def test_edges_are_those_of_plain_loops(grid: Grid, canny: tuple[float, float]) -> None:
     frames = moving(9)
     extractor = build(EdgesSpec(kind="edges", canny=canny), grid, frames)
-    maps = []
-    for frame in frames:
-        dx, dy = slopes(grey(frame))
-        edge = cv2.Canny(grey(frame), *canny) / 255
-        maps.append(np.stack([np.abs(dx), np.abs(dy), np.hypot(dx, dy), edge], axis=-1))
-    expected = pool(np.stack(maps), grid)
+    expected = loops.edges(frames, grid, canny)
     found = extractor(frames)
     assert found.dtype == np.float32
     assert extractor.channels == ("gradient_x", "gradient_y", "magnitude", "canny")
@@ -106,33 +64,12 @@ def test_a_ramp_of_one_level_a_pixel_has_gradient_one() -> None:
     np.testing.assert_allclose(turned[0, 0, :2], [[0, 1, 1, 0]] * 2, atol=1e-6)
 
 
-def flow_maps(frames: FrameArray, preset: int) -> tuple[Floats, Floats]:
-    """Return (frames - 1, height, width, 16) maps, squares for deviations, and how unsure their bins are."""
-    maps, unsure = [], []
-    for before, now in itertools.pairwise(frames):
-        flow = cv2.DISOpticalFlow.create(preset).calc(grey(before), grey(now), None).astype(np.float64)
-        u, v = flow[..., 0], flow[..., 1]
-        length, degrees = np.hypot(u, v), np.degrees(np.arctan2(v, u)) % 360
-        (u_x, u_y), (v_x, v_y) = slopes(u), slopes(v)
-        moves = length >= 0.1
-        bins = [length * (moves & (degrees >= 45 * i) & (degrees < 45 * (i + 1))) for i in range(8)]
-        maps.append(np.stack([u, v, length, u * u, v * v, u_x + v_y, v_x - u_y, *bins, ~moves], axis=-1))
-        unsure.append(length * (np.abs((degrees + 22.5) % 45 - 22.5) < 0.5) + (np.abs(length - 0.1) < 1e-4))
-    return np.stack(maps), np.stack(unsure)[..., None]
-
-
-PRESETS = {"ultrafast": 0, "fast": 1, "medium": 2}
-
-
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("preset", ["ultrafast", "fast", "medium"])
 def test_flow_is_that_of_plain_loops(grid: Grid, preset: Any) -> None:
     frames = moving(8, size=(96, 104))
     extractor = build(FlowSpec(kind="flow", preset=preset), grid, frames)
-    maps, unsure = flow_maps(frames, PRESETS[preset])
-    expected, slack = pool(maps, grid), pool(unsure, grid)
-    expected[..., 3] = np.sqrt(np.maximum(expected[..., 3] - expected[..., 0] ** 2, 0))
-    expected[..., 4] = np.sqrt(np.maximum(expected[..., 4] - expected[..., 1] ** 2, 0))
+    expected, slack = loops.flow(frames, grid, preset), loops.flow_slack(frames, grid, preset)
     found = extractor(frames)
     assert found.shape == expected.shape
     assert found.dtype == np.float32
@@ -193,10 +130,13 @@ def test_a_still_picture_does_not_move() -> None:
     np.testing.assert_array_equal(found[..., 15], 1)
 
 
-SPECS = [EdgesSpec(kind="edges"), FlowSpec(kind="flow"), FlowSpec(kind="flow", preset="ultrafast")]
+SPECS = [
+    *(features.MODELS[kind](kind=kind) for kind in ("edges", "corners", "hog", "color", "flow", "motion")),
+    FlowSpec(kind="flow", preset="ultrafast"),
+]
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=["edges", "flow", "flow ultrafast"])
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: f"{spec.kind}{getattr(spec, 'preset', '')}")
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("size", [(72, 88), (96, 104)])
 def test_rows_are_the_same_bytes_however_frames_are_split(spec: Any, grid: Grid, size: tuple[int, int]) -> None:
@@ -214,7 +154,7 @@ def test_rows_are_the_same_bytes_however_frames_are_split(spec: Any, grid: Grid,
         assert np.concatenate([first, second]).tobytes() == whole.tobytes()
 
 
-@pytest.mark.parametrize("spec", [*SPECS[:2], HfSpec(kind="hf", path="/none", every=3)], ids=["edges", "flow", "hf"])
+@pytest.mark.parametrize("spec", [*SPECS[:6], HfSpec(kind="hf", path="/none", every=3)], ids=lambda spec: spec.kind)
 def test_centres_are_those_of_cells(spec: Any, models: dict[str, Path]) -> None:
     grid = Grid((4, 32, 16), (2, 16, 16))
     if isinstance(spec, HfSpec):
@@ -232,7 +172,7 @@ def test_centres_are_those_of_cells(spec: Any, models: dict[str, Path]) -> None:
 TRY_SIZES = """
 import sys
 import numpy as np
-from patchlake.tasks import features
+from patchlake.tasks import features, worker
 from patchlake.tasks.features.spec import FlowSpec
 from patchlake.tasks.grid import Grid
 for preset in ("ultrafast", "fast", "medium"):
@@ -334,7 +274,7 @@ def test_maps_of_convolutional_networks_are_tokens_of_frames_as_they_are(
     expected = hidden_states(models["resnet"], frames, size=None).transpose(0, 2, 3, 1)
     assert expected.shape == (2, size[0] // 32, size[1] // 32, 24)
     np.testing.assert_allclose(extractor(frames), expected, atol=1e-4)
-    assert extractor.centres[1] == tuple(16.0 + 32 * i for i in range(size[1] // 32))
+    assert extractor.centres[1] == tuple(0.5 + 32 * i for i in range(size[1] // 32)), "in the middle of what it sees"
 
 
 @pytest.mark.parametrize("name", ["vit", "registers", "resnet"])

@@ -210,7 +210,7 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"limits": {"max_pixels": 0}}, ["limits.max_pixels: got 0"]),
     ({"tracks": "boxes"}, ["tracks: got 'boxes'", "'frame'"]),
     ({"features": "flow"}, ["features: got 'flow'", "tuple"]),
-    ({"features": ["flwo"]}, ["features[0]: got", "'flwo'", "'edges', 'flow', 'shot_score', 'hf'"]),
+    ({"features": ["flwo"]}, ["features[0]: got", "'flwo'", "'shot_score', 'hf', 'hf_clip'"]),
     ({"features": [{"name": "x"}]}, ["features[0]: got", "kind"]),
     ({"features": [{"kind": "flow", "preset": "slow"}]},
      ["features[0].preset: got 'slow'", "'ultrafast', 'fast' or 'medium'"]),

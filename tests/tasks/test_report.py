@@ -93,7 +93,7 @@ def hf_product(recipe: Recipe) -> Product:
     """What `hf` stores, without a model: 12 tokens of 5 channels, every second frame."""
     y, x = ((np.arange(n) + 0.5) * size / n for n, size in zip((3, 4), recipe.frames.size, strict=True))
     return Product(
-        name="vit", array="features", digest="d", time_size=1, time_stride=2, y=tuple(y), x=tuple(x),
+        name="vit", array="features", key={"kind": "hf"}, time_size=1, time_stride=2, y=tuple(y), x=tuple(x),
         channels=tuple(f"token_{i}" for i in range(5)), dtype="float16", rows_per_slot=SLOT // 2,
         chunk=(4, 3, 4),
         needs_gpu=False, attrs={"kind": "hf", "units": "1"},

@@ -1,0 +1,74 @@
+"""How many pictures go through a network at once: found by trying, less where memory runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from patchlake.tasks.errors import ModelError
+
+Run = Callable[[int, int, int], npt.NDArray[Any]]
+_SIGNS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory", "alloc_failed")
+"""What CUDA's, the CPU's and cuBLAS's allocators say; torch.OutOfMemoryError is a RuntimeError as well."""
+
+
+class Batches:
+    """Runs items a batch at a time.
+
+    A batch doubles after each full one up to `most`; when memory runs out it is halved, the items are run again, and
+    it never grows again. Items keep their order. A batch that does not grow (`first` = `most`) has one size for all:
+    kernels round otherwise for other shapes, and an item's bytes must not depend on how many come with it.
+    """
+
+    def __init__(self, *, first: int, most: int, what: str, release: Callable[[], None] = lambda: None) -> None:
+        """`release` hands freed memory back before the next try."""
+        self.size = first
+        self._most = most
+        self._is_even = first == most
+        self._what = what
+        self._release = release
+
+    def __call__(self, count: int, run: Run) -> list[npt.NDArray[Any]]:
+        """Return what `run(start, stop, size)` gives for [0, count), in order; it fills its batch up to `size` itself.
+
+        Raises ModelError where memory does not suffice for a single item.
+        """
+        parts: list[npt.NDArray[Any]] = []
+        at = 0
+        while at < count:
+            size = min(self.size, count - at)
+            full = self.size if self._is_even else size
+            part = self._tried(run, at, at + size, full)
+            if part is None:
+                self._release()
+                if full == 1:
+                    raise ModelError(
+                        f"{self._what}: memory does not suffice for one input; expected a smaller `input:`, "
+                        "`compute: bfloat16`, a smaller model or a device with more memory"
+                    )
+                self.size = self._most = full // 2
+                continue
+            parts.append(part)
+            at += size
+            if size == self.size:
+                self.size = min(2 * size, self._most)
+        return parts
+
+    @staticmethod
+    def _tried(run: Run, start: int, stop: int, size: int) -> npt.NDArray[Any] | None:
+        """Return the batch's result, or None where memory ran out: by then the error and what it holds are gone."""
+        try:
+            return np.asarray(run(start, stop, size))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory ran out."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or any(sign in text for sign in _SIGNS)
