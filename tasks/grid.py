@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from patchlake.tasks.types import FloatArray
+from patchlake.tasks.tracks import Affine
+from patchlake.tasks.types import Box, FloatArray
 
 Triple = tuple[int, int, int]
 
@@ -50,6 +51,27 @@ class Grid:
         first = [o + i * s for o, i, s in zip(self.offset, index, self.stride, strict=True)]
         t, y, x = (slice(a, a + n) for a, n in zip(first, self.size, strict=True))
         return t, y, x
+
+    def cells_with(self, axis: int, position: int, extent: int) -> range:
+        """Return the cells along an axis that hold a row or pixel: none, one, or, where cells overlap, several."""
+        past = position - self.offset[axis]
+        first = max(0, -((self.size[axis] - 1 - past) // self.stride[axis]))
+        stop = min(self.num_cells(axis, extent), past // self.stride[axis] + 1)
+        return range(first, max(first, stop))
+
+    def source_box(self, index: Triple, to_source: Affine) -> Box:
+        """Return a cell's box in upright source pixels, given (a, b, c, d, e, f) of `tracks.to_source`."""
+        _, ys, xs = self.cell(index)
+        a, b, c, d, e, f = to_source
+        corners = [(x, y) for x in (xs.start, xs.stop) for y in (ys.start, ys.stop)]
+        across = [a * x + b * y + c for x, y in corners]
+        down = [d * x + e * y + f for x, y in corners]
+        return min(across), min(down), max(across) - min(across), max(down) - min(down)
+
+    def source_seconds(self, cell: int, seconds: FloatArray) -> tuple[float, float]:
+        """Return when a time cell's first and last frames are shown, given the times (n,) of a span's frames."""
+        rows, _, _ = self.cell((cell, 0, 0))
+        return float(seconds[rows.start]), float(seconds[rows.stop - 1])
 
 
 def centre_seconds(seconds: FloatArray, *, size: int, stride: int) -> FloatArray:

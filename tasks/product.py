@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from patchlake.tasks import features, keys
+from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.features.spec import Extractor
 from patchlake.tasks.types import PIXELS
 
@@ -123,6 +124,12 @@ def products_of(recipe: Recipe, extractors: dict[str, Extractor]) -> dict[str, P
     """Return every product that the recipe wants, by name, pixels first."""
     products = {PIXELS: pixels_of(recipe)} if recipe.frames.keep else {}
     for entry in recipe.features:
+        stride, align = extractors[entry.name].time_stride, recipe.layout.align
+        if align % stride:
+            raise RecipeError(
+                f"features.{entry.name}: got a time stride of {stride} frames, expected a divisor of grid_align = {align}; "
+                f"set grid_align to a common multiple, or the entry's `every` to {stride}"
+            )
         products[entry.name] = product_of(entry.name, entry.kind, extractors[entry.name], recipe)
     return products
 

@@ -56,7 +56,7 @@ class Watch:
                     if pid in self.children or self._is_child(pid):
                         for path in self._files(pid):
                             opened[pid, path] = self._opened.get((pid, path), time.monotonic())
-            for (pid, path), since in opened.items():
+            for (_, path), since in opened.items():
                 self.seconds[path] = max(self.seconds.get(path, 0.0), time.monotonic() - since)
             self._opened = opened
 

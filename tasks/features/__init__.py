@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +12,7 @@ from pydantic import BaseModel, Field
 from patchlake.tasks.features.spec import (
     ColorSpec,
     CornersSpec,
+    CustomSpec,
     EdgesSpec,
     Extractor,
     FlowSpec,
@@ -23,7 +25,16 @@ from patchlake.tasks.features.spec import (
 from patchlake.tasks.grid import Grid
 
 Entry = Annotated[
-    EdgesSpec | CornersSpec | HogSpec | ColorSpec | FlowSpec | MotionSpec | ShotScoreSpec | HfSpec | HfClipSpec,
+    EdgesSpec
+    | CornersSpec
+    | HogSpec
+    | ColorSpec
+    | FlowSpec
+    | MotionSpec
+    | ShotScoreSpec
+    | HfSpec
+    | HfClipSpec
+    | CustomSpec,
     Field(discriminator="kind"),
 ]
 """One entry of a recipe's `features`."""
@@ -38,7 +49,15 @@ MODELS: dict[str, type[BaseModel]] = {
     "shot_score": ShotScoreSpec,
     "hf": HfSpec,
     "hf_clip": HfClipSpec,
+    "custom": CustomSpec,
 }
+"""Kind -> its options."""
+CLASSES = {
+    "edges": "edges:Edges", "corners": "corners:Corners", "hog": "hog:Hog", "color": "color:Color", "flow": "flow:Flow",
+    "motion": "motion:Motion", "shot_score": "shot_score:ShotScore", "hf": "hf:HuggingFace",
+    "hf_clip": "hf_clip:HuggingFaceClip", "custom": "custom:custom",
+}  # fmt: skip
+"""Kind -> module of this package, and what makes its extractor; imported when first built, since some are heavy."""
 
 __all__ = ["MODELS", "Entry", "Extractor", "build", "spell_out"]
 
@@ -46,11 +65,17 @@ __all__ = ["MODELS", "Entry", "Extractor", "build", "spell_out"]
 def spell_out(entry: object, *, base: Path | None = None) -> object:
     """Return a recipe's short entry as a mapping: `edges` is kind and name, `hf:PATH` names a model.
 
-    A model path that exists below `base` (the recipe's folder) becomes absolute; else it is a hub name.
+    A model path that exists below `base` (the recipe's folder) becomes absolute; else it is a hub name. Another word
+    before the colon is a module: `module:Class` is the user's own.
     """
     if isinstance(entry, str):
         kind, colon, model = entry.partition(":")
-        entry = {"kind": kind, "path": model} if colon else {"kind": kind}
+        if colon and kind not in MODELS:
+            entry = {"kind": "custom", "path": entry}
+        else:
+            entry = {"kind": kind, "path": model} if colon else {"kind": kind}
+    if isinstance(entry, dict) and entry.get("kind") == "custom":
+        return entry if base is None else {**entry, "folder": str(base)}
     if base is not None and isinstance(entry, dict) and isinstance(path := entry.get("path"), str):
         local = os.path.normpath(base / Path(path).expanduser())
         if os.path.exists(local) or path.startswith((".", "/", "~")):
@@ -60,40 +85,8 @@ def spell_out(entry: object, *, base: Path | None = None) -> object:
 
 def build(entry: Any, *, patches: Grid, frame_size: tuple[int, int]) -> Extractor:
     """Return the extractor of a recipe entry for frames of (height, width); models load at the first call."""
-    if isinstance(entry, EdgesSpec):
-        from patchlake.tasks.features.edges import Edges
-
-        return Edges(entry, patches, frame_size)
-    if isinstance(entry, CornersSpec):
-        from patchlake.tasks.features.corners import Corners
-
-        return Corners(entry, patches, frame_size)
-    if isinstance(entry, HogSpec):
-        from patchlake.tasks.features.hog import Hog
-
-        return Hog(entry, patches, frame_size)
-    if isinstance(entry, ColorSpec):
-        from patchlake.tasks.features.color import Color
-
-        return Color(entry, patches, frame_size)
-    if isinstance(entry, MotionSpec):
-        from patchlake.tasks.features.motion import Motion
-
-        return Motion(entry, patches, frame_size)
-    if isinstance(entry, FlowSpec):
-        from patchlake.tasks.features.flow import Flow
-
-        return Flow(entry, patches, frame_size)
-    if isinstance(entry, ShotScoreSpec):
-        from patchlake.tasks.features.shot_score import ShotScore
-
-        return ShotScore(entry, frame_size)
-    if isinstance(entry, HfSpec):
-        from patchlake.tasks.features.hf import HuggingFace
-
-        return HuggingFace(entry, patches, frame_size)
-    if isinstance(entry, HfClipSpec):
-        from patchlake.tasks.features.hf_clip import HuggingFaceClip
-
-        return HuggingFaceClip(entry, patches, frame_size)
-    raise TypeError(f"expected an entry of a recipe's features, got {entry!r}")
+    module, _, name = CLASSES[entry.kind].partition(":")
+    made: Extractor = getattr(importlib.import_module(f"patchlake.tasks.features.{module}"), name)(
+        entry, patches, frame_size
+    )
+    return made

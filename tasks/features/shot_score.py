@@ -18,6 +18,7 @@ from scenedetect import (
 )
 
 from patchlake.tasks.features.spec import ShotScoreSpec
+from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FrameArray
 
 _WEIGHTS = ContentDetector.Components(delta_hue=1.0, delta_sat=1.0, delta_lum=1.0, delta_edges=0.0)
@@ -60,7 +61,7 @@ class ShotScore:
     context_frames = (1, 0)
     needs_gpu = False
 
-    def __init__(self, spec: ShotScoreSpec, frame_size: tuple[int, int]) -> None:
+    def __init__(self, spec: ShotScoreSpec, patches: Grid, frame_size: tuple[int, int]) -> None:
         height, width = frame_size
         self.centres: tuple[tuple[float, ...], tuple[float, ...]] = ((height / 2,), (width / 2,))
         self.digest_parts: dict[str, Any] = {}

@@ -71,7 +71,7 @@ class _Entry(BaseModel):
     def _default_name(cls, data: Any) -> Any:
         if isinstance(data, dict) and not data.get("name"):
             path = str(data.get("path", "")).rstrip("/")
-            return {**data, "name": os.path.basename(path) or data.get("kind")}
+            return {**data, "name": os.path.basename(path).rpartition(":")[2] or data.get("kind")}
         return data
 
 
@@ -137,6 +137,25 @@ class ShotScoreSpec(_Entry):
     def time_stride(self) -> int:
         """One row a frame."""
         return 1
+
+
+class CustomSpec(_Entry):
+    """A class of the user's own."""
+
+    kind: Literal["custom"]
+    path: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+    """module:Class; the module is importable, or lies in the recipe's folder."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of the class."""
+    every: Annotated[int, Field(ge=0)] = 0
+    """Frames from row to row, where that is not the patch grid's stride: the class' time_stride."""
+    folder: str = ""
+    """The recipe's, filled in."""
+
+    @property
+    def time_stride(self) -> int:
+        """As `every` says."""
+        return self.every
 
 
 class CropGrid(BaseModel):

@@ -59,6 +59,60 @@ def test_touching_cells_cover_each_pixel_once_but_for_a_rest_smaller_than_a_cell
     np.testing.assert_array_equal(painted, inside)
 
 
+@quick
+@given(grid=grids(), extents=EXTENTS)
+def test_cells_with_a_pixel_are_those_that_were_put_over_it(grid: Grid, extents: tuple[int, int, int]) -> None:
+    for axis, extent in enumerate(extents):
+        blocks = [range(a, a + grid.size[axis]) for a in grid.starts(axis, extent)]
+        for position in range(extent):
+            expected = [i for i, block in enumerate(blocks) if position in block]
+            assert list(grid.cells_with(axis, position, extent)) == expected
+
+
+@quick
+@given(grid=grids(), extents=EXTENTS)
+def test_cells_leave_no_gap_unless_they_are_scattered(grid: Grid, extents: tuple[int, int, int]) -> None:
+    for axis, extent in enumerate(extents):
+        count, first, stride = grid.num_cells(axis, extent), grid.offset[axis], grid.stride[axis]
+        if not count or stride > grid.size[axis]:
+            continue
+        stop = first + (count - 1) * stride + grid.size[axis]
+        assert extent - stride < stop <= extent, "the rest is too small for one more"
+        for position in range(extent):
+            assert bool(grid.cells_with(axis, position, extent)) == (first <= position < stop)
+
+
+@quick
+@given(size=st.tuples(*[st.integers(1, 9)] * 3), extents=EXTENTS)
+def test_at_stride_one_every_start_has_a_cell_and_a_pixel_inside_lies_in_as_many_as_a_cell_is_long(
+    size: tuple[int, int, int], extents: tuple[int, int, int]
+) -> None:
+    grid = Grid(size, (1, 1, 1))
+    assert grid.shape(extents) == tuple(max(0, n - w + 1) for n, w in zip(extents, size, strict=True))
+    for axis, (n, w) in enumerate(zip(extents, size, strict=True)):
+        for position in range(w - 1, n - w + 1):
+            assert len(grid.cells_with(axis, position, n)) == w
+
+
+@quick
+@given(grid=grids(), data=st.data())
+def test_a_cell_s_source_box_is_that_of_its_pixels(grid: Grid, data: st.DataObject) -> None:
+    a, e = (data.draw(st.sampled_from([0.25, 1.0, 3.5])) for _ in range(2))
+    c, f = (data.draw(st.integers(-20, 20)) for _ in range(2))
+    index = data.draw(st.tuples(*[st.integers(0, 5)] * 3))
+    x, y, width, height = grid.source_box(index, (a, 0.0, c, 0.0, e, f))
+    _, ys, xs = grid.cell(index)
+    assert (x, x + width) == (a * xs.start + c, a * xs.stop + c)
+    assert (y, y + height) == (e * ys.start + f, e * ys.stop + f)
+
+
+def test_a_cell_is_shown_from_its_first_frame_to_its_last() -> None:
+    seconds = np.array([0.0, 0.1, 0.4, 0.5, 0.9])
+    grid = Grid((2, 1, 1), (2, 1, 1), (1, 0, 0))
+    assert grid.source_seconds(0, seconds) == (0.1, 0.4)
+    assert grid.source_seconds(1, seconds) == (0.5, 0.9)
+
+
 def test_overlapping_cells_by_hand() -> None:
     grid = Grid(size=(4, 32, 8), stride=(3, 16, 8), offset=(1, 0, 4))
     assert grid.starts(0, 11) == [1, 4, 7]

@@ -1,0 +1,56 @@
+"""A user's own extractor, named in a recipe as `module:Class`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+from patchlake.tasks.errors import RecipeError
+from patchlake.tasks.features.spec import CustomSpec, Extractor
+from patchlake.tasks.grid import Grid
+
+PARTS = (
+    "version", "channels", "dtype", "time_size", "time_stride", "context_frames", "centres", "needs_gpu",
+    "digest_parts", "attrs",
+)  # fmt: skip
+"""What an extractor has besides being callable; `spec.Extractor` says what each means."""
+
+
+def custom(spec: CustomSpec, patches: Grid, frame_size: tuple[int, int]) -> Extractor:
+    """Return the user's extractor, made as `Class(patches=Grid, frame_size=(height, width), **options)`.
+
+    The class' path and its options become part of the product's key, beside its own `version` and `digest_parts`.
+    """
+    made = _load(spec)(patches=patches, frame_size=frame_size, **spec.options)
+    _check(made, spec)
+    made.digest_parts = {"path": spec.path, "options": spec.options, **made.digest_parts}
+    extractor: Extractor = made
+    return extractor
+
+
+def _load(spec: CustomSpec) -> Any:
+    module, _, name = spec.path.partition(":")
+    if spec.folder and spec.folder not in sys.path:  # workers, too, find a module that lies beside the recipe
+        sys.path.append(spec.folder)
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        where = "an importable module, or one in the recipe's folder"
+        raise RecipeError(f"features: got {spec.path!r}, expected a class in {where}: {error}") from error
+
+
+def _check(made: Any, spec: CustomSpec) -> None:
+    missing = [part for part in PARTS if not hasattr(made, part)]
+    if missing or not isinstance(made, Extractor):
+        raise RecipeError(
+            f"features: {spec.path} lacks {', '.join(missing) or '__call__'}; expected what "
+            "patchlake.tasks.features.Extractor has"
+        )
+    if made.dtype not in ("float16", "float32"):
+        raise RecipeError(f"features: {spec.path}.dtype: got {made.dtype!r}, expected float16 or float32")
+    if not isinstance(made.version, int) or made.time_stride < 1 or made.time_size < 1:
+        raise RecipeError(
+            f"features: {spec.path}: got version {made.version!r}, time_size {made.time_size!r}, time_stride "
+            f"{made.time_stride!r}, expected integers, the latter two at least 1"
+        )

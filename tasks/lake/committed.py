@@ -1,0 +1,74 @@
+"""Which rows of a product exist: those of its receipts, in runs that belong together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from patchlake.tasks.grid import Grid
+from patchlake.tasks.lake import arrays
+from patchlake.tasks.lake.location import Location
+from patchlake.tasks.lake.tables import Tables
+from patchlake.tasks.types import IntArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Runs:
+    """Committed rows [start, stop) that follow one another within one span, in row order."""
+
+    start: IntArray
+    stop: IntArray
+    track: IntArray
+
+    def rows(self) -> IntArray:
+        """Return every committed row, ascending."""
+        return _ranges(self.start, self.stop - self.start)
+
+    def cells(self, grid: Grid) -> tuple[IntArray, IntArray]:
+        """Return the first row and the track of every time cell; the grid is anchored at each run, no cell leaves it.
+
+        A run is a span, unless frames were missing: then windows don't reach across the gap, and what follows it is
+        anchored anew.
+        """
+        room = self.stop - self.start - grid.offset[0] - grid.size[0]
+        counts = np.maximum(room // grid.stride[0] + 1, 0)
+        first = np.repeat(self.start + grid.offset[0], counts)
+        nth = _ranges(np.zeros_like(counts), counts)
+        return first + nth * grid.stride[0], np.repeat(self.track, counts)
+
+
+def runs_of(lake: Location, product: str) -> Runs:
+    """Return the committed runs of a product as it stands: receipts of earlier options or models don't count."""
+    tables = Tables(lake)
+    receipts = tables.receipts.read(["product", "product_digest", "span_keys", "row_starts", "num_rows"])
+    current = pc.equal(receipts["product_digest"], arrays.product_digest(lake, product))
+    receipts = receipts.filter(pc.and_(pc.equal(receipts["product"], product), current))
+    start, length = (_flat(receipts[name]).to_numpy().astype(np.int64) for name in ("row_starts", "num_rows"))
+    coded = pc.dictionary_encode(_flat(receipts["span_keys"]))
+    code: npt.NDArray[np.int32] = coded.indices.to_numpy(zero_copy_only=False)
+    spans = tables.spans.read(["span_key", "track"])
+    number = dict(zip(spans["span_key"].to_pylist(), spans["track"].to_pylist(), strict=True))
+    track = np.array([number[key] for key in coded.dictionary.to_pylist()], dtype=np.int64)
+
+    there = np.flatnonzero(length)
+    there = there[np.unique(start[there], return_index=True)[1]]  # in row order; a unit may have been run twice
+    start, stop, code = start[there], (start + length)[there], code[there]
+    goes_on = (code[1:] == code[:-1]) & (start[1:] == stop[:-1])
+    first = np.flatnonzero(np.concatenate([np.ones(min(1, len(start)), dtype=bool), ~goes_on]))
+    last = np.concatenate([first[1:] - 1, [len(start) - 1][: len(first)]]).astype(np.int64)
+    return Runs(start[first], stop[last], track[code[first]])
+
+
+def _flat(column: pa.ChunkedArray) -> pa.Array:
+    return pc.list_flatten(column.combine_chunks())
+
+
+def _ranges(starts: IntArray, lengths: IntArray) -> IntArray:
+    """Return [start, start + length) of each, one after the other."""
+    offsets: IntArray = np.cumsum(lengths) - lengths
+    steps: IntArray = np.arange(lengths.sum(), dtype=np.int64)
+    return steps + np.repeat(starts - offsets, lengths)

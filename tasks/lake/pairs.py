@@ -1,0 +1,55 @@
+"""Which row of one product lies nearest to each row of another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from patchlake.tasks.types import FloatArray, IntArray
+
+_EQUAL_SECONDS = 1e-9
+"""Distances that differ by less are equal: times are rounded."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Centres:
+    """Where some rows of a product lie."""
+
+    row: IntArray
+    """(n,) ascending."""
+    track: IntArray
+    seconds: FloatArray
+
+
+def nearest_rows(a: Centres, b: Centres) -> tuple[IntArray, FloatArray]:
+    """Return, for each row of `a`, the row of `b` of the same track with the nearest time, and how far it is in s.
+
+    Of two that are equally near the earlier one, of several at one time the first; -1 and NaN where the track has none.
+    """
+    order = np.lexsort((b.row, b.seconds, b.track))
+    track, seconds, row = b.track[order], b.seconds[order], b.row[order]
+    new = np.ones(len(row), dtype=bool)
+    new[1:] = (np.diff(track) != 0) | (np.diff(seconds) != 0)
+    track, seconds, row = track[new], seconds[new], row[new]
+
+    # Sorted together, b before a where they are equal, the row of b before each row of a is the last one seen.
+    both = np.lexsort((np.arange(len(row) + len(a.row)), np.append(seconds, a.seconds), np.append(track, a.track)))
+    is_a = both >= len(row)
+    before = (np.cumsum(~is_a) - 1)[is_a]
+    which = both[is_a] - len(row)
+    found, distance = np.full(len(a.row), -1), np.full(len(a.row), np.nan)
+    for candidate in (before, before + 1):
+        there = (candidate >= 0) & (candidate < len(row))
+        there[there] = track[candidate[there]] == a.track[which[there]]
+        mine, other = which[there], candidate[there]
+        far = np.abs(seconds[other] - a.seconds[mine])
+        nearer = ~(far >= distance[mine] - _EQUAL_SECONDS)  # true where there is no distance yet
+        found[mine[nearer]], distance[mine[nearer]] = row[other[nearer]], far[nearer]
+    return found, distance
+
+
+def nearest_cells(a: FloatArray, b: FloatArray) -> IntArray:
+    """Return, for each centre of `a`, the number of the nearest of `b` along y or x: of two, the lower one."""
+    found: IntArray = np.abs(a[:, None] - b).argmin(axis=1)
+    return found
