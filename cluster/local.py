@@ -29,7 +29,7 @@ CONFIG = {
     "distributed.worker.memory.terminate": 0.95,
     # A lost worker is restarted by its nanny; after this time its place is given up, so be patient.
     "distributed.deploy.lost-worker-timeout": "120s",
-    # Event loops that look 50 times a second whether they are late, and a profiler that does so 100 times, cost percents.
+    # Event loops that look 50 times a second whether they are late, and a profiler that does so 100 times, cost much.
     "distributed.admin.tick.interval": "500ms",
     "distributed.worker.profile.interval": "100ms",
     # One process per core: more BLAS threads would only fight. Read before numpy is imported.

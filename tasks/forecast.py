@@ -110,7 +110,7 @@ def forecast(
         area_lost=lost,
         area_black=black,
         products=found,
-        differences=tuple([*_source_differences(judged, ledger, plan, survey), *_product_differences(found)]),
+        differences=(*_source_differences(judged, ledger, plan, survey), *_product_differences(found)),
     )
 
 

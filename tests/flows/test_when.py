@@ -85,7 +85,8 @@ def test_events_of_a_file_and_of_the_manifest_bring_their_labels(patchlake: Run,
     render(tmp_path / "b.mp4", num_frames=100)
     (tmp_path / "events.csv").write_text("uri,start,stop,label\na.mp4,1.0,2.0,jump\na.mp4,3.5,99,run\nz.mp4,0,1,x\n")
     (tmp_path / "videos.csv").write_text(
-        "uri,start,stop,label,box,target_speed\na.mp4,0.4,0.8,one,,2.5\na.mp4,2.0,2.4,two,,\nb.mp4,1.0,2.0,three,32 24 64 48,\n"
+        "uri,start,stop,label,box,target_speed\n"
+        "a.mp4,0.4,0.8,one,,2.5\na.mp4,2.0,2.4,two,,\nb.mp4,1.0,2.0,three,32 24 64 48,\n"
     )
     wanted = recipe(
         corpus={"videos": "videos.csv", "labels": "column"}, features=[],
