@@ -65,12 +65,10 @@ def open_video(
     it is enough, and saves 1 to 7 ms: much for a short clip.
     """
     file = ObjectFile(uri, beat) if is_s3(uri) else os.fsdecode(path_of(uri))
-    container = _open(uri, file, "none")
-    stream = _pick(container, max_pixels)
+    container, stream = _open_stream(uri, file, "none", max_pixels)
     if for_index or not _says_order(container, stream):
         container.close()
-        container = _open(uri, file, DECODERS)
-        stream = _pick(container, max_pixels)
+        container, stream = _open_stream(uri, file, DECODERS, max_pixels)
     stream.codec_context.options = {"max_pixels": str(max_pixels)}
     stream.codec_context.thread_count = threads
     stream.thread_type = "AUTO"
@@ -87,6 +85,18 @@ def _says_order(container: InputContainer, stream: VideoStream) -> bool:
     if not (is_mov or container.format.name.startswith("matroska")):
         return False
     return name in SELF_ORDERED or (name == "h264" and (is_mov or stream.codec_context.has_b_frames))
+
+
+def _open_stream(
+    uri: str, file: ObjectFile | str, decoders: str, max_pixels: int
+) -> tuple[InputContainer, VideoStream]:
+    """Open a file and its video stream; a refused one is closed at once, not when garbage is next collected."""
+    container = _open(uri, file, decoders)
+    try:
+        return container, _pick(container, max_pixels)
+    except Refused:
+        container.close()
+        raise
 
 
 def _open(uri: str, file: ObjectFile | str, decoders: str) -> InputContainer:

@@ -225,8 +225,7 @@ class _Work:
             reason = "count_grew"
             message = f"{len(window.surplus)} frames more than the packets promised ({piece.num_rows})"
         elif len(window.own) < piece.num_rows and not self.from_store:
-            reason = "truncated" if piece.stop == piece.span_rows else "corrupt"
-            message = f"{len(window.own)} of {piece.num_rows} promised frames could be decoded"
+            reason, message = self._why_short(piece, len(window.own))
         num_rows = len(window.own)
         self._note(piece, reading, window, reason, message)
         for name in self.unit.products:
@@ -236,6 +235,13 @@ class _Work:
                 with self.timed(f"compute {name}", clock_of(self.bench.extractors[name])):
                     self._extract(name, piece, window, blocks[name], slot)
         return num_rows
+
+    def _why_short(self, piece: Piece, num_rows: int) -> tuple[str, str]:
+        """Return why a piece has fewer rows than planned; a decode that has come to its end says so itself."""
+        message = f"{num_rows} of {piece.num_rows} promised frames could be decoded"
+        if (summary := self.decoder.summary) is not None and summary.reason is not None:
+            return summary.reason, f"{message}: {summary.message}"
+        return "truncated" if piece.stop == piece.span_rows else "corrupt", message
 
     def _extract(self, name: str, piece: Piece, window: Window, block: npt.NDArray[Any], slot: int) -> None:
         extractor, product = self.bench.extractors[name], self.job.products[name]
