@@ -237,11 +237,16 @@ class _Work:
         return num_rows
 
     def _why_short(self, piece: Piece, num_rows: int) -> tuple[str, str]:
-        """Return why a piece has fewer rows than planned; a decode that has come to its end says so itself."""
+        """Return why a piece has fewer rows than planned.
+
+        What else a decode counted on its way depends on where units begin and end: that goes into the message alone.
+        """
         message = f"{num_rows} of {piece.num_rows} promised frames could be decoded"
+        reason = "truncated" if piece.stop == piece.span_rows else "corrupt"
         if (summary := self.decoder.summary) is not None and summary.reason is not None:
-            return summary.reason, f"{message}: {summary.message}"
-        return "truncated" if piece.stop == piece.span_rows else "corrupt", message
+            message += f": {summary.message}"
+            reason = summary.reason if summary.reason == "resolution_change" else reason
+        return reason, message
 
     def _extract(self, name: str, piece: Piece, window: Window, block: npt.NDArray[Any], slot: int) -> None:
         extractor, product = self.bench.extractors[name], self.job.products[name]

@@ -128,7 +128,8 @@ def products_of(recipe: Recipe, extractors: dict[str, Extractor]) -> dict[str, P
         if align % stride:
             raise RecipeError(
                 f"features.{entry.name}: got a time stride of {stride} frames, "
-                f"expected a divisor of grid_align = {align}; set grid_align to a common multiple, or the entry's `every` to {stride}"
+                f"expected a divisor of grid_align = {align}; set grid_align to a common multiple, "
+                f"or the entry's `every` to {stride}"
             )
         products[entry.name] = product_of(entry.name, entry.kind, extractors[entry.name], recipe)
     return products
