@@ -69,11 +69,16 @@ def request_of(run: Run, source: FrameSource, grid: FrameGrid, *, start: int, st
         time_base=source.time_base,
         first_pts=source.first_pts,
         counted=source.counted,
-        seek_pts=run.seek_pts,
+        seek_pts=_seek_pts(run, int(planned[low]), is_first=first + low == 0),
         pts_lo=int(planned[low]),
         pts_hi=int(planned[high]) if high < len(planned) else run.stop_pts,
         grid=None if fps is None else (fps.numerator, fps.denominator, first + low, first + high),
     )
+
+
+def _seek_pts(run: Run, pts_lo: int, *, is_first: bool) -> int | None:
+    """Return the PTS of the key frame to start decoding at; None: the file's start."""
+    return None if is_first else max((key for key in run.key_pts if key <= pts_lo), default=None)
 
 
 def _geometries(run: Run, source: FrameSource, grid: FrameGrid, shown: IntArray) -> list[tuple[int, Geometry]]:

@@ -62,12 +62,13 @@ def make_units(
 ) -> tuple[Unit, ...]:
     """Return units that write the missing products of each slot.
 
-    `placements`: every span that lies in a missing slot; `sources` by video_id; `boxes` by track_id; `missing` maps a
-    slot to the products it lacks. A unit is a run of neighbouring slots that lack the same products, at most
+    `placements`: every span that lies in a missing slot; `sources` by video_id; `boxes` by track_id; `missing` maps
+    a slot to the products it lacks. A unit is a run of neighbouring slots that lack the same products, at most
     `max_slots` long; slots of several tracks of one video are neighbours by time. Slots that share no span are
-    grouped so that every worker gets many units, lest one waits for the last; cutting a long span costs decoding from
-    the key frame before, so its units are a few per worker, and it is not cut where that would cost much: a span with
-    one key frame is one unit. The longest come first. How slots are grouped never changes what is written.
+    grouped so that every worker gets many units, lest one waits for the last; cutting a long span costs decoding
+    from the key frame before, so its units are a few per worker, equally long, and it is not cut where that would
+    cost much: a span with one key frame is one unit. The longest come first. How slots are grouped never changes
+    what is written.
     """
     by_slot: dict[int, list[Placement]] = {}
     for placement in sorted(placements, key=lambda p: p.row_start):
@@ -75,22 +76,29 @@ def make_units(
             by_slot.setdefault(slot, []).append(placement)
     wanted = [slot for slot in _in_order(by_slot, layout) if slot in missing]
     short = max(1, min(max_slots, len(wanted) // (num_workers * SHORT_UNITS_PER_WORKER)))
-    long = max(1, min(max_slots, -(-len(wanted) // (num_workers * LONG_UNITS_PER_WORKER))))
+    borders = _borders(len(wanted), max_slots, num_workers)
     cuts = _Cuts(sources, layout)
     groups: list[list[int]] = []
-    for slot in wanted:
+    for i, slot in enumerate(wanted):
         group = groups[-1] if groups else []
         if group and missing[slot] == missing[group[-1]]:
             crossing = [p for p in by_slot[slot] if p.row_start < slot * layout.slot_frames]
             is_beside = _is_beside(by_slot[slot], by_slot[group[-1]])
-            limit = long if crossing or is_beside else short
+            is_full = i in borders or len(group) >= max_slots if crossing or is_beside else len(group) >= short
             is_next = slot == group[-1] + 1 or is_beside
-            if is_next and (len(group) < limit or cuts.cost_much(crossing, slot, group)):
+            if is_next and (not is_full or cuts.cost_much(crossing, slot, group)):
                 group.append(slot)
                 continue
         groups.append([slot])
     units = [_unit(group, by_slot, sources, boxes, missing[group[0]], layout) for group in groups]
     return tuple(sorted(units, key=lambda unit: (-unit.num_rows, unit.slots)))
+
+
+def _borders(num_slots: int, max_slots: int, num_workers: int) -> set[int]:
+    """Return where long spans are cut: into as many equal units for each worker, so that all end at once."""
+    per_worker = max(LONG_UNITS_PER_WORKER, -(-num_slots // (max_slots * num_workers)))
+    count = per_worker * num_workers
+    return {-(-num_slots * i // count) for i in range(count)}
 
 
 def _in_order(by_slot: Mapping[int, Sequence[Placement]], layout: Layout) -> list[int]:
@@ -214,8 +222,9 @@ def run_of(span: Span, boxes: BoxPath | None, start: int, stop: int) -> Run:
     low, high = max(0, start - LEAD_FRAMES), min(span.num_rows, stop + LEAD_FRAMES)
     shown = pts.unpack(span.pts)
     key_pts = pts.unpack(span.key_pts)
-    before = key_pts[key_pts <= shown[low]] if shown.size else key_pts[:0]
-    from_start = span.first_grid_row == 0 and low == 0
+    first = shown[low : start + 1]
+    useful = key_pts[key_pts <= first[-1]] if first.size else key_pts[:0]
+    at = max(0, int(np.searchsorted(useful, first[0], side="right")) - 1) if first.size else 0
     return Run(
         span_key=span.span_key,
         boxes=boxes,
@@ -224,5 +233,5 @@ def run_of(span: Span, boxes: BoxPath | None, start: int, stop: int) -> Run:
         stop=high,
         pts=pts.pack(shown[low:high]),
         stop_pts=int(shown[high]) if high < span.num_rows else span.stop_pts,
-        seek_pts=None if from_start or not before.size else int(np.max(before)),
+        key_pts=tuple(useful[at:].tolist()),
     )

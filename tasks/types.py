@@ -275,8 +275,11 @@ class Run:
     """PTS shown at rows start, ..., stop - 1 (`pts.pack`)."""
     stop_pts: int | None
     """PTS of the frame at row `stop`, or past the span; None: the run ends with the video."""
-    seek_pts: int | None
-    """PTS of the key frame to start decoding at; None: the file's start."""
+    key_pts: tuple[int, ...]
+    """Ascending PTS of key frames: the last one up to the run's first frame, and those in the context before pieces.
+
+    How much context is read depends on the products; decoding starts at the last of these up to what is read.
+    """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -133,8 +133,9 @@ def test_a_file_with_one_key_frame_is_one_unit_and_others_are_cut(tmp_path: Path
     clips.render(tmp_path / "videos" / "many.mp4", num_frames=400, gop=10)
     done = ingest(tmp_path, {"corpus": {"videos": "videos"}, "patches": {"size": [4, 16, 16]}}, num_workers=4)
     units = [unit for unit in done.plan.units if any(run.span_key == _span(done, 1) for run in unit.runs)]
-    assert len(units) == 1
+    assert len(units) <= 2, "it is cut near its beginning at most, where that costs little"
     assert len(done.plan.units) > 4
+    assert done.num_redecoded <= 16 + 10 * len(done.plan.units)
     assert done.num_decoded - done.num_redecoded <= 800 + 2 * len(done.plan.units)
     frames_ = done.array("pixels/frames")
     for placement in done.plan.placements:
