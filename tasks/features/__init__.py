@@ -85,7 +85,7 @@ def spell_out(entry: object, *, base: Path | None = None) -> object:
 
 def build(entry: Any, *, patches: Grid, frame_size: tuple[int, int]) -> Extractor:
     """Return the extractor of a recipe entry for frames of (height, width); models load at the first call."""
-    if not isinstance(entry, tuple(MODELS.values())):
+    if not any(isinstance(entry, kind) for kind in MODELS.values()):
         raise TypeError(f"expected an entry of a recipe's features, got {entry!r}")
     module, _, name = CLASSES[entry.kind].partition(":")
     made: Extractor = getattr(importlib.import_module(f"patchlake.tasks.features.{module}"), name)(
