@@ -16,7 +16,7 @@ from patchlake.tasks import faults, features, frames, pts
 from patchlake.tasks.decode import Decoder, DecodeRequest, get_decoder
 from patchlake.tasks.errors import DecodeError
 from patchlake.tasks.features.spec import Extractor, window_frames, window_rows
-from patchlake.tasks.frames import Block, Reader, Ticker, Window
+from patchlake.tasks.frames import Block, Clock, Reader, Ticker, Window
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.lake import arrays
 from patchlake.tasks.lake.arrays import ShardWriter
@@ -135,6 +135,7 @@ class _Reading:
     """A part whose frames are being handed out."""
 
     part: _Part
+    clock: Clock
     reader: Reader
     broken: DecodeError | None = None
 
@@ -225,7 +226,7 @@ class _Work:
             reason = "count_grew"
             message = f"{len(window.surplus)} frames more than the packets promised ({piece.num_rows})"
         elif len(window.own) < piece.num_rows and not self.from_store:
-            reason, message = self._why_short(piece, len(window.own))
+            reason, message = self._why_short(piece, reading, window)
         num_rows = len(window.own)
         self._note(piece, reading, window, reason, message)
         for name in self.unit.products:
@@ -236,13 +237,15 @@ class _Work:
                     self._extract(name, piece, window, blocks[name], slot)
         return num_rows
 
-    def _why_short(self, piece: Piece, num_rows: int) -> tuple[str, str]:
-        """Return why a piece has fewer rows than planned.
+    def _why_short(self, piece: Piece, reading: _Reading, window: Window) -> tuple[str, str]:
+        """Return why a piece has fewer rows than planned: its end is missing, or frames in between.
 
         What else a decode counted on its way depends on where units begin and end: that goes into the message alone.
         """
+        num_rows = len(window.own)
         message = f"{num_rows} of {piece.num_rows} promised frames could be decoded"
-        reason = "truncated" if piece.stop == piece.span_rows else "corrupt"
+        has_last = num_rows > 0 and int(window.ticks[num_rows - 1]) >= reading.clock.at(piece.stop - 1)
+        reason = "truncated" if piece.stop == piece.span_rows and not has_last else "corrupt"
         if (summary := self.decoder.summary) is not None and summary.reason is not None:
             message += f": {summary.message}"
             reason = summary.reason if summary.reason == "resolution_change" else reason
@@ -314,7 +317,7 @@ class _Work:
         for part, stream in zip(parts, streams, strict=True):
             clock = frames.clock_of(part.run, source, self.job.frames.fps)
             reader = Reader(stream, clock, before=self.before, after=self.after)
-            self.reading[part.run.span_key] = _Reading(part, reader)
+            self.reading[part.run.span_key] = _Reading(part, clock, reader)
 
     def _part(self, run: Run, source: FrameSource, piece: Piece) -> _Part:
         """Return the rows of a run that are still wanted, with their context."""

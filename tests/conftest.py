@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import subprocess
@@ -12,10 +13,20 @@ from pathlib import Path
 import clips
 import pytest
 import yaml
+import zarr
 from command import Done, answers, end_group, free_port, run_patchlake, wait_until
 
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
+
+
+@pytest.fixture(autouse=True)
+def _same_zarr_config() -> Iterator[None]:
+    """A worker's settings (`worker.setup`), made in the test process, end with the test."""
+    before = copy.deepcopy(zarr.config.config)
+    yield
+    zarr.config.config.clear()
+    zarr.config.config.update(before)
 
 
 @pytest.fixture
