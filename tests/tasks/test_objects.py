@@ -302,7 +302,8 @@ def test_decoding_a_part_of_a_large_object_transfers_a_small_part_of_it(
         probe(local, uri_of(large))
         frames(local, request(uri_of(large), probed, 60, 64))
         status = Path(f"/proc/{local.pid}/status").read_text().split()
-        assert peak_bytes - int(status[status.index("VmHWM:") + 1]) * 1024 < num_bytes / 2
+        more_bytes = peak_bytes - int(status[status.index("VmHWM:") + 1]) * 1024
+        assert more_bytes < 0.8 * num_bytes, "obstore's own 20 MB and a few ranges, never the object"
     finally:
         local.close()
 
