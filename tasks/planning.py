@@ -13,7 +13,7 @@ from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.ledger import Ledger
 from patchlake.tasks.pack import Load, pack
 from patchlake.tasks.plan import Plan, make_units
-from patchlake.tasks.probe import Probed
+from patchlake.tasks.probe import OURS, Probed
 from patchlake.tasks.product import Product
 from patchlake.tasks.recipe import Recipe
 from patchlake.tasks.types import (
@@ -32,8 +32,6 @@ from patchlake.tasks.types import (
 )
 
 Range = tuple[float, float]
-OURS = ("timeout", "memory", "crash")
-"""Reasons that may lie in the machine and not in the file."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from patchlake.tasks.objects import MOST_BYTES, Unreachable, open_uri
 from patchlake.tasks.types import FrameIndex, IntArray, Reason, Source, Status, Video
 
 _EMPTY = hashlib.sha256().hexdigest()[:32]
-_OURS = ("timeout", "memory", "crash")
+OURS = ("timeout", "memory", "crash")
 """Reasons that may lie in the machine and not in the file: `failed`, not `rejected`."""
 
 
@@ -41,7 +41,7 @@ def probe_source(source: Source, *, decoder: Decoder | None = None) -> Probed:
             raise DecodeError("empty", "the file has no bytes")
         facts, index = (decoder or get_decoder()).probe(source.uri)
     except DecodeError as exc:
-        status: Status = "failed" if exc.reason in _OURS or isinstance(exc, Unreachable) else "rejected"
+        status: Status = "failed" if exc.reason in OURS or isinstance(exc, Unreachable) else "rejected"
         reason = cast(Reason, exc.reason)
         return Probed(source=replace(source, status=status, reason=reason, message=exc.message))
     if facts["cut_off"]:

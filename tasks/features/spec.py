@@ -158,6 +158,9 @@ class CustomSpec(_Entry):
         return self.every
 
 
+_NO_GRID = Grid((1, 1, 1), (1, 1, 1))
+
+
 class CropGrid(BaseModel):
     """The grid whose patches are put through a network one by one."""
 
@@ -201,6 +204,26 @@ class _DeepEntry(_Entry):
     """Inputs at once. auto (0): found by doubling; always halved where memory runs out."""
     compile: bool = False
     """Whether torch.compile makes the network faster: worth its minutes on long jobs."""
+    every: Annotated[int, Field(ge=1)] = 1
+    pool: str | None = None
+
+    @property
+    def pooling(self) -> str:
+        """As `pool` says, or by default."""
+        return self.pool or ("clip" if self.crops else "none")
+
+    @property
+    def time_stride(self) -> int:
+        """As `every` says, with crops as their grid does: windows, not a clip network's rows, decide how spans lie."""
+        if self.crops is not None:
+            return self.crops.grid(_NO_GRID).stride[0] if self.crops.size else 0
+        return self.every
+
+    @model_validator(mode="after")
+    def _crops_are_vectors(self) -> Self:
+        if self.crops is not None and self.pooling not in ("clip", "tokens"):
+            raise ValueError(f"pool: got {self.pooling} with crops, expected clip or tokens: a patch is one vector")
+        return self
 
 
 class HfSpec(_DeepEntry):
@@ -212,23 +235,6 @@ class HfSpec(_DeepEntry):
     pool: Literal["none", "tokens", "clip"] | None = None
     """none: each token is a cell; tokens: their mean over the frame; clip: the network's own vector of the whole input
     (pooler, else class token, else the mean). By default none, with crops clip."""
-
-    @property
-    def pooling(self) -> str:
-        """As `pool` says, or by default."""
-        return self.pool or ("clip" if self.crops else "none")
-
-    @property
-    def time_stride(self) -> int:
-        """As `every` says, with crops as their grid does."""
-        if self.crops is not None:
-            return self.crops.grid(_NO_GRID).stride[0] if self.crops.size else 0
-        return self.every
-
-    @model_validator(mode="after")
-    def _crops_are_vectors(self) -> Self:
-        _check_pool(self.crops, self.pooling)
-        return self
 
 
 class HfClipSpec(_DeepEntry):
@@ -246,30 +252,9 @@ class HfClipSpec(_DeepEntry):
     mean over the window, a row each; clip: the network's own vector of the window (pooler, else class token, else
     the mean). By default none, with crops clip."""
 
-    @property
-    def pooling(self) -> str:
-        """As `pool` says, or by default."""
-        return self.pool or ("clip" if self.crops else "none")
-
-    @property
-    def time_stride(self) -> int:
-        """As `every` says, with crops as their grid does: windows, not their rows, decide how spans are aligned."""
-        if self.crops is not None:
-            return self.crops.grid(_NO_GRID).stride[0] if self.crops.size else 0
-        return self.every
-
     @model_validator(mode="after")
-    def _crops_are_vectors(self) -> Self:
+    def _crops_decide(self) -> Self:
         for key in ("every", "step"):
             if self.crops is not None and key in self.model_fields_set:
                 raise ValueError(f"{key}: got one with crops, expected none: the grid's patches decide")
-        _check_pool(self.crops, self.pooling)
         return self
-
-
-_NO_GRID = Grid((1, 1, 1), (1, 1, 1))
-
-
-def _check_pool(crops: CropGrid | None, pooling: str) -> None:
-    if crops is not None and pooling not in ("clip", "tokens"):
-        raise ValueError(f"pool: got {pooling} with crops, expected clip or tokens: a patch is one vector")

@@ -169,10 +169,8 @@ def test_each_patch_is_cropped_resized_and_put_through_the_network(
 @pytest.mark.parametrize(("name", "length"), [("videomae", 4), ("vjepa2", 8), ("timesformer", 2)])
 def test_each_patch_s_frames_are_spread_for_a_clip_network(saved: Path, name: str, length: int) -> None:
     frames, grid = noise(9, 48, 64), Grid((length, 24, 32), (length, 24, 32))
-    entry = HfClipSpec(kind="hf_clip", path=str(saved / name), crops="patches", pool="tokens" if length == 8 else None,
+    entry = HfClipSpec(kind="hf_clip", path=str(saved / name), crops="patches", pool="clip" if length == 8 else None,
                        dtype="float32", device="cpu")  # fmt: skip
-    if length == 8:
-        entry = entry.model_copy(update={"pool": "clip"})
     extractor = build(entry, (48, 64), grid)
     picked = {4: [0, 1, 2, 3], 8: [1, 3, 5, 7], 2: [0, 0, 1, 1]}[length]
     shape = grid.shape((9, 48, 64))
