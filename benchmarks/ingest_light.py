@@ -3,8 +3,8 @@
     python benchmarks/ingest_light.py [--rounds 15] [--sizes 320x240 ...] [--corpora one short] [--folder FOLDER]
 
 Job: pixels only, 224x224, from first submit to last commit, on one long file or on many of 50 frames. Light: the same
-files on the same workers, bare decode and scale (frames thrown away), then bare encode and write of the same number
-of shards to new files (frames in memory). Bare: the job's units in two plain processes at once, without coordinator,
+files on the same workers, bare decode and scale (frames thrown away), then bare encode and write of as many shards to
+new files (a stored slot's frames in memory). Bare: the job's units in two plain processes at once, without coordinator,
 scheduler and server. Printed: medians of the rounds' ratios with a bootstrap interval, the job against itself (A/A),
 the light's ratio in CPU-seconds of the whole process tree, what share of the job's CPU-seconds coordinator, scheduler
 and server take together, and the bare decode beside the ffmpeg command doing the same, where ffmpeg is there.
@@ -19,7 +19,6 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -27,34 +26,20 @@ from typing import NamedTuple
 
 import corpora
 import numpy as np
-import psutil
+from lightparts import Cost, interval, light_of, measured
 from prefect import flow
 
 from patchlake.cluster.connect import Cluster, connect
 from patchlake.cluster.local import CONFIG
 from patchlake.flows import ingest
 from patchlake.flows.session import cluster_spec, on_cluster
-from patchlake.tasks import frames, recipe, worker
-from patchlake.tasks.decode import get_decoder
+from patchlake.tasks import recipe, worker
 from patchlake.tasks.discover import discover
-from patchlake.tasks.extract import Job, bench_of, extract_unit
-from patchlake.tasks.plan import Plan, run_of
-from patchlake.tasks.types import PIXELS, FrameSource, Run, Unit
+from patchlake.tasks.extract import Job, extract_unit
+from patchlake.tasks.types import Unit
 
 RATES = {"320x240": 2600, "1280x720": 900, "1920x1080": 420}
 """Frames/s of a job on 2 cores, about: jobs are made to take 10 s and more."""
-GROUPS = 12
-"""Tasks of a light, so that it pays for no more of them than the job does."""
-
-
-class Cost(NamedTuple):
-    """What something took."""
-
-    wall: float
-    cpu: float
-    """Seconds of the whole process tree."""
-    overhead: float
-    """Of those, seconds of this process (coordinator and scheduler) and of Prefect's server."""
 
 
 class Round(NamedTuple):
@@ -68,48 +53,10 @@ class Round(NamedTuple):
     rows: int
 
 
-def bare_parts(job: Job, items: Sequence[tuple[Run, FrameSource]]) -> float:
-    """Decode runs and throw them away, then write as many shards as they fill; return the seconds of decoding."""
-    seconds, rows = 0.0, 0
-    for run, source in items:
-        summary = get_decoder().bare(frames.request_of(run, source, job.frames, start=run.start, stop=run.stop))
-        seconds, rows = seconds + summary.wall_seconds, rows + summary.num_rows
-    writer, block = bench_of(job).writer(PIXELS), bench_of(job).slot
-    if not block.any():
-        block[:] = np.random.default_rng(0).integers(0, 255, (len(block), 1, 1, 3), dtype=np.uint8)
-    for i in range(round(rows / len(block))):  # new files, as a lake's are: overwriting one costs half
-        staged = writer.stage(block)
-        assert staged is not None
-        staged.rename(staged.with_name(f"{items[0][0].span_key}-{items[0][0].start}-{i}"))
-    return seconds
-
-
 def extract_all(job: Job, units: tuple[Unit, ...]) -> None:
     """Do units one after the other, in a plain process."""
     for unit in units:
         extract_unit(job, unit)
-
-
-def measured(action: Callable[[], object]) -> Cost:
-    """Return what an action costs, over this process and all its children."""
-    before, begun = cpu_by_process(), time.perf_counter()
-    action()
-    wall, after = time.perf_counter() - begun, cpu_by_process()
-    spent = {pid: (after[pid][0] - before.get(pid, (0.0, ""))[0], after[pid][1]) for pid in after}
-    ours = sum(cpu for pid, (cpu, command) in spent.items() if pid == os.getpid() or "uvicorn" in command)
-    return Cost(wall, sum(cpu for cpu, _ in spent.values()), ours)
-
-
-def cpu_by_process() -> dict[int, tuple[float, str]]:
-    """Return user and system seconds, and the command, of this process and of those below it."""
-    me, found = psutil.Process(), {}
-    for process in (me, *me.children(recursive=True)):
-        try:
-            times = process.cpu_times()
-            found[process.pid] = times.user + times.system, " ".join(process.cmdline())
-        except psutil.Error:
-            continue
-    return found
 
 
 def one_round(cluster: Cluster, pool: ProcessPoolExecutor, videos: Path, scratch: Path) -> Round:
@@ -119,36 +66,15 @@ def one_round(cluster: Cluster, pool: ProcessPoolExecutor, videos: Path, scratch
     with on_cluster(wanted, cluster) as session:
         survey = ingest.survey_sources(session, discover(wanted.corpus))
         plan = ingest.plan_units(session, survey)
-        shards = Path(str(session.lake)) / "arrays.zarr" / PIXELS / "frames" / "c"
         job = measured(lambda: ingest.run_units(session, survey, plan))
-        shutil.rmtree(shards)
         told = ingest.job_of(session)
-        whole = [(run, survey.frame_sources[video]) for video, run in whole_runs(plan, cluster.num_workers)]
-        groups = [part for i in range(GROUPS) if (part := whole[i::GROUPS])]
-        decoding: list[float] = []
-        work = partial(bare_parts, told)
-        light = measured(lambda: decoding.extend(outcome.result or 0 for outcome in cluster.run(work, groups)))
-        for stage in (Path(str(session.lake)) / ".stage").glob("*/c/0/0/0/*"):
-            stage.unlink()
+        light, seconds = light_of(cluster, told, survey, plan)
         halves = plan.units[::2], plan.units[1::2]
         begun = time.perf_counter()
         list(pool.map(partial(extract_all, told), halves))
         bare = time.perf_counter() - begun
     shutil.rmtree(scratch)
-    return Round(job, light, sum(decoding) / cluster.num_workers, bare, plan.num_new_rows)
-
-
-def whole_runs(plan: Plan, num_workers: int) -> list[tuple[str, Run]]:
-    """Return each video's rows as one run; a lone video's as one for each worker."""
-    parts = num_workers if len(plan.placements) == 1 else 1
-    found = []
-    for placement in plan.placements:
-        span = placement.span
-        for i in range(parts):
-            start, stop = span.num_rows * i // parts, span.num_rows * (i + 1) // parts
-            run = run_of(span, None, start, stop)
-            found.append((span.video_id, run))
-    return found
+    return Round(job, light, seconds["decode"] / cluster.num_workers, bare, plan.num_new_rows)
 
 
 def ffmpeg_seconds(videos: Path) -> float | None:
@@ -160,14 +86,6 @@ def ffmpeg_seconds(videos: Path) -> float | None:
     files = "\n".join(str(p) for p in sorted(videos.iterdir()))
     subprocess.run(["xargs", "-P", "2", "-I{}", *command.split()], input=files, text=True, check=True)
     return time.perf_counter() - begun
-
-
-def interval(ratios: np.ndarray) -> str:
-    """Return the median with its bootstrap 95 % interval."""
-    rng = np.random.default_rng(0)
-    medians = np.median(rng.choice(ratios, (2000, len(ratios))), axis=1)
-    low, high = np.quantile(medians, [0.025, 0.975])
-    return f"{np.median(ratios):.3f} [{low:.3f}, {high:.3f}]"
 
 
 def report(size: str, kind: str, rounds: list[Round], videos: Path) -> None:

@@ -59,7 +59,7 @@ class Limits:
     """At most; small frames come in blocks of so many, so the ring's touched part stays near the caches."""
     threads: int = 1
     """Decoder threads; 0 takes one per core, for a worker that has several to itself."""
-    videos_per_child: int = 500
+    videos_per_child: int = 2000
     """Requests after which a child is replaced, lest leaks add up."""
 
 
