@@ -92,9 +92,8 @@ class Watch:
         self.times.append(time.perf_counter())
         if len(self.times) % 10_000 == 0:
             self.memory.append((len(self.times), *resident()))
-            print(
-                "{:,} units: coordinator and scheduler {:.1f} MB, server {:.1f} MB".format(*self.memory[-1]), flush=True
-            )
+            units, ours, server = self.memory[-1]
+            print(f"{units:,} units: coordinator and scheduler {ours:.1f} MB, server {server:.1f} MB", flush=True)
 
 
 @flow(name="benchmark", validate_parameters=False)
