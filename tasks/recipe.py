@@ -191,7 +191,7 @@ class Recipe(_Strict):
                     "make the patch smaller or the frames larger"
                 )
         strides = {"patches.stride[0]": self.patches.grid.stride[0]}
-        strides |= {f"features.{e.name}.every": e.time_stride for e in self._timed()}
+        strides |= {f"features.{e.name}.{e.stride_key}": e.time_stride for e in self._timed()}
         align, r = self.layout.align, self.units.slot_frames
         for key, stride in strides.items():
             if align % stride:

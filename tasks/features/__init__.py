@@ -20,6 +20,7 @@ from patchlake.tasks.features.spec import (
     HfSpec,
     HogSpec,
     MotionSpec,
+    RegionsSpec,
     ShotScoreSpec,
 )
 from patchlake.tasks.grid import Grid
@@ -31,6 +32,7 @@ Entry = Annotated[
     | ColorSpec
     | FlowSpec
     | MotionSpec
+    | RegionsSpec
     | ShotScoreSpec
     | HfSpec
     | HfClipSpec
@@ -46,6 +48,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "color": ColorSpec,
     "flow": FlowSpec,
     "motion": MotionSpec,
+    "regions": RegionsSpec,
     "shot_score": ShotScoreSpec,
     "hf": HfSpec,
     "hf_clip": HfClipSpec,
@@ -54,7 +57,7 @@ MODELS: dict[str, type[BaseModel]] = {
 """Kind -> its options."""
 CLASSES = {
     "edges": "edges:Edges", "corners": "corners:Corners", "hog": "hog:Hog", "color": "color:Color", "flow": "flow:Flow",
-    "motion": "motion:Motion", "shot_score": "shot_score:ShotScore", "hf": "hf:HuggingFace",
+    "motion": "motion:Motion", "regions": "regions:Regions", "shot_score": "shot_score:ShotScore", "hf": "hf:HuggingFace",
     "hf_clip": "hf_clip:HuggingFaceClip", "custom": "custom:custom",
 }  # fmt: skip
 """Kind -> module of this package, and what makes its extractor; imported when first built, since some are heavy."""

@@ -58,14 +58,7 @@ class Flow:
     needs_gpu = False
 
     def __init__(self, spec: FlowSpec, patches: Grid, frame_size: tuple[int, int]) -> None:
-        if min(frame_size) < _LEAST:
-            raise RecipeError(f"frames.size: got {list(frame_size)}, expected at least {_LEAST} each way for `flow`")
-        self._method = cv2.DISOpticalFlow.create(_PRESETS[spec.preset])
-        levels = min(int(math.log2(max(frame_size) / 32) + 0.5), int(math.log2(min(frame_size) / 8)))
-        if levels < self._method.getFinestScale():
-            # Else OpenCV picks other levels at the first call: too many for flat frames, where it crashes, and kept,
-            # so that the second call gives other bytes than the first.
-            self._method.setFinestScale(max(0, levels))
+        self._method = method_for(spec.preset, frame_size)
         self._pool = SpacePool(patches, frame_size)
         self.time_size, self.time_stride = patches.size[0], patches.stride[0]
         self.centres = cell_centres(patches, frame_size)
@@ -86,6 +79,19 @@ class Flow:
             variance = pooled[..., square] - pooled[..., mean] ** 2
             pooled[..., square] = np.sqrt(np.maximum(variance, 0))
         return pooled
+
+
+def method_for(preset: str, frame_size: tuple[int, int]) -> cv2.DISOpticalFlow:
+    """Return the dense optical flow of a preset for frames of (height, width), at least 12 pixels each way."""
+    if min(frame_size) < _LEAST:
+        raise RecipeError(f"frames.size: got {list(frame_size)}, expected at least {_LEAST} each way for `flow`")
+    method = cv2.DISOpticalFlow.create(_PRESETS[preset])
+    levels = min(int(math.log2(max(frame_size) / 32) + 0.5), int(math.log2(min(frame_size) / 8)))
+    if levels < method.getFinestScale():
+        # Else OpenCV picks other levels at the first call: too many for flat frames, where it crashes, and kept,
+        # so that the second call gives other bytes than the first.
+        method.setFinestScale(max(0, levels))
+    return method
 
 
 def _maps(flow: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

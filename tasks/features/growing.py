@@ -1,0 +1,128 @@
+"""Growing: which cells of a (time, y, x) volume hang together by a join condition. Pure; libraries do the growing.
+
+Cells touch along time, y and x (6 neighbours; a volume of one frame grows in space alone). From automatic seeds: even
+cells (alike with their neighbours in the frame) that touch and are alike are a core, found as connected components of
+the graph of such pairs (scipy.sparse.csgraph); cores grow over the other cells, the most even ones first, until they
+meet (skimage.segmentation.watershed), so that a soft edge or a thin bridge does not join what lies on both sides.
+From given seeds: all that hangs together with the seed and is like the seed itself (scipy.ndimage.label), so that a
+region can't creep along a ramp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
+from skimage.segmentation import watershed
+
+Bools = npt.NDArray[np.bool_]
+Labels = npt.NDArray[np.int32]
+Values = npt.NDArray[np.float32]
+"""(time, y, x, channel)."""
+
+
+def distance(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Return the root mean square over channels of the difference of two (..., channel) arrays."""
+    square = np.square(a - b, dtype=np.float32)
+    total = square[..., 0].copy()
+    for i in range(1, square.shape[-1]):  # one by one: the order of a sum over an axis is numpy's to choose
+        total += square[..., i]
+    return np.asarray(np.sqrt(total / np.float32(square.shape[-1])), dtype=np.float32)
+
+
+def grow(values: Values, alive: Bools, *, tolerance: float, core: float = 1) -> Labels:
+    """Return (time, y, x) labels 1, 2, ... of the regions that grow from automatic seeds, 0 where there are none.
+
+    Touching cells are alike where they are at most `tolerance` apart (`distance`); a cell is even where it is like all
+    of its neighbours in the frame. Even, alive cells that touch and are alike form a core; cores with fewer than
+    `core` cells in every frame are none. A region is a core and what it reaches of the alive cells before others do.
+    Labels are in the order of the regions' first cells, by time, then y, then x.
+    """
+    edges = [_apart(values, axis) for axis in range(3)]
+    uneven = _largest_beside(edges, values.shape[:3])
+    is_even = (uneven <= tolerance) & alive
+    cores = of_size(_components([edge <= tolerance for edge in edges], is_even), least=core, most=alive.size)
+    return in_order(watershed(uneven, cores, mask=alive))
+
+
+def _apart(values: Values, axis: int) -> npt.NDArray[np.float32]:
+    """Return how far each cell is from the next one along an axis: one less than cells there."""
+    return distance(values[_part(axis, slice(1, None))], values[_part(axis, slice(None, -1))])
+
+
+def _largest_beside(edges: Sequence[npt.NDArray[np.float32]], shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """Return how far each cell is from the neighbour in its frame that is least like it."""
+    found = np.zeros(shape, dtype=np.float32)
+    for axis in (1, 2):
+        for side in (slice(None, -1), slice(1, None)):
+            part = _part(axis, side)
+            found[part] = np.maximum(found[part], edges[axis])
+    return found
+
+
+def _components(alike: Sequence[Bools], inside: Bools) -> Labels:
+    """Return labels of the connected components of the cells inside, joined where `alike` says so of an axis' edges."""
+    size = inside.size
+    numbers = np.arange(size, dtype=np.int32).reshape(inside.shape)
+    joined = np.zeros((size, 3), dtype=np.bool_)
+    for axis in range(3):
+        low, high = _part(axis, slice(None, -1)), _part(axis, slice(1, None))
+        joined[numbers[low].ravel(), axis] = (alike[axis] & inside[high] & inside[low]).ravel()
+    rows, axes = np.nonzero(joined)  # in row order: the CSR arrays without a sort
+    steps = np.array([inside.shape[1] * inside.shape[2], inside.shape[2], 1], dtype=np.int32)
+    pointers = np.concatenate([[0], np.cumsum(joined.sum(axis=1))]).astype(np.int32)
+    graph = csr_array((np.ones(len(rows), dtype=np.int8), (rows + steps[axes]).astype(np.int32), pointers), (size, size))
+    _, component = connected_components(graph, directed=False)
+    return in_order(np.where(inside.ravel(), component + 1, 0).reshape(inside.shape))
+
+
+def grow_from(values: Values, alive: Bools, seeds: Sequence[tuple[int, int]], *, tolerance: float) -> Labels:
+    """Return (time, y, x) labels: 1 for the first seed's region, 2 for the second's, ...; 0 elsewhere.
+
+    A seed is a cell (y, x) of the first frame. Its region is all that hangs together with it, is alive, lies within
+    `tolerance` of the seed's own value and in no earlier seed's region. A seed that is not alive grows none.
+    """
+    labels = np.zeros(alive.shape, dtype=np.int32)
+    for number, (y, x) in enumerate(seeds, start=1):
+        near = (distance(values, values[0, y, x]) <= tolerance) & alive & (labels == 0)
+        if near[0, y, x]:
+            parts, _ = ndimage.label(near)
+            labels[parts == parts[0, y, x]] = number
+    return labels
+
+
+def of_size(labels: Labels, *, least: float, most: float) -> Labels:
+    """Return labels without the regions whose area in the frame where they are largest is not in [least, most] cells.
+
+    The others keep their numbers.
+    """
+    largest = np.stack([np.bincount(frame.ravel(), minlength=int(labels.max()) + 1) for frame in labels]).max(axis=0)
+    is_kept = (largest >= least) & (largest <= most)
+    is_kept[0] = False
+    return np.where(is_kept[labels], labels, 0).astype(np.int32)
+
+
+def at_least(labels: Labels, speed: npt.NDArray[np.float32], least: float) -> Labels:
+    """Return labels without the regions whose mean (time, y, x) speed is below `least`; the others keep their numbers.
+    """
+    flat, count = labels.ravel(), int(labels.max()) + 1
+    mean = np.bincount(flat, weights=speed.ravel(), minlength=count) / np.maximum(np.bincount(flat, minlength=count), 1)
+    return np.where((mean >= least)[labels], labels, 0).astype(np.int32)
+
+
+def in_order(labels: npt.NDArray[Any]) -> Labels:
+    """Return labels numbered 1, 2, ... by their first cells, by time, then y, then x; 0 stays."""
+    names, first, inverse = np.unique(labels.ravel(), return_index=True, return_inverse=True)
+    order = np.argsort(np.where(names == 0, -1, first))
+    rank = np.empty(len(names), dtype=np.int32)
+    rank[order] = np.arange(len(names)) + (0 if (names == 0).any() else 1)
+    return rank[inverse].reshape(labels.shape).astype(np.int32)
+
+
+def _part(axis: int, part: slice) -> tuple[slice, ...]:
+    return tuple(part if i == axis else slice(None) for i in range(3))
