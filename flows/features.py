@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from patchlake.flows import finish
+from patchlake.flows import finish, regions
 from patchlake.flows.ingest import drop_product, make_room, run_units
 from patchlake.flows.session import Session, open_session
 from patchlake.tasks import planning
@@ -70,3 +70,4 @@ def _add(session: Session, names: list[str]) -> None:
         raise RecipeError(f"--add: {session.lake} holds no pixels yet; `patchlake run` stores them")
     make_room(session, plan)
     run_units(session, survey, plan)
+    regions.describe(session, plan.placements)

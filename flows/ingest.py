@@ -17,7 +17,7 @@ from patchlake.cluster.spec import GPU, Resources
 from patchlake.flows.progress import Progress
 from patchlake.flows.session import Session
 from patchlake.tasks import clips as cutting
-from patchlake.tasks import faults, planning, scores, tracks
+from patchlake.tasks import faults, linking, planning, scores, tracks
 from patchlake.tasks.clips import Scores, Shots
 from patchlake.tasks.commit import Committer, Context, clip_rows
 from patchlake.tasks.errors import RecipeError
@@ -26,7 +26,7 @@ from patchlake.tasks.lake import arrays, rows
 from patchlake.tasks.plan import Plan
 from patchlake.tasks.planning import Survey
 from patchlake.tasks.probe import Probed, probe_source
-from patchlake.tasks.types import PIXELS, Clip, Placement, Source, Track, Unit
+from patchlake.tasks.types import PIXELS, BoxPath, Clip, Placement, Source, Track, Unit
 
 BATCHES_IN_FLIGHT = 2
 """So that no worker waits at a batch's end."""
@@ -37,17 +37,32 @@ UNITS_PER_BATCH = 64
 def survey_sources(session: Session, sources: Sequence[Source]) -> Survey:
     """Hash and probe what is new or changed, on the cluster; what the lake knows is not read again."""
     with session.stage("probe"):
-        given = planning.read_given(session.recipe, sources)
+        given = planning.read_given(session.recipe, sources, found_boxes(session))
+        probed = session.probed
         wanted = planning.to_probe(sources, session.ledger, session.recipe, given)
-        probed: dict[str, Probed] = {}
+        wanted = [source for source in wanted if source.uri not in probed]
         if wanted:
             session.cluster.require(None)
             for outcome in Progress("probe", total=len(wanted)).over(session.cluster.run(probe_source, wanted)):
                 if outcome.result is None:
                     _expect_lost_worker(outcome.error)
                 probed[outcome.item.uri] = outcome.result or Probed.lost(outcome.item, str(outcome.error))
-        session.figures["probed"] = len(wanted)
+        session.figures["probed"] = len(probed)
         return planning.survey(sources, probed, session.ledger, session.recipe, given)
+
+
+def found_boxes(session: Session) -> dict[str, list[BoxPath]]:
+    """Return video_id -> boxes of the regions that the lake tells of, where the recipe's tracks are such."""
+    tracks = session.recipe.tracks
+    if tracks == "frame" or not tracks.are_found:
+        return {}
+    wanted = session.products[tracks.product].digest
+    by_video: dict[str, list[dict[str, Any]]] = {}
+    for row in session.tables.regions.rows():
+        if row["product_digest"] == wanted:
+            by_video.setdefault(row["video_id"], []).append(row)
+    videos = session.ledger.videos
+    return {key: linking.paths_of(found, videos[key], tracks) for key, found in by_video.items() if key in videos}
 
 
 def run_plan(session: Session, survey: Survey) -> Plan:
@@ -57,6 +72,7 @@ def run_plan(session: Session, survey: Survey) -> Plan:
     run_units(session, survey, plan)
     if len(session.ledger.surplus) == known:
         return plan
+    session.reread()
     again = plan_units(session, survey)
     run_units(session, survey, again)
     return replace(again, units=(*plan.units, *again.units))
@@ -94,6 +110,7 @@ def drop_product(session: Session, name: str) -> None:
     kept = [row for row in session.tables.receipts.rows() if row["product"] != name]
     session.tables.receipts.overwrite(kept)
     session.ledger.done.pop(name, None)
+    session.tables.regions.overwrite(row for row in session.tables.regions.rows() if row["product"] != name)
     arrays.drop_product(session.lake, name)
 
 

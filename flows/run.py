@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from patchlake.flows import finish, ingest, reduce, report, train
+from patchlake.flows import finish, ingest, reduce, regions, report, train
 from patchlake.flows.session import open_session
 from patchlake.tasks import recipe as recipes
 from patchlake.tasks.discover import discover
@@ -23,6 +23,7 @@ def run(recipe: str, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
     with open_session(wanted) as session:
         survey = ingest.survey_sources(session, sources)
         plan = ingest.run_plan(session, survey)
+        survey, plan = regions.follow(session, sources, survey, plan)
         ingest.settle(session, survey, plan)
         finish.measure_light(session, plan)
         reduce.run_reductions(session)

@@ -24,6 +24,7 @@ from patchlake.tasks.lake import arrays
 from patchlake.tasks.lake.location import Location, existing
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.ledger import Ledger
+from patchlake.tasks.probe import Probed
 from patchlake.tasks.product import Product
 from patchlake.tasks.recipe import Recipe, sentences
 
@@ -45,8 +46,14 @@ class Session:
     """Wall time of each stage."""
     lost: dict[str, str] = field(default_factory=dict)
     """video_id -> message, of videos whose unit ended with its worker again and again."""
+    probed: dict[str, Probed] = field(default_factory=dict)
+    """uri -> what probing told in this run."""
     figures: dict[str, Any] = field(default_factory=dict)
     """What the run has to say at its end."""
+
+    def reread(self) -> None:
+        """Take what the tables say now, before planning once more."""
+        self.ledger = Ledger.read(self.tables, self.products, self.recipe.layout)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from patchlake.tasks import clips, keys, spans, tracks
@@ -44,6 +44,8 @@ class Given:
     """File -> uri -> its events."""
     unmatched: Mapping[str, int]
     """File -> how many names in it are no source's."""
+    found: Mapping[str, Sequence[BoxPath]] = field(default_factory=dict)
+    """video_id -> boxes of regions found in it so far."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +57,14 @@ class Wanted:
     """Those known before anything is decoded."""
     searched: tuple[Part, ...]
     """Where clips will be found in stored scores."""
+    grown: tuple[Part, ...] = ()
+    """Where regions will be found, whose boxes are tracks of their own."""
 
     @property
     def ranges(self) -> list[Range]:
         """[start, stop) in seconds of the spans to store."""
         known = [(clip.start_seconds, clip.stop_seconds) for clip in self.clips]
-        return spans.union([*known, *((part.start, part.stop) for part in self.searched)])
+        return spans.union([*known, *((part.start, part.stop) for part in (*self.searched, *self.grown))])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +89,13 @@ class Survey:
         return {key: wanted.track.boxes for key, wanted in self.wanted.items()}
 
 
-def read_given(recipe: Recipe, sources: Sequence[Source]) -> Given:
-    """Read the files of boxes and events that the recipe names; each must be about some source."""
+def read_given(
+    recipe: Recipe, sources: Sequence[Source], found: Mapping[str, Sequence[BoxPath]] | None = None
+) -> Given:
+    """Read the files of boxes and events that the recipe names; each must be about some source.
+
+    `found`: video_id -> boxes of regions that the lake already tells of.
+    """
     unmatched: dict[str, int] = {}
 
     def by_uri(file: str, rows: Sequence[tuple[str, Any]]) -> dict[str, list[Any]]:
@@ -98,12 +107,13 @@ def read_given(recipe: Recipe, sources: Sequence[Source]) -> Given:
                 found.setdefault(uris[name], []).append(row)
         return found
 
-    boxes = "" if recipe.tracks == "frame" else recipe.tracks.boxes
+    boxes = "" if recipe.tracks == "frame" or recipe.tracks.are_found else recipe.tracks.boxes
     files = dict.fromkeys(m.file for m in recipe.clips if isinstance(m, Events) and m.file is not None)
     return Given(
         boxes=by_uri(boxes, read_boxes(boxes)) if boxes else {},
         events={file: by_uri(file, read_events(file)) for file in files},
         unmatched=unmatched,
+        found=found or {},
     )
 
 
@@ -199,8 +209,11 @@ def wanted_of(sources: Sequence[Source], video: Video, recipe: Recipe, given: Gi
                 events.setdefault(file, []).extend(
                     clips.part_of(event, video.duration_seconds, label=source.label) for event in found
                 )
+    is_grown = recipe.tracks != "frame" and recipe.tracks.are_found
     return [
-        Wanted(
+        Wanted(track=track, clips=(), searched=(), grown=tuple(parts))
+        if is_grown and track.boxes is None
+        else Wanted(
             track=track,
             clips=tuple(clips.cut(track, video, recipe.clips, parts, events, extent)),
             searched=tuple(clips.searched(recipe.clips, parts)),
@@ -224,7 +237,11 @@ def _tracked(
             path = None if box is None else BoxPath(name="box", boxes=(box,))
             yield _inside(path, source, video), whole, [part for other, part in annotated if other == box]
         return
-    for path in given.boxes.get(source.uri, ()):
+    boxes = given.boxes.get(source.uri, ())
+    if recipe.tracks.are_found:
+        yield None, whole, [part for _, part in annotated]
+        boxes = given.found.get(video.video_id, ())
+    for path in boxes:
         extent = whole._replace(label=path.label or source.label)
         if path.seconds:
             extent = extent._replace(start=path.seconds[0], stop=min(whole.stop, path.seconds[-1] + frame))
@@ -362,7 +379,7 @@ def clips_by_span(survey: Survey, plan: Plan) -> dict[str, list[Clip]]:
         if span.span_key in plan.surplus:
             around = next((c for c in wanted.clips if c.start_seconds <= start < c.stop_seconds), None)
             part = Part(start, stop) if around is None else Part(start, stop, around.label, around.targets)
-            found[span.span_key] = [clips.clip_of(wanted.track, start, stop, part)]
+            found[span.span_key] = [] if wanted.grown else [clips.clip_of(wanted.track, start, stop, part)]
         else:
             found[span.span_key] = [c for c in wanted.clips if start <= c.start_seconds and c.stop_seconds <= stop]
     return found

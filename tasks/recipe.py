@@ -25,6 +25,8 @@ from patchlake.tasks.training.config import TrainSpec
 from patchlake.tasks.types import PIXELS, FrameGrid
 
 Positive = Annotated[int, Field(ge=1)]
+FOUND = "regions"
+"""As `tracks.boxes`: boxes are those of regions."""
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 
@@ -88,7 +90,28 @@ class Boxes(_Strict):
 
     boxes: str
     """CSV, JSON or Parquet with the columns uri, x, y, width, height and any of track, seconds, label
-    (`annotations.read_boxes`)."""
+    (`annotations.read_boxes`); or `regions`: around regions that grow in the whole frame, as far as they are linked
+    over time. A file of that name is ./regions."""
+    product: str = "regions"
+    """regions: name of the features' entry."""
+    min_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
+    """regions: shorter tracks are none."""
+    most: Positive = 8
+    """regions: tracks of one video, those with the largest area times seconds."""
+    margin: Annotated[float, Field(ge=0, le=10)] = 0.1
+    """regions: what a box has more on each side, as a share of its width or height."""
+
+    @property
+    def are_found(self) -> bool:
+        """Whether the boxes are those of regions."""
+        return self.boxes == FOUND
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Boxes:
+        given = sorted(self.model_fields_set - {"boxes"})
+        if given and not self.are_found:
+            raise ValueError(f"{given[0]}: got one with boxes {self.boxes}, expected none: it belongs to boxes regions")
+        return self
 
 
 class Limits(_Strict):
@@ -156,9 +179,16 @@ class Recipe(_Strict):
         if not isinstance(data, dict) or not isinstance(data.get("clips"), list | tuple):
             return data
         shots = [c for c in data["clips"] if isinstance(c, dict) and c.get("method") == "shots" and "product" not in c]
-        features = data.get("features") or []
-        named = [f.get("name") or f.get("kind") if isinstance(f, dict) else f for f in features]
-        return {**data, "features": [*features, "shot_score"]} if shots and "shot_score" not in named else data
+        return _with_default(data, "shot_score") if shots else data
+
+    @model_validator(mode="before")
+    @classmethod
+    def _found_boxes_need_regions(cls, data: object) -> object:
+        """Boxes of regions need the `regions` feature."""
+        tracks = data.get("tracks") if isinstance(data, dict) else None
+        if not isinstance(data, dict) or not isinstance(tracks, dict) or tracks.get("boxes") != FOUND:
+            return data
+        return data if "product" in tracks else _with_default(data, "regions")
 
     @field_validator("features", mode="before")
     @classmethod
@@ -218,12 +248,16 @@ class Recipe(_Strict):
                 raise ValueError(
                     f"clips[{i}].product: got {method.product!r}, expected the name of a shot_score feature"
                 )
-            if isinstance(method, Scores) and method.product not in names:
-                known = ", ".join(names) or "none"
+            measures = [name for name in names if kinds[name] != "regions"]  # labels are not
+            if isinstance(method, Scores) and method.product not in measures:
+                known = ", ".join(measures) or "none"
                 raise ValueError(f"clips[{i}].product: got {method.product!r}, expected one of: {known}")
+        if self.tracks != "frame" and self.tracks.are_found and kinds.get(self.tracks.product) != "regions":
+            raise ValueError(f"tracks.product: got {self.tracks.product!r}, expected the name of a regions feature")
         for i, reduction in enumerate(self.reduce):
-            if reduction.feature not in names:
-                known = ", ".join(names) or "none"
+            measures = [name for name in names if kinds[name] != "regions"]
+            if reduction.feature not in measures:
+                known = ", ".join(measures) or "none"
                 raise ValueError(f"reduce[{i}].feature: got {reduction.feature!r}, expected one of: {known}")
             if reduction.name in [other.name for other in self.reduce[:i]]:
                 raise ValueError(f"reduce[{i}]: got a second {reduction.name}, expected one; take out the other")
@@ -232,6 +266,13 @@ class Recipe(_Strict):
         if self.train and not self.frames.keep:
             raise ValueError("frames.keep: got false, expected true where `train` is given: it trains on stored frames")
         return self
+
+
+def _with_default(data: dict[str, Any], kind: str) -> dict[str, Any]:
+    """Return a recipe with the feature of a kind, under that name, unless it names one so."""
+    features = data.get("features") or []
+    named = [f.get("name") or f.get("kind") if isinstance(f, dict) else f for f in features]
+    return data if kind in named else {**data, "features": [*features, kind]}
 
 
 def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Recipe:
@@ -309,7 +350,7 @@ def _absolute(data: dict[str, Any], base: Path) -> dict[str, Any]:
     if isinstance(corpus := data.get("corpus"), dict) and "videos" in corpus:
         data["corpus"] = {**corpus, "videos": resolve(corpus["videos"])}
     if isinstance(tracked := data.get("tracks"), dict) and "boxes" in tracked:
-        data["tracks"] = {**tracked, "boxes": resolve(tracked["boxes"])}
+        data["tracks"] = tracked if tracked["boxes"] == FOUND else {**tracked, "boxes": resolve(tracked["boxes"])}
     if isinstance(cuts := data.get("clips"), list):
         data["clips"] = [
             {**cut, "file": resolve(cut["file"])} if isinstance(cut, dict) and cut.get("file") else cut for cut in cuts

@@ -57,8 +57,8 @@ MODELS: dict[str, type[BaseModel]] = {
 """Kind -> its options."""
 CLASSES = {
     "edges": "edges:Edges", "corners": "corners:Corners", "hog": "hog:Hog", "color": "color:Color", "flow": "flow:Flow",
-    "motion": "motion:Motion", "regions": "regions:Regions", "shot_score": "shot_score:ShotScore", "hf": "hf:HuggingFace",
-    "hf_clip": "hf_clip:HuggingFaceClip", "custom": "custom:custom",
+    "motion": "motion:Motion", "regions": "regions:Regions", "shot_score": "shot_score:ShotScore",
+    "hf": "hf:HuggingFace", "hf_clip": "hf_clip:HuggingFaceClip", "custom": "custom:custom",
 }  # fmt: skip
 """Kind -> module of this package, and what makes its extractor; imported when first built, since some are heavy."""
 

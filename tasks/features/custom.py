@@ -47,8 +47,8 @@ def _check(made: Any, spec: CustomSpec) -> None:
             f"features: {spec.path} lacks {', '.join(missing) or '__call__'}; expected what "
             "patchlake.tasks.features.Extractor has"
         )
-    if made.dtype not in ("float16", "float32"):
-        raise RecipeError(f"features: {spec.path}.dtype: got {made.dtype!r}, expected float16 or float32")
+    if made.dtype not in ("float16", "float32", "uint16"):
+        raise RecipeError(f"features: {spec.path}.dtype: got {made.dtype!r}, expected float16, float32 or uint16")
     if not isinstance(made.version, int) or made.time_stride < 1 or made.time_size < 1:
         raise RecipeError(
             f"features: {spec.path}: got version {made.version!r}, time_size {made.time_size!r}, time_stride "

@@ -1,11 +1,11 @@
 """Growing: which cells of a (time, y, x) volume hang together by a join condition. Pure; libraries do the growing.
 
-Cells touch along time, y and x (6 neighbours; a volume of one frame grows in space alone). From automatic seeds: even
-cells (alike with their neighbours in the frame) that touch and are alike are a core, found as connected components of
-the graph of such pairs (scipy.sparse.csgraph); cores grow over the other cells, the most even ones first, until they
-meet (skimage.segmentation.watershed), so that a soft edge or a thin bridge does not join what lies on both sides.
-From given seeds: all that hangs together with the seed and is like the seed itself (scipy.ndimage.label), so that a
-region can't creep along a ramp.
+Cells touch along time, y and x (6 neighbours; a volume of one frame grows in space alone). From automatic seeds: an even cell is like all of its
+neighbours in the frame; even cells that touch and are alike form a core, found as connected components of the graph of
+such pairs (scipy.sparse.csgraph); a core takes the cells beside it in each frame, which are like it, and where several
+want one the order is that of skimage.segmentation.watershed. So what a soft edge or a bridge of one cell connects is
+not one region, and what is rough all over is in none. From given seeds: all that hangs together with the seed and is
+like the seed itself (scipy.ndimage.label), so that a region can't creep along a ramp.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ Bools = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.int32]
 Values = npt.NDArray[np.float32]
 """(time, y, x, channel)."""
+_IN_FRAME = np.array([np.zeros((3, 3)), [[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.zeros((3, 3))], dtype=np.bool_)
+"""A cell and its neighbours in the frame."""
 
 
 def distance(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -40,14 +42,18 @@ def grow(values: Values, alive: Bools, *, tolerance: float, core: float = 1) -> 
 
     Touching cells are alike where they are at most `tolerance` apart (`distance`); a cell is even where it is like all
     of its neighbours in the frame. Even, alive cells that touch and are alike form a core; cores with fewer than
-    `core` cells in every frame are none. A region is a core and what it reaches of the alive cells before others do.
-    Labels are in the order of the regions' first cells, by time, then y, then x.
+    `core` cells in every frame are none. A region is a core and the alive cells beside it in each frame; of cores that
+    want the same cell, the one gets it that watershed comes from first. Labels are in the order of the regions' first
+    cells, by time, then y, then x.
     """
     edges = [_apart(values, axis) for axis in range(3)]
     uneven = _largest_beside(edges, values.shape[:3])
     is_even = (uneven <= tolerance) & alive
     cores = of_size(_components([edge <= tolerance for edge in edges], is_even), least=core, most=alive.size)
-    return in_order(watershed(uneven, cores, mask=alive))
+    beside = ndimage.binary_dilation(cores > 0, structure=_IN_FRAME) & (cores == 0) & alive
+    border = ndimage.binary_dilation(beside, structure=_IN_FRAME) & (beside | (cores > 0))  # elsewhere nothing grows
+    grown = watershed(uneven, cores, connectivity=_IN_FRAME, mask=border)  # type: ignore[no-untyped-call]
+    return in_order(np.where(cores > 0, cores, grown))
 
 
 def _apart(values: Values, axis: int) -> npt.NDArray[np.float32]:
@@ -76,7 +82,8 @@ def _components(alike: Sequence[Bools], inside: Bools) -> Labels:
     rows, axes = np.nonzero(joined)  # in row order: the CSR arrays without a sort
     steps = np.array([inside.shape[1] * inside.shape[2], inside.shape[2], 1], dtype=np.int32)
     pointers = np.concatenate([[0], np.cumsum(joined.sum(axis=1))]).astype(np.int32)
-    graph = csr_array((np.ones(len(rows), dtype=np.int8), (rows + steps[axes]).astype(np.int32), pointers), (size, size))
+    columns = (rows + steps[axes]).astype(np.int32)
+    graph = csr_array((np.ones(len(rows), dtype=np.int8), columns, pointers), (size, size))
     _, component = connected_components(graph, directed=False)
     return in_order(np.where(inside.ravel(), component + 1, 0).reshape(inside.shape))
 
@@ -108,8 +115,7 @@ def of_size(labels: Labels, *, least: float, most: float) -> Labels:
 
 
 def at_least(labels: Labels, speed: npt.NDArray[np.float32], least: float) -> Labels:
-    """Return labels without the regions whose mean (time, y, x) speed is below `least`; the others keep their numbers.
-    """
+    """Return labels without the regions whose mean (time, y, x) speed is below `least`; others keep their numbers."""
     flat, count = labels.ravel(), int(labels.max()) + 1
     mean = np.bincount(flat, weights=speed.ravel(), minlength=count) / np.maximum(np.bincount(flat, minlength=count), 1)
     return np.where((mean >= least)[labels], labels, 0).astype(np.int32)
@@ -117,11 +123,13 @@ def at_least(labels: Labels, speed: npt.NDArray[np.float32], least: float) -> La
 
 def in_order(labels: npt.NDArray[Any]) -> Labels:
     """Return labels numbered 1, 2, ... by their first cells, by time, then y, then x; 0 stays."""
-    names, first, inverse = np.unique(labels.ravel(), return_index=True, return_inverse=True)
-    order = np.argsort(np.where(names == 0, -1, first))
-    rank = np.empty(len(names), dtype=np.int32)
-    rank[order] = np.arange(len(names)) + (0 if (names == 0).any() else 1)
-    return rank[inverse].reshape(labels.shape).astype(np.int32)
+    flat = labels.ravel()
+    first = np.full(int(flat.max(initial=0)) + 1, flat.size)
+    first[flat[::-1]] = np.arange(flat.size)[::-1]  # of an index that comes again, the last one assigned stays
+    first[0] = -1
+    rank = np.empty(len(first), dtype=np.int32)
+    rank[np.argsort(first, kind="stable")] = np.arange(len(first))
+    return np.asarray(rank[flat].reshape(labels.shape), dtype=np.int32)
 
 
 def _part(axis: int, part: slice) -> tuple[slice, ...]:

@@ -45,7 +45,7 @@ class Moving:
         found = []
         for before, now in pairwise(grey):
             cells = self._pool(self._flow.calc(before, now, None))  # type: ignore[call-overload]
-            cells = cells - np.median(cells, axis=(0, 1))
+            cells -= np.median(cells, axis=(0, 1)).astype(np.float32)
             found.append(np.where(self._changed(before, now)[..., None], cells, 0))
         return np.stack(found).astype(np.float32)
 

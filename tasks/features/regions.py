@@ -59,7 +59,7 @@ class Regions:
         self._spec, self._size = spec, frame_size
         self._tolerance = spec.tolerance or _TOLERANCE[spec.join]
         self._least_motion = least
-        self._moving = None if least is None else Moving(spec.cell, frame_size, self._cells)
+        self._moving = None if least is None else Moving(spec.cell, frame_size, self.cells)
         self._compared: Extractor | None = None
         self.compared: tuple[str, ...] = {"color": ("red", "green", "blue"), "motion": ("u", "v")}.get(spec.join, ())
         """Channels of what is compared."""
@@ -104,7 +104,7 @@ class Regions:
         if self._spec.join == "motion":
             return self._motion(frames)
         if self._compared is None:
-            return np.stack([self._cells(self._smooth(frame)) for frame in own])
+            return np.stack([self.cells(self._smooth(frame)) for frame in own])
         found: Maps = self._compared(np.stack([self._padded(frame) for frame in own]))
         deviation = found.reshape(-1, found.shape[-1]).std(axis=0, dtype=np.float64)
         return np.asarray(found / np.where(deviation > 0, deviation, 1), dtype=np.float32)
@@ -138,7 +138,7 @@ class Regions:
         assert self._moving is not None, "there is one wherever motion counts"
         return self._moving(frames)
 
-    def _cells(self, values: npt.NDArray[Any]) -> Maps:
+    def cells(self, values: npt.NDArray[Any]) -> Maps:
         """Return (y, x, channel) means over each cell of (height, width, channel) values."""
         height, width = (len(centres) for centres in self.centres)
         values = np.asarray(values, dtype=np.float32)

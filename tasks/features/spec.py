@@ -171,8 +171,8 @@ class RegionsSpec(_Entry):
     which a region grows in each window, starting in its first frame, as far as cells are like the seed itself."""
     window: Annotated[int, Field(ge=1, le=32)] = 8
     """Frames of one spacetime block in which regions grow; 1: in space alone, each frame by itself."""
-    cell: _Positive = 2
-    """Pixels along y and x that share one label."""
+    cell: _Positive = 1
+    """Pixels along y and x that share one label; 2 costs a quarter."""
     smooth: Annotated[int, Field(ge=1, le=15)] = 5
     """Side in pixels of the median filter before growing, odd; 1: none."""
     feature: Compared | None = None
@@ -183,7 +183,7 @@ class RegionsSpec(_Entry):
     """Share of the frame that a region covers in the frame where it is largest."""
     max_area: Annotated[float, Field(gt=0, le=1)] = 0.4
     """The same: what is larger is background."""
-    overlap: Annotated[float, Field(gt=0, le=1)] = 0.3
+    overlap: Annotated[float, Field(ge=0.05, le=1)] = 0.3
     """Least intersection over union, across the border of two windows, of regions that are linked in time. Not part of
     the product's key: another value grows nothing anew."""
 

@@ -43,6 +43,22 @@ STATED: dict[str, tuple[str, ...]] = {
         "row_stop",
     ),
     "track_boxes": ("track", "seconds", "x", "y", "width", "height"),
+    "regions": (
+        "region_id",
+        "region_track",
+        "track",
+        "label",
+        "row_start",
+        "row_stop",
+        "start_seconds",
+        "stop_seconds",
+        "area",
+        "box",
+        "first_box",
+        "last_box",
+        "mean_rgb",
+        "mean_feature",
+    ),
     "failures": ("span_key", "row_start", "num_rows", "num_rows_planned", "reason"),
 }
 """Table columns that two equal lakes share; paths, times of day, units and run ids are not among them."""

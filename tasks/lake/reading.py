@@ -22,7 +22,7 @@ from patchlake.tasks.grid import Grid, Triple
 from patchlake.tasks.lake import arrays, pairs, windows
 from patchlake.tasks.lake.committed import runs_of
 from patchlake.tasks.lake.location import Location
-from patchlake.tasks.lake.rows import video_of
+from patchlake.tasks.lake.rows import path_of, video_of
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.tracks import Affine, geometry_at
 from patchlake.tasks.types import PIXELS, BoxPath, IntArray
@@ -51,6 +51,11 @@ class Lake:
     def clips(self) -> pa.Table:
         """One row per clip: its label, times and rows [row_start, row_stop) of `pixels`."""
         return Tables(self.location).clips.read()
+
+    @property
+    def regions(self) -> pa.Table:
+        """One row per region of each window of a `regions` feature; `region_track` links them over time."""
+        return Tables(self.location).regions.read()
 
     @property
     def products(self) -> tuple[str, ...]:
@@ -177,17 +182,8 @@ class Lake:
 
     def _path(self, track: dict[str, Any]) -> BoxPath | None:
         """Return the boxes of a row of `tracks`; None: the whole frame."""
-        if track["box"] is not None:
-            return BoxPath(name=track["name"], boxes=(tuple(track["box"]),))
         table = Tables(self.location).track_boxes.read()
-        found = table.filter(pc.equal(table["track"], track["track"])).sort_by("seconds").to_pylist()
-        if not found:
-            return None
-        return BoxPath(
-            name=track["name"],
-            seconds=tuple(box["seconds"] for box in found),
-            boxes=tuple((box["x"], box["y"], box["width"], box["height"]) for box in found),
-        )
+        return path_of(track, table.filter(pc.equal(table["track"], track["track"])).to_pylist())
 
     def _array(self, product: str) -> zarr.Array[Any]:
         if product not in self.products:

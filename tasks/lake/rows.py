@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
-from patchlake.tasks.types import Clip, Placement, Receipt, Source, Span, Track, Video
+from patchlake.tasks.types import BoxPath, Clip, Placement, Receipt, Source, Span, Track, Video
 
 Row = dict[str, Any]
 
@@ -63,6 +63,28 @@ def box_rows(number: int, track: Track) -> list[Row]:
         {"track": number, "seconds": seconds, "x": x, "y": y, "width": w, "height": h}
         for seconds, (x, y, w, h) in times
     ]
+
+
+def path_of(track: Mapping[str, Any], boxes: Iterable[Mapping[str, Any]]) -> BoxPath | None:
+    """Return the boxes of a row of `tracks`, given its rows of `track_boxes`; None: the whole frame."""
+    if track["box"] is not None:
+        return BoxPath(name=track["name"], boxes=(tuple(track["box"]),))
+    found = sorted(boxes, key=lambda box: box["seconds"])
+    if not found:
+        return None
+    return BoxPath(
+        name=track["name"],
+        seconds=tuple(box["seconds"] for box in found),
+        boxes=tuple((box["x"], box["y"], box["width"], box["height"]) for box in found),
+    )
+
+
+def paths_of(tracks: Iterable[Mapping[str, Any]], boxes: Iterable[Mapping[str, Any]]) -> dict[int, BoxPath | None]:
+    """Return number of a track -> its boxes, for rows of `tracks` and of `track_boxes`."""
+    by_track: dict[int, list[Mapping[str, Any]]] = {}
+    for box in boxes:
+        by_track.setdefault(box["track"], []).append(box)
+    return {track["track"]: path_of(track, by_track.get(track["track"], ())) for track in tracks}
 
 
 def annotation_rows(source: Source, video_id: str | None) -> list[Row]:

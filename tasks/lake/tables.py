@@ -49,6 +49,13 @@ SCHEMAS: dict[str, pa.Schema] = {
         clip_id=_TEXT, track=_INT, track_id=_TEXT, video_id=_TEXT, span_key=_TEXT, start_seconds=_REAL,
         stop_seconds=_REAL, label=_TEXT, targets=pa.map_(_TEXT, _REAL), row_start=_LONG, row_stop=_LONG,
     ),
+    "regions": _schema(
+        region_id=_TEXT, region_track=_TEXT, product=_TEXT, product_digest=_TEXT, track=_INT, video_id=_TEXT,
+        span_key=_TEXT, label=_INT, row_start=_LONG, row_stop=_LONG, start_seconds=_REAL, last_seconds=_REAL,
+        stop_seconds=_REAL, area=_REAL, box=pa.list_(_REAL), source_box=pa.list_(_REAL), first_box=pa.list_(_REAL),
+        last_box=pa.list_(_REAL), motion=pa.list_(_REAL), mean_rgb=pa.list_(_REAL), mean_feature=pa.list_(_REAL),
+        overlaps=pa.map_(_INT, _REAL),
+    ),
     "annotations": _schema(
         uri=_TEXT, video_id=_TEXT, start_seconds=_REAL, stop_seconds=_REAL, box=pa.list_(_REAL), label=_TEXT,
         targets=pa.map_(_TEXT, _REAL),

@@ -1,0 +1,112 @@
+"""Regions of neighbouring windows linked over time, and the boxes that follow them. Pure; from rows of `regions`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from patchlake.tasks.types import Box, BoxPath
+
+Row = Mapping[str, Any]
+
+
+def linked(rows: Sequence[Row], *, window: int, overlap: float) -> list[dict[str, Any]]:
+    """Return rows of one product with `region_track`: the region_id of the first region of the same thing.
+
+    Each region follows at most one of the window before, and is followed by at most one, such that the overlaps
+    (intersection over union across the windows' border) are largest in sum; those below `overlap` link nothing. A
+    region that splits goes on as its larger part; the rest begins anew. Source: scipy.optimize.linear_sum_assignment.
+    """
+    ordered = sorted(rows, key=lambda row: (row["row_start"] // window, row["span_key"], row["label"]))
+    windows: dict[tuple[str, int], list[Row]] = {}
+    for row in ordered:
+        windows.setdefault((row["span_key"], row["row_start"] // window), []).append(row)
+    track_of: dict[str, str] = {}
+    for (span, number), here in windows.items():
+        before = windows.get((span, number - 1), [])
+        for i, j in _pairs(before, here, overlap):
+            track_of[here[j]["region_id"]] = track_of[before[i]["region_id"]]
+        for row in here:
+            track_of.setdefault(row["region_id"], row["region_id"])
+    return [{**row, "region_track": track_of[row["region_id"]]} for row in ordered]
+
+
+def _pairs(before: Sequence[Row], here: Sequence[Row], overlap: float) -> list[tuple[int, int]]:
+    """Return which regions of the window before go on as which of this one."""
+    if not before:
+        return []
+    at = {row["label"]: i for i, row in enumerate(before)}
+    shares = np.zeros((len(before), len(here)))
+    for j, row in enumerate(here):
+        for label, share in row["overlaps"]:
+            if share >= overlap and label in at:
+                shares[at[label], j] = share
+    pairs = zip(*linear_sum_assignment(shares, maximize=True), strict=True)
+    return [(int(i), int(j)) for i, j in pairs if shares[i, j] > 0]
+
+
+class Choice(Protocol):
+    """Which tracks of regions become tracks of the lake."""
+
+    min_seconds: float
+    most: int
+    margin: float
+
+
+class Upright(Protocol):
+    """A video's size."""
+
+    @property
+    def width(self) -> int:
+        """Upright source pixels."""
+
+    @property
+    def height(self) -> int:
+        """Upright source pixels."""
+
+
+def paths_of(rows: Sequence[Row], video: Upright, choice: Choice) -> list[BoxPath]:
+    """Return the boxes that follow linked regions of one video, by time, then identity.
+
+    A track's box has one size, the largest that its regions have at the windows' borders, and a margin; it moves with
+    the centre of the regions' boxes, on straight lines from border to border, and stays inside the frame.
+    """
+    tracks: dict[str, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: row["start_seconds"]):
+        tracks.setdefault(row["region_track"], []).append(row)
+    lasting = {
+        name: regions
+        for name, regions in tracks.items()
+        if regions[-1]["stop_seconds"] - regions[0]["start_seconds"] >= choice.min_seconds
+    }
+    ranked = sorted(lasting.items(), key=lambda item: (-_volume(item[1]), item[0]))[: choice.most]
+    ranked.sort(key=lambda item: (item[1][0]["start_seconds"], item[0]))
+    return [_path(name, regions, video, choice.margin) for name, regions in ranked]
+
+
+def _volume(regions: Sequence[Row]) -> float:
+    """Return area times seconds."""
+    return float(sum(row["area"] * (row["stop_seconds"] - row["start_seconds"]) for row in regions))
+
+
+def _path(name: str, regions: Sequence[Row], video: Upright, margin: float) -> BoxPath:
+    knots: dict[float, list[float]] = {}
+    for row in regions:
+        knots[row["start_seconds"]] = row["first_box"]
+        knots[row["last_seconds"]] = row["last_box"]
+    width, height = (
+        min(extent, max(box[side] for box in knots.values()) * (1 + 2 * margin))
+        for side, extent in ((2, video.width), (3, video.height))
+    )
+    boxes = [_around(box, width, height, video) for box in knots.values()]
+    return BoxPath(name=f"region {name[:8]}", seconds=tuple(knots), boxes=tuple(boxes))
+
+
+def _around(box: Sequence[float], width: float, height: float, video: Upright) -> Box:
+    """Return the box of a size with the same centre, moved into the frame."""
+    x = box[0] + box[2] / 2 - width / 2
+    y = box[1] + box[3] / 2 - height / 2
+    return min(max(0.0, x), video.width - width), min(max(0.0, y), video.height - height), width, height

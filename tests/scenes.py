@@ -1,0 +1,96 @@
+"""Synthetic scenes with objects of known shapes, colours and paths on a texture, and their masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import feature_loops as loops
+import numpy as np
+import numpy.typing as npt
+
+Frames = npt.NDArray[np.uint8]
+Masks = npt.NDArray[np.bool_]
+SIZE = (160, 224)
+
+
+@dataclass(frozen=True)
+class Body:
+    """A shape of one colour; `x` and `y` are its centre at frame 0, `dx`, `dy` its steps in pixels per frame."""
+
+    shape: str
+    colour: tuple[int, int, int]
+    radius: float
+    y: float
+    x: float
+    dy: float
+    dx: float
+
+    def centre(self, i: int) -> tuple[float, float]:
+        """Return y, x of the centre at a frame, in pixels."""
+        return self.y + self.dy * i, self.x + self.dx * i
+
+    def mask(self, i: int, size: tuple[int, int]) -> Masks:
+        """Return which pixels, by their centres, lie in the body at a frame."""
+        y, x = (axis + 0.5 - at for axis, at in zip(np.indices(size), self.centre(i), strict=True))
+        inside: Masks = {
+            "disc": y**2 + x**2 < self.radius**2,
+            "box": (abs(y) < 0.7 * self.radius) & (abs(x) < 1.3 * self.radius),
+            "wedge": (abs(x) < (y + self.radius) / 2) & (y < self.radius),
+        }[self.shape]
+        return inside
+
+
+BODIES = (
+    Body("disc", (210, 60, 50), 20, 30, 40, 0.1, 2.0),
+    Body("box", (60, 90, 210), 18, 135, 185, -0.1, -1.75),
+    Body("wedge", (230, 200, 60), 22, 90, 45, 0.0, 1.25),
+)
+"""They never touch in 60 frames, nor leave the frame."""
+
+
+def film(num_frames: int, bodies: Sequence[Body] = BODIES, *, size: tuple[int, int] = SIZE, grain: float = 6) -> Frames:
+    """Return (n, height, width, 3) frames: bodies over a still texture, with a texture of their own of +- `grain`."""
+    ground = loops.texture(*size, seed=7) // 3 + 60
+    frames = np.repeat(ground[None], num_frames, axis=0)
+    for n, body in enumerate(bodies):
+        skin = (loops.texture(128, 128, seed=20 + n).astype(float) - 127) * grain / 127
+        for i, frame in enumerate(frames):
+            inside = body.mask(i, size)
+            y, x = (axis - round(at) + 64 for axis, at in zip(np.nonzero(inside), body.centre(i), strict=True))
+            frame[inside] = np.clip(np.array(body.colour) + skin[y, x], 0, 255).astype(np.uint8)
+    return frames
+
+
+def masks(num_frames: int, bodies: Sequence[Body] = BODIES, *, size: tuple[int, int] = SIZE) -> Masks:
+    """Return (bodies, n, height, width): what is theirs."""
+    return np.stack([[body.mask(i, size) for i in range(num_frames)] for body in bodies])
+
+
+def write(path: Path, frames: Frames, *, fps: int = 25) -> Path:
+    """Encode frames as H.264, nearly without loss."""
+    with av.open(str(path), "w") as container:
+        options = {"qp": "6", "g": "12", "bf": "2", "preset": "ultrafast"}
+        stream = container.add_stream("libx264", rate=Fraction(fps), options=options)
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def best_iou(labels: npt.NDArray[np.uint16], mask: Masks, cell: int) -> tuple[float, int]:
+    """Return the intersection over union of a mask with the label that fits it best, and that label.
+
+    `labels` (y, x) are of cells of `cell` pixels.
+    """
+    pixels = labels.repeat(cell, axis=0).repeat(cell, axis=1)
+    assert pixels.shape == mask.shape
+    shares = [
+        ((pixels == label) & mask).sum() / ((pixels == label) | mask).sum() for label in range(1, int(labels.max()) + 1)
+    ]
+    best = int(np.argmax(shares)) if shares else -1
+    return (float(shares[best]), best + 1) if shares else (0.0, 0)
