@@ -19,11 +19,10 @@ from patchlake.tasks.types import Placement, Source
 
 def follow(session: Session, sources: Sequence[Source], survey: Survey, plan: Plan) -> tuple[Survey, Plan]:
     """Bring the table `regions` up to date; where it tells of other tracks than before, plan and run them as well."""
-    changed = describe(session, plan.placements)
     tracks = session.recipe.tracks
-    if tracks == "frame" or not tracks.are_found or not changed:
-        return survey, plan
     session.reread()
+    if not describe(session, plan.placements) or tracks == "frame" or not tracks.are_found:
+        return survey, plan
     survey = ingest.survey_sources(session, sources)
     again = ingest.run_plan(session, survey)
     return survey, replace(again, units=(*plan.units, *again.units))

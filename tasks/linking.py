@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -52,6 +53,7 @@ class Choice(Protocol):
     """Which tracks of regions become tracks of the lake."""
 
     min_seconds: float
+    min_travel: float
     most: int
     margin: float
 
@@ -77,10 +79,11 @@ def paths_of(rows: Sequence[Row], video: Upright, choice: Choice) -> list[BoxPat
     tracks: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: row["start_seconds"]):
         tracks.setdefault(row["region_track"], []).append(row)
+    least = choice.min_travel * math.hypot(video.width, video.height)
     lasting = {
         name: regions
         for name, regions in tracks.items()
-        if regions[-1]["stop_seconds"] - regions[0]["start_seconds"] >= choice.min_seconds
+        if regions[-1]["stop_seconds"] - regions[0]["start_seconds"] >= choice.min_seconds and _travel(regions) >= least
     }
     ranked = sorted(lasting.items(), key=lambda item: (-_volume(item[1]), item[0]))[: choice.most]
     ranked.sort(key=lambda item: (item[1][0]["start_seconds"], item[0]))
@@ -90,6 +93,14 @@ def paths_of(rows: Sequence[Row], video: Upright, choice: Choice) -> list[BoxPat
 def _volume(regions: Sequence[Row]) -> float:
     """Return area times seconds."""
     return float(sum(row["area"] * (row["stop_seconds"] - row["start_seconds"]) for row in regions))
+
+
+def _travel(regions: Sequence[Row]) -> float:
+    """Return how far the centre of the regions' boxes gets from where it begins, in source pixels."""
+    centres = [
+        (box[0] + box[2] / 2, box[1] + box[3] / 2) for row in regions for box in (row["first_box"], row["last_box"])
+    ]
+    return max(math.dist(centres[0], centre) for centre in centres)
 
 
 def _path(name: str, regions: Sequence[Row], video: Upright, margin: float) -> BoxPath:

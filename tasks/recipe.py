@@ -98,6 +98,8 @@ class Boxes(_Strict):
     """regions: shorter tracks are none."""
     most: Positive = 8
     """regions: tracks of one video, those with the largest area times seconds."""
+    min_travel: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """regions: how far a box gets from where it begins, as a share of the frame's diagonal; else it is none."""
     margin: Annotated[float, Field(ge=0, le=10)] = 0.1
     """regions: what a box has more on each side, as a share of its width or height."""
 

@@ -194,7 +194,7 @@ def _means(
     if frames is None:
         return {}, {}
     colours = np.stack([extractor.cells(frame) for frame in frames[before:]])
-    return _mean(labels, colours), _mean(labels, extractor.compare(frames))
+    return _mean(labels, colours), _mean(labels, extractor.values(frames))
 
 
 def _mean(labels: Labels, values: npt.NDArray[np.float32]) -> dict[int, list[float]]:

@@ -1,11 +1,12 @@
 """Growing: which cells of a (time, y, x) volume hang together by a join condition. Pure; libraries do the growing.
 
-Cells touch along time, y and x (6 neighbours; a volume of one frame grows in space alone). From automatic seeds: an even cell is like all of its
-neighbours in the frame; even cells that touch and are alike form a core, found as connected components of the graph of
-such pairs (scipy.sparse.csgraph); a core takes the cells beside it in each frame, which are like it, and where several
-want one the order is that of skimage.segmentation.watershed. So what a soft edge or a bridge of one cell connects is
-not one region, and what is rough all over is in none. From given seeds: all that hangs together with the seed and is
-like the seed itself (scipy.ndimage.label), so that a region can't creep along a ramp.
+Cells touch along time, y and x (6 neighbours; a volume of one frame grows in space alone). From automatic seeds: an
+even cell is like all of its neighbours in the frame; even cells that touch and are alike form a core, found as
+connected components of the graph of such pairs (scipy.sparse.csgraph); a core takes the cells beside it in each frame,
+which are like it, and where several want one the order is that of skimage.segmentation.watershed. So what a soft edge
+or a bridge of one cell connects is not one region, and what is rough all over is in none. From given seeds: all that
+hangs together with the seed and is like the seed itself (scipy.ndimage.label), so that a region can't creep along a
+ramp.
 """
 
 from __future__ import annotations
@@ -112,13 +113,6 @@ def of_size(labels: Labels, *, least: float, most: float) -> Labels:
     is_kept = (largest >= least) & (largest <= most)
     is_kept[0] = False
     return np.where(is_kept[labels], labels, 0).astype(np.int32)
-
-
-def at_least(labels: Labels, speed: npt.NDArray[np.float32], least: float) -> Labels:
-    """Return labels without the regions whose mean (time, y, x) speed is below `least`; others keep their numbers."""
-    flat, count = labels.ravel(), int(labels.max()) + 1
-    mean = np.bincount(flat, weights=speed.ravel(), minlength=count) / np.maximum(np.bincount(flat, minlength=count), 1)
-    return np.where((mean >= least)[labels], labels, 0).astype(np.int32)
 
 
 def in_order(labels: npt.NDArray[Any]) -> Labels:

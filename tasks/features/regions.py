@@ -19,7 +19,6 @@ from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FrameArray
 
 _TOLERANCE = {"color": 6.0, "motion": 1.0, "features": 0.5}
-_LEAST_MOTION = 0.5
 _UNITS = {"color": "grey level", "motion": "pixel / frame", "features": "1"}
 Maps = npt.NDArray[np.float32]
 
@@ -35,7 +34,7 @@ class Regions:
               flow, so that a camera that pans moves nothing; pixels per frame; slower cells are in no region
     features  their vectors of another feature over the cell and the eight around it (the frame's mirror image past its
               border), each channel in its standard deviations over the window
-    Regions smaller than `min_area` or larger than `max_area`, or on average slower than `least_motion`, are left out.
+    Regions smaller than `min_area` or larger than `max_area` are left out.
 
     label  0: in no region; else the region's number in its window: 1, 2, ... in the order of first cells by time, y,
            x; with given seeds the seed's number, from 1. Numbers of different windows have nothing to do with each
@@ -54,12 +53,10 @@ class Regions:
     def __init__(self, spec: RegionsSpec, patches: Grid, frame_size: tuple[int, int]) -> None:
         if min(frame_size) < spec.cell:
             raise RecipeError(f"features.{spec.name}.cell: got {spec.cell}, expected at most {min(frame_size)}")
-        least = _LEAST_MOTION if spec.least_motion is None and spec.join == "motion" else spec.least_motion
         grid = Grid((1, spec.cell, spec.cell), (1, spec.cell, spec.cell))
         self._spec, self._size = spec, frame_size
         self._tolerance = spec.tolerance or _TOLERANCE[spec.join]
-        self._least_motion = least
-        self._moving = None if least is None else Moving(spec.cell, frame_size, self.cells)
+        self._moving = None if spec.join != "motion" else Moving(spec.cell, frame_size, self.cells)
         self._compared: Extractor | None = None
         self.compared: tuple[str, ...] = {"color": ("red", "green", "blue"), "motion": ("u", "v")}.get(spec.join, ())
         """Channels of what is compared."""
@@ -70,12 +67,11 @@ class Regions:
             self.compared = self._compared.channels
         self._seeds = _cells_of(spec, frame_size)
         self.window_rows = spec.window
-        self.context_frames = (0, 0) if least is None else (1, 0)
+        self.context_frames = (1, 0) if spec.join == "motion" else (0, 0)
         self.centres = cell_centres(grid, frame_size)
         self.digest_parts: dict[str, Any] = {
             **spec.model_dump(mode="json", exclude={"kind", "name", "overlap", "feature"}),
             "tolerance": self._tolerance,
-            "least_motion": least,
         }
         if self._compared is not None:
             kind = {"kind": spec.feature.kind} if spec.feature is not None else {}
@@ -98,32 +94,30 @@ class Regions:
         cells = len(self.centres[0]), len(self.centres[1])
         return np.concatenate([np.zeros((0, *cells), np.uint16), *labels])[..., None]
 
-    def compare(self, frames: FrameArray) -> Values:
+    def values(self, frames: FrameArray) -> Values:
         """Return what is compared of a window's cells, (n, y, x, `compared`), for (before + n, ...) frames."""
-        own = frames[self.context_frames[0] :]
-        if self._spec.join == "motion":
-            return self._motion(frames)
+        if self._moving is not None:
+            return self._moving(frames)
         if self._compared is None:
-            return np.stack([self.cells(self._smooth(frame)) for frame in own])
-        found: Maps = self._compared(np.stack([self._padded(frame) for frame in own]))
-        deviation = found.reshape(-1, found.shape[-1]).std(axis=0, dtype=np.float64)
-        return np.asarray(found / np.where(deviation > 0, deviation, 1), dtype=np.float32)
+            return np.stack([self.cells(self._smooth(frame)) for frame in frames])
+        found: Maps = self._compared(np.stack([self._padded(frame) for frame in frames]))
+        return found
 
     def _grow(self, frames: FrameArray) -> npt.NDArray[np.uint16]:
         """Return the (n, y, x) labels of one window."""
-        values, least = self.compare(frames), self._least_motion
+        values = self.values(frames)
         area = self._size[0] * self._size[1] / self._spec.cell**2
         smallest = self._spec.min_area * area
         alive: Bools = np.ones(values.shape[:3], dtype=np.bool_)
-        if self._spec.join == "motion" and least is not None:
-            alive = speed(values) >= least
+        if self._moving is not None:
+            alive = speed(values) >= self._spec.least_motion
+        if self._compared is not None:
+            values = _scaled(values)
         if self._seeds is None:
             labels = growing.grow(values, alive, tolerance=self._tolerance, core=smallest / 4)
         else:
             labels = growing.grow_from(values, alive, self._seeds, tolerance=self._tolerance)
         labels = growing.of_size(labels, least=smallest, most=self._spec.max_area * area)
-        if self._spec.join != "motion" and least is not None:
-            labels = growing.at_least(labels, speed(self._motion(frames)), least)
         return (growing.in_order(labels) if self._seeds is None else labels).astype(np.uint16)
 
     def _smooth(self, frame: FrameArray) -> FrameArray:
@@ -134,10 +128,6 @@ class Regions:
         cell, (height, width) = self._spec.cell, (len(centres) * self._spec.cell for centres in self.centres)
         return np.asarray(cv2.copyMakeBorder(frame[:height, :width], *(cell,) * 4, cv2.BORDER_REFLECT_101), np.uint8)
 
-    def _motion(self, frames: FrameArray) -> Maps:
-        assert self._moving is not None, "there is one wherever motion counts"
-        return self._moving(frames)
-
     def cells(self, values: npt.NDArray[Any]) -> Maps:
         """Return (y, x, channel) means over each cell of (height, width, channel) values."""
         height, width = (len(centres) for centres in self.centres)
@@ -147,6 +137,12 @@ class Regions:
         whole = np.ascontiguousarray(values[: height * self._spec.cell, : width * self._spec.cell])
         means = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)  # it drops a single channel's axis
         return np.asarray(means, dtype=np.float32).reshape(height, width, values.shape[2])
+
+
+def _scaled(values: Values) -> Values:
+    """Return values with each channel in its standard deviations; one that is the same everywhere as it is."""
+    deviation = values.reshape(-1, values.shape[-1]).std(axis=0, dtype=np.float64)
+    return np.asarray(values / np.where(deviation > 0, deviation, 1), dtype=np.float32)
 
 
 def _cells_of(spec: RegionsSpec, frame_size: tuple[int, int]) -> list[tuple[int, int]] | None:

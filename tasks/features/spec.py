@@ -177,8 +177,8 @@ class RegionsSpec(_Entry):
     """Side in pixels of the median filter before growing, odd; 1: none."""
     feature: Compared | None = None
     """join features: edges, corners, hog, color, or one with its options."""
-    least_motion: NotNegative | None = None
-    """Pixels per frame against the rest of the frame. motion: of a cell (0.5); else of a region, on average (none)."""
+    least_motion: NotNegative = 0.5
+    """join motion: pixels per frame, against the rest of the frame."""
     min_area: Annotated[float, Field(ge=0.0005, le=1)] = 0.002
     """Share of the frame that a region covers in the frame where it is largest."""
     max_area: Annotated[float, Field(gt=0, le=1)] = 0.4
@@ -202,6 +202,8 @@ class RegionsSpec(_Entry):
         if (self.join == "features") != (self.feature is not None):
             given = "none" if self.feature is None else f"{self.feature.kind} with join {self.join}"
             raise ValueError(f"feature: got {given}, expected one with `join: features`, and none otherwise")
+        if self.join != "motion" and "least_motion" in self.model_fields_set:
+            raise ValueError(f"least_motion: got one with join {self.join}, expected none: it belongs to join motion")
         if self.smooth % 2 == 0:
             raise ValueError(f"smooth: got {self.smooth}, expected an odd number of pixels")
         if self.max_area <= self.min_area:

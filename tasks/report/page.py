@@ -7,6 +7,7 @@ from importlib import resources
 
 import jinja2
 
+from patchlake.tasks.features.spec import RegionsSpec
 from patchlake.tasks.lake.location import Location
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.recipe import Recipe
@@ -17,6 +18,7 @@ from patchlake.tasks.report.charts import light_chart, pca_chart
 from patchlake.tasks.report.facts import Run
 from patchlake.tasks.report.learning import learning_pictures
 from patchlake.tasks.report.maps import PANELS, feature_map
+from patchlake.tasks.report.outlines import region_strips
 from patchlake.tasks.report.sample import ClipView, open_feature, open_frames, pick_clips
 from patchlake.tasks.report.strips import film_strips
 
@@ -55,7 +57,7 @@ def _sections(lake: Location, tables: Tables, recipe: Recipe, run: Run) -> list[
     clips = pick_clips(tables, PANELS, min_rows=grid.size[0] + 3 * grid.stride[0])
     return [
         _patches(lake, recipe, clips),
-        _features(lake, recipe, clips),
+        _features(lake, tables, recipe, clips),
         _reductions(lake, tables, recipe),
         _training(run, recipe),
     ]
@@ -70,16 +72,19 @@ def _patches(lake: Location, recipe: Recipe, clips: list[ClipView]) -> Section:
     return Section(title="Patches", pictures=pictures, sentence=sentence)
 
 
-def _features(lake: Location, recipe: Recipe, clips: list[ClipView]) -> Section:
+def _features(lake: Location, tables: Tables, recipe: Recipe, clips: list[ClipView]) -> Section:
     frames = open_frames(lake) if recipe.frames.keep else None
-    pictures, missing = [], []
+    pictures, missing = list[Picture](), []
     for entry in recipe.features:
         feature = open_feature(lake, entry.name)
-        found = None if feature is None else feature_map(feature, clips, frames, recipe.frames.size)
-        if found is None:
-            missing.append(entry.name)
+        if isinstance(entry, RegionsSpec):
+            drawn = [] if feature is None else region_strips(feature, entry, tables, frames, recipe.frames.size)
         else:
-            pictures.append(found)
+            found = None if feature is None else feature_map(feature, clips, frames, recipe.frames.size)
+            drawn = [] if found is None else [found]
+        pictures += drawn
+        if not drawn:
+            missing.append(entry.name)
     sentence = "" if recipe.features else "The recipe names no features."
     if missing:
         sentence = f"No row of {', '.join(missing)} in these clips: shorter than a patch, or none stored."

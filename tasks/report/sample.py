@@ -87,7 +87,7 @@ def pick_clips(tables: Tables, count: int, *, min_rows: int = 1) -> list[ClipVie
         ids = {id(row) for row in picked}
         rows = [row for row in rows if id(row) not in ids]
     taken.sort(key=lambda row: (row["label"] is None, row["label"] or "", row["track"], row["start_seconds"]))
-    names = _names(tables, {row.pop("video_id") for row in taken})
+    names = names_of(tables, {row.pop("video_id") for row in taken})
     return [ClipView(**row, name=names.get(row["track"], "")) for row in taken]
 
 
@@ -101,7 +101,7 @@ def _round(rows: list[dict[str, Any]], count: int, tracks: set[int]) -> list[dic
     return list(found.values())
 
 
-def _names(tables: Tables, video_ids: set[str]) -> dict[int, str]:
+def names_of(tables: Tables, video_ids: set[str]) -> dict[int, str]:
     """Return the file name of each of a few tracks."""
     wanted = pa.array(sorted(video_ids), pa.string())
     tracks, sources = tables.tracks.read(["track", "video_id"]), tables.sources.read(["uri", "video_id"])
