@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 Frames = npt.NDArray[np.uint8]
 Masks = npt.NDArray[np.bool_]
-SIZE = (160, 224)
+SIZE = (224, 320)
+"""height, width of the frame grid."""
 
 
 @dataclass(frozen=True)
@@ -45,29 +46,38 @@ class Body:
 
 
 BODIES = (
-    Body("disc", (210, 60, 50), 20, 30, 40, 0.1, 2.0),
-    Body("box", (60, 90, 210), 18, 135, 185, -0.1, -1.75),
-    Body("wedge", (230, 200, 60), 22, 90, 45, 0.0, 1.25),
+    Body("disc", (210, 60, 50), 32, 42, 50, 0.05, 2.0),
+    Body("box", (30, 50, 160), 34, 188, 260, -0.1, -1.75),
+    Body("wedge", (230, 200, 60), 32, 112, 140, 0.0, -1.25),
 )
-"""They never touch in 60 frames, nor leave the frame."""
+"""In 60 frames none leaves the frame or meets another."""
+FACTOR = 2
+"""Films are larger than SIZE, in which bodies are told, by so much: the frame grid scales them down."""
 
 
-def film(num_frames: int, bodies: Sequence[Body] = BODIES, *, size: tuple[int, int] = SIZE, grain: float = 6) -> Frames:
+def enlarged(body: Body) -> Body:
+    """Return a body in a film's own pixels."""
+    names = ("radius", "y", "x", "dy", "dx")
+    return replace(body, **{name: getattr(body, name) * FACTOR for name in names})
+
+
+def film(num_frames: int, bodies: Sequence[Body] = BODIES, *, grain: float = 6) -> Frames:
     """Return (n, height, width, 3) frames: bodies over a still texture, with a texture of their own of +- `grain`."""
-    ground = loops.texture(*size, seed=7) // 3 + 60
+    size = SIZE[0] * FACTOR, SIZE[1] * FACTOR
+    ground = loops.texture(*size, seed=7, sigma=2 * FACTOR) // 3 + 60
     frames = np.repeat(ground[None], num_frames, axis=0)
-    for n, body in enumerate(bodies):
-        skin = (loops.texture(128, 128, seed=20 + n).astype(float) - 127) * grain / 127
+    for n, body in enumerate(map(enlarged, bodies)):
+        skin = (loops.texture(256, 256, seed=20 + n, sigma=2 * FACTOR).astype(float) - 127) * grain / 127
         for i, frame in enumerate(frames):
             inside = body.mask(i, size)
-            y, x = (axis - round(at) + 64 for axis, at in zip(np.nonzero(inside), body.centre(i), strict=True))
+            y, x = (axis - round(at) + 128 for axis, at in zip(np.nonzero(inside), body.centre(i), strict=True))
             frame[inside] = np.clip(np.array(body.colour) + skin[y, x], 0, 255).astype(np.uint8)
     return frames
 
 
-def masks(num_frames: int, bodies: Sequence[Body] = BODIES, *, size: tuple[int, int] = SIZE) -> Masks:
-    """Return (bodies, n, height, width): what is theirs."""
-    return np.stack([[body.mask(i, size) for i in range(num_frames)] for body in bodies])
+def masks(num_frames: int, bodies: Sequence[Body] = BODIES) -> Masks:
+    """Return (bodies, n, height, width) of SIZE: what is theirs."""
+    return np.stack([[body.mask(i, SIZE) for i in range(num_frames)] for body in bodies])
 
 
 def write(path: Path, frames: Frames, *, fps: int = 25) -> Path:

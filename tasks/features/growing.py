@@ -2,11 +2,10 @@
 
 Cells touch along time, y and x (6 neighbours; a volume of one frame grows in space alone). From automatic seeds: an
 even cell is like all of its neighbours in the frame; even cells that touch and are alike form a core, found as
-connected components of the graph of such pairs (scipy.sparse.csgraph); a core takes the cells beside it in each frame,
-which are like it, and where several want one the order is that of skimage.segmentation.watershed. So what a soft edge
-or a bridge of one cell connects is not one region, and what is rough all over is in none. From given seeds: all that
-hangs together with the seed and is like the seed itself (scipy.ndimage.label), so that a region can't creep along a
-ramp.
+connected components of the graph of such pairs (scipy.sparse.csgraph). Then cores take the cells around them, ring by
+ring, as long as these are nearer to what is in than to what is out: so soft edges are cut where they are steepest, a
+bridge of one cell joins nothing, and what is rough all over is in no region. From given seeds: all that hangs together
+with the seed and is like the seed itself (scipy.ndimage.label), so that a region can't creep along a ramp.
 """
 
 from __future__ import annotations
@@ -19,12 +18,13 @@ import numpy.typing as npt
 from scipy import ndimage
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
-from skimage.segmentation import watershed
 
 Bools = npt.NDArray[np.bool_]
 Labels = npt.NDArray[np.int32]
 Values = npt.NDArray[np.float32]
 """(time, y, x, channel)."""
+RINGS = 3
+"""Cells that a soft edge is wide at most, on one side, and one more."""
 _IN_FRAME = np.array([np.zeros((3, 3)), [[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.zeros((3, 3))], dtype=np.bool_)
 """A cell and its neighbours in the frame."""
 
@@ -43,18 +43,36 @@ def grow(values: Values, alive: Bools, *, tolerance: float, core: float = 1) -> 
 
     Touching cells are alike where they are at most `tolerance` apart (`distance`); a cell is even where it is like all
     of its neighbours in the frame. Even, alive cells that touch and are alike form a core; cores with fewer than
-    `core` cells in every frame are none. A region is a core and the alive cells beside it in each frame; of cores that
-    want the same cell, the one gets it that watershed comes from first. Labels are in the order of the regions' first
-    cells, by time, then y, then x.
+    `core` cells in every frame are none. The alive cells beside a core in the frame, which are like it, join it. In
+    RINGS - 1 further rounds each free cell beside regions joins that of the neighbour in the frame that is least apart
+    from it, unless that one is in none: then it never does; neighbours that have to choose in the same round don't
+    count. Labels are in the order of the regions' first cells, by time, then y, then x.
     """
     edges = [_apart(values, axis) for axis in range(3)]
-    uneven = _largest_beside(edges, values.shape[:3])
-    is_even = (uneven <= tolerance) & alive
-    cores = of_size(_components([edge <= tolerance for edge in edges], is_even), least=core, most=alive.size)
-    beside = ndimage.binary_dilation(cores > 0, structure=_IN_FRAME) & (cores == 0) & alive
-    border = ndimage.binary_dilation(beside, structure=_IN_FRAME) & (beside | (cores > 0))  # elsewhere nothing grows
-    grown = watershed(uneven, cores, connectivity=_IN_FRAME, mask=border)  # type: ignore[no-untyped-call]
-    return in_order(np.where(cores > 0, cores, grown))
+    is_even = (_largest_beside(edges, alive.shape) <= tolerance) & alive
+    labels = of_size(_components([edge <= tolerance for edge in edges], is_even), least=core, most=alive.size)
+    free = alive & (labels == 0)
+    for i in range(RINGS):
+        ring = free & ndimage.binary_dilation(labels > 0, structure=_IN_FRAME)
+        labels[ring] = _nearest(labels, ring, labels > 0 if i == 0 else alive & ~ring, edges)[ring]
+        free &= ~ring
+    return in_order(labels)
+
+
+def _nearest(labels: Labels, ring: Bools, counts: Bools, edges: Sequence[npt.NDArray[np.float32]]) -> Labels:
+    """Return, for each cell of a ring, the label of the neighbour in its frame that counts and is least apart from it.
+
+    Of several that are equally near it is the one above, then below, left, right.
+    """
+    found = np.zeros(labels.shape, dtype=np.int32)
+    least = np.full(labels.shape, np.inf, dtype=np.float32)
+    for axis in (1, 2):
+        low, high = _part(axis, slice(None, -1)), _part(axis, slice(1, None))
+        for here, there in ((high, low), (low, high)):
+            is_nearer = ring[here] & counts[there] & (edges[axis] < least[here])
+            np.copyto(least[here], edges[axis], where=is_nearer)
+            np.copyto(found[here], labels[there], where=is_nearer)
+    return found
 
 
 def _apart(values: Values, axis: int) -> npt.NDArray[np.float32]:
