@@ -36,11 +36,11 @@ class Body:
 
     def mask(self, i: int, size: tuple[int, int]) -> Masks:
         """Return which pixels, by their centres, lie in the body at a frame."""
-        y, x = (axis + 0.5 - at for axis, at in zip(np.indices(size), self.centre(i), strict=True))
+        y, x = (axis + 0.5 - at for axis, at in zip(np.ogrid[: size[0], : size[1]], self.centre(i), strict=True))
         inside: Masks = {
             "disc": y**2 + x**2 < self.radius**2,
             "box": (abs(y) < 0.7 * self.radius) & (abs(x) < 1.3 * self.radius),
-            "wedge": (abs(x) < (y + self.radius) / 2) & (y < self.radius),
+            "octagon": (np.maximum(abs(y), abs(x)) < self.radius) & (abs(y) + abs(x) < 1.4 * self.radius),
         }[self.shape]
         return inside
 
@@ -48,7 +48,7 @@ class Body:
 BODIES = (
     Body("disc", (210, 60, 50), 32, 42, 50, 0.05, 2.0),
     Body("box", (30, 50, 160), 34, 188, 260, -0.1, -1.75),
-    Body("wedge", (230, 200, 60), 32, 112, 140, 0.0, -1.25),
+    Body("octagon", (230, 200, 60), 32, 112, 140, 0.0, -1.25),
 )
 """In 60 frames none leaves the frame or meets another."""
 FACTOR = 2
