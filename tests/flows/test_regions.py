@@ -14,6 +14,7 @@ from command import Done
 
 from patchlake.tasks import tracks
 from patchlake.tasks.lake import arrays, open_lake
+from patchlake.tasks.lake import digest as lakes
 from patchlake.tasks.lake.location import Location
 from patchlake.tasks.lake.rows import paths_of
 from patchlake.tasks.lake.tables import Tables
@@ -43,10 +44,8 @@ def wanted(corpus: Path) -> dict[str, Any]:
     }
 
 
-def digest(run: Run, lake: Path) -> str:
-    done = run("digest", str(lake))
-    assert done.code == 0, done.err
-    return done.out
+def digest(lake: Path) -> str:
+    return lakes.digest(Location(str(lake))).total
 
 
 def figures(tables: Tables) -> dict[str, Any]:
@@ -94,19 +93,35 @@ def test_found_regions_become_tracks_and_clips(patchlake: Run, recipe: Write, co
         assert seen == {body.shape for body in scenes.BODIES}
     assert not [row for row in tables.clips.rows() if row["track"] in whole], "clips are of the regions"
     assert {row["track"] for row in tables.regions.rows()} == whole
-    assert patchlake("verify", str(tmp_path / LAKE)).code == 0
+    assert list(lakes.verify(lake.location)) == []
 
-    before = digest(patchlake, tmp_path / LAKE)
+    before = digest(tmp_path / LAKE)
     again = patchlake("run", str(path))
     assert "nothing was decoded" in again.out, again.out + again.err
     assert figures(Tables(lake.location))["probed"] == 0
-    assert digest(patchlake, tmp_path / LAKE) == before
+    assert digest(tmp_path / LAKE) == before
 
     linked = wanted(corpus) | {"features": [{"kind": "regions", "cell": 1, "overlap": 1.0}]}
     other = patchlake("run", str(recipe(**linked, tracks={"boxes": "regions", "min_seconds": 0.1, "most": 1})))
     assert other.code == 0, other.err
+    assert {row["region_id"] == row["region_track"] for row in Tables(lake.location).regions.rows()} == {True, False}
     decoded = figures(Tables(lake.location))["ingest"]["rows"]
-    assert decoded <= 2 * 8 + 8, "whole frames are not decoded again, though nothing that moves is linked now"
+    assert decoded < NUM_FRAMES, "whole frames are not decoded again, though nothing that moves is linked now"
+
+
+def test_a_run_killed_between_its_passes_goes_on(patchlake: Run, recipe: Write, corpus: Path, tmp_path: Path) -> None:
+    options = {
+        **wanted(corpus),
+        "features": [{"kind": "regions", "cell": 2}],
+        "tracks": {"boxes": "regions", "most": 2},
+    }
+    assert patchlake("run", str(recipe(**options, lake=str(tmp_path / "unbroken")))).code == 0
+    path = recipe(**options)
+    killed = patchlake("run", str(path), env={"PATCHLAKE_FAULT": "after"})
+    assert killed.code == -9, killed.err
+    assert Tables(Location(str(tmp_path / LAKE))).regions.rows() == []
+    assert patchlake("run", str(path)).code == 0
+    assert digest(tmp_path / LAKE) == digest(tmp_path / "unbroken" / "small")
 
 
 def centre(body: scenes.Body, i: int, label: str) -> tuple[float, float]:
@@ -124,7 +139,7 @@ def test_added_later_is_the_same_as_from_the_start(patchlake: Run, recipe: Write
     assert done.code == 0, done.err
     tables = Tables(Location(str(tmp_path / LAKE)))
     assert len(tables.regions.rows()) >= 2 * len(scenes.BODIES) * NUM_FRAMES // 8
-    assert digest(patchlake, tmp_path / LAKE) == digest(patchlake, tmp_path / "whole" / "small")
+    assert digest(tmp_path / LAKE) == digest(tmp_path / "whole" / "small")
 
     done = patchlake("features", str(path), "--drop", "regions")
     assert done.code == 0, done.err
