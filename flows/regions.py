@@ -34,7 +34,7 @@ def describe(session: Session, placements: Iterable[Placement]) -> bool:
     Spans that it tells of are not read again. Where boxes are found they are found in whole frames alone.
     """
     entries = [entry for entry in session.recipe.features if isinstance(entry, RegionsSpec)]
-    if not entries and session.tables.regions.delta is None:
+    if not entries:
         return False
     with session.stage("regions"):
         paths = rows.paths_of(session.tables.tracks.rows(), session.tables.track_boxes.rows())
@@ -42,10 +42,10 @@ def describe(session: Session, placements: Iterable[Placement]) -> bool:
         if tracks != "frame" and tracks.are_found:
             placements = [p for p in placements if paths[p.track] is None]
         known = session.tables.regions.rows()
-        found: list[dict[str, Any]] = []
+        wanted = {entry.name: session.products[entry.name] for entry in entries if entry.name in session.products}
+        found = [row for row in known if row["product"] not in wanted]
         for entry in entries:
-            if (product := session.products.get(entry.name)) is None:
-                found += [row for row in known if row["product"] == entry.name]
+            if (product := wanted.get(entry.name)) is None:
                 continue
             ledger, layout = session.ledger, session.recipe.layout
             done = {p.span.span_key: p for p in placements if ledger.complete(p, (product.name,), layout)}

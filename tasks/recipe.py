@@ -397,7 +397,7 @@ _UNION_TAGS = {
     "function-plain",
     *extractors.MODELS,
     *_METHODS,
-    "Boxes",
+    "function-after[_fits_together(), Boxes]",
     "literal['frame']",
 }
 

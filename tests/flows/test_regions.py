@@ -101,27 +101,19 @@ def test_found_regions_become_tracks_and_clips(patchlake: Run, recipe: Write, co
     assert figures(Tables(lake.location))["probed"] == 0
     assert digest(tmp_path / LAKE) == before
 
+    elsewhere = recipe(**wanted(corpus), tracks={"boxes": "regions", "min_travel": 0.05}, lake=str(tmp_path / "killed"))
+    killed = patchlake("run", str(elsewhere), env={"PATCHLAKE_FAULT": "after"})
+    assert killed.code == -9, killed.err
+    assert Tables(Location(str(tmp_path / "killed" / "small"))).regions.rows() == [], "it ended between the passes"
+    assert patchlake("run", str(elsewhere)).code == 0
+    assert digest(tmp_path / "killed" / "small") == before
+
     linked = wanted(corpus) | {"features": [{"kind": "regions", "cell": 1, "overlap": 1.0}]}
     other = patchlake("run", str(recipe(**linked, tracks={"boxes": "regions", "min_seconds": 0.1, "most": 1})))
     assert other.code == 0, other.err
     assert {row["region_id"] == row["region_track"] for row in Tables(lake.location).regions.rows()} == {True, False}
     decoded = figures(Tables(lake.location))["ingest"]["rows"]
     assert decoded < NUM_FRAMES, "whole frames are not decoded again, though nothing that moves is linked now"
-
-
-def test_a_run_killed_between_its_passes_goes_on(patchlake: Run, recipe: Write, corpus: Path, tmp_path: Path) -> None:
-    options = {
-        **wanted(corpus),
-        "features": [{"kind": "regions", "cell": 2}],
-        "tracks": {"boxes": "regions", "most": 2},
-    }
-    assert patchlake("run", str(recipe(**options, lake=str(tmp_path / "unbroken")))).code == 0
-    path = recipe(**options)
-    killed = patchlake("run", str(path), env={"PATCHLAKE_FAULT": "after"})
-    assert killed.code == -9, killed.err
-    assert Tables(Location(str(tmp_path / LAKE))).regions.rows() == []
-    assert patchlake("run", str(path)).code == 0
-    assert digest(tmp_path / LAKE) == digest(tmp_path / "unbroken" / "small")
 
 
 def centre(body: scenes.Body, i: int, label: str) -> tuple[float, float]:

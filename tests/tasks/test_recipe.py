@@ -86,6 +86,22 @@ def test_three_keys_are_enough_and_defaults_are_those_of_the_design() -> None:
     assert recipe.clips == (Windows(seconds=2.0),)
 
 
+def test_found_boxes_bring_their_feature() -> None:
+    recipe = small(tracks={"boxes": "regions"}, features=["edges"])
+    assert [entry.name for entry in recipe.features] == ["edges", "regions"]
+    assert recipe.tracks != "frame"
+    assert (recipe.tracks.boxes, recipe.tracks.are_found, recipe.tracks.product) == ("regions", True, "regions")
+    named = small(
+        tracks={"boxes": "regions", "product": "moving"}, features=[{"kind": "regions", "name": "moving", "window": 16}]
+    )
+    assert [entry.name for entry in named.features] == ["moving"]
+    assert named.layout.align == 16, "windows start on multiples of it"
+    other = small(tracks={"boxes": "./regions"})
+    assert other.tracks != "frame"
+    assert not other.tracks.are_found, "a file of that name"
+    assert other.features == ()
+
+
 @pytest.mark.parametrize(
     ("short", "kind", "name"),
     [
@@ -174,6 +190,20 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
      ["features[0].cany: unknown key", "did you mean canny?"]),
     ({"features": ["flow", {"kind": "flow", "name": "b", "presets": 1}]},
      ["features[1].presets", "did you mean preset?"]),
+    ({"features": [{"kind": "regions", "join": "features"}]}, ["features[0]", "feature: got none", "join: features"]),
+    ({"features": [{"kind": "regions", "feature": "hog"}]}, ["feature: got hog with join color", "none otherwise"]),
+    ({"features": [{"kind": "regions", "smooth": 4}]}, ["smooth: got 4", "odd"]),
+    ({"features": [{"kind": "regions", "min_area": 0.5}]}, ["max_area: got 0.4", "more than min_area = 0.5"]),
+    ({"features": [{"kind": "regions", "least_motion": 1}]}, ["least_motion: got one with join color"]),
+    ({"features": [{"kind": "regions", "window": 7}], "grid_align": 8},
+     ["features.regions.window: got 7", "a divisor of grid_align = 8"]),
+    ({"tracks": {"boxes": "regions", "product": "edges"}, "features": ["edges", "regions"]},
+     ["tracks.product: got 'edges'", "the name of a regions feature"]),
+    ({"tracks": {"boxes": "boxes.csv", "most": 3}}, ["most: got one with boxes", "it belongs to boxes regions"]),
+    ({"features": ["edges", "regions"], "reduce": [{"kind": "pca", "feature": "regions", "components": 1}]},
+     ["reduce[0].feature: got 'regions'", "one of: edges"]),
+    ({"features": ["edges", "regions"], "clips": [{"method": "scores", "product": "regions", "find": "threshold",
+      "above": 1}]}, ["clips[0].product: got 'regions'", "one of: edges"]),
     ({"features": [{"kind": "hf", "path": "p", "evry": 2}]}, ["features[0].evry", "did you mean every?"]),
     ({"features": ["flow"], "reduce": [{"kind": "pca", "feature": "flow", "component": 3}]},
      ["reduce[0].component: unknown key, got 3", "did you mean components?"]),

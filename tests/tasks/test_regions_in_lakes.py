@@ -5,15 +5,18 @@ Two videos, twice as large as the frame grid; spans over slot borders, in units 
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pytest
 import scenes
 from ingesting import Ingested, ingest
+from matplotlib import colors
 
 from patchlake.tasks import features, linking, regions
 from patchlake.tasks import recipe as recipes
@@ -22,6 +25,9 @@ from patchlake.tasks.grid import Grid
 from patchlake.tasks.lake import open_lake
 from patchlake.tasks.lake.tables import SCHEMAS
 from patchlake.tasks.product import extractors_of, products_of
+from patchlake.tasks.report import canvas
+from patchlake.tasks.report.outlines import region_strips
+from patchlake.tasks.report.sample import open_feature, open_frames
 
 NUM_FRAMES, WINDOW, SLOT = 60, 8, 32
 LABELLED = NUM_FRAMES // WINDOW * WINDOW
@@ -194,7 +200,30 @@ def test_readers_see_integers(done: Ingested) -> None:
     assert product.features.attrs["window_frames"] == WINDOW
     window = lake.patches(Grid((1, HEIGHT, WIDTH), (1, HEIGHT, WIDTH)), "regions").isel(time=0).values
     np.testing.assert_array_equal(window[0, 0, 0], product.features.values[product.track.values >= 0][0])
-    assert lake.regions.num_rows == 0, "the table is the coordinator's"
+
+
+def test_the_report_shows_them_over_their_frames(done: Ingested, corpus: Path) -> None:
+    one = told(done, corpus, "plain.mkv", "regions")
+    done.tables.regions.overwrite(one.rows)
+    assert open_lake(str(done.lake)).regions.num_rows == len(one.rows)
+    feature, frames = open_feature(done.lake, "regions"), open_frames(done.lake)
+    assert feature is not None
+    with canvas.style():
+        strips = [
+            region_strips(feature, RegionsSpec(kind="regions", cell=1), done.tables, f, scenes.SIZE)
+            for f in (frames, frames, None)
+        ]
+    assert strips[0] == strips[1], "equal lakes, equal pictures"
+    (strip,) = strips[0]
+    assert "plain.mkv" in strip.caption
+    assert "grown by color over windows of 8 frames" in strip.caption
+    drawn = cv2.imdecode(np.frombuffer(base64.b64decode(strip.png), np.uint8), cv2.IMREAD_COLOR)
+    outline = np.array(colors.to_rgb(canvas.COLOURS[0])[::-1]) * 255
+    there = np.abs(drawn.astype(int) - outline).max(axis=2) < 12
+    panels = np.array_split(there.any(axis=0), 5)
+    assert all(panel.any() for panel in panels), "what is largest for longest is outlined in every frame"
+    (without,) = strips[2]
+    assert without.png != strip.png
 
 
 def test_a_feature_that_tells_them_apart_is_enough(corpus: Path) -> None:
