@@ -73,12 +73,13 @@ class Upright(Protocol):
 def paths_of(rows: Sequence[Row], video: Upright, choice: Choice) -> list[BoxPath]:
     """Return the boxes that follow linked regions of one video, by time, then identity.
 
-    A track's box has one size, the largest that its regions have at the windows' borders, and a margin; it moves with
+    Regions outside of the frame, as the black of a letterbox, are none. A track's box has one size, the largest that its regions have at the windows' borders, and a margin; it moves with
     the centre of the regions' boxes, on straight lines from border to border, and stays inside the frame.
     """
     tracks: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: row["start_seconds"]):
-        tracks.setdefault(row["region_track"], []).append(row)
+        tracks.setdefault(row["region_track"], []).append(_shown(row, video))
+    tracks = {name: regions for name, regions in tracks.items() if all(map(_is_in_frame, regions))}
     least = choice.min_travel * math.hypot(video.width, video.height)
     lasting = {
         name: regions
@@ -88,6 +89,20 @@ def paths_of(rows: Sequence[Row], video: Upright, choice: Choice) -> list[BoxPat
     ranked = sorted(lasting.items(), key=lambda item: (-_volume(item[1]), item[0]))[: choice.most]
     ranked.sort(key=lambda item: (item[1][0]["start_seconds"], item[0]))
     return [_path(name, regions, video, choice.margin) for name, regions in ranked]
+
+
+def _shown(row: Row, video: Upright) -> Row:
+    """Return a row with what of its boxes lies in the frame: where a letterbox leaves black there is none."""
+    return {**row, **{name: _clipped(row[name], video) for name in ("first_box", "last_box")}}
+
+
+def _clipped(box: Sequence[float], video: Upright) -> list[float]:
+    left, top = max(0.0, box[0]), max(0.0, box[1])
+    return [left, top, min(video.width, box[0] + box[2]) - left, min(video.height, box[1] + box[3]) - top]
+
+
+def _is_in_frame(row: Row) -> bool:
+    return all(side >= 1 for name in ("first_box", "last_box") for side in row[name][2:])
 
 
 def _volume(regions: Sequence[Row]) -> float:

@@ -92,6 +92,14 @@ def test_boxes_follow_with_one_size_inside_the_frame() -> None:
     assert tracks.is_inside(path, Frame())  # type: ignore[arg-type]
 
 
+def test_the_black_around_a_letterbox_is_no_track() -> None:
+    bar = region(0, 1, first_box=[0.0, -9.0, 200.0, 9.0], last_box=[0.0, -9.0, 200.0, 9.0])
+    across = region(0, 2, first_box=[50.0, -9.0, 20.0, 19.0], last_box=[50.0, -9.0, 20.0, 19.0])
+    linked = linking.linked([bar, across], window=WINDOW, overlap=0.3)
+    (path,) = linking.paths_of(linked, Frame(), Choice())
+    assert set(path.boxes) == {(50.0, 0.0, 20.0, 10.0)}
+
+
 def test_which_tracks_are_chosen() -> None:
     still = [region(w, 1, {1: 1.0} if w else {}, area=50.0) for w in range(3)]
     moving = [
