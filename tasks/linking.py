@@ -73,8 +73,9 @@ class Upright(Protocol):
 def paths_of(rows: Sequence[Row], video: Upright, choice: Choice) -> list[BoxPath]:
     """Return the boxes that follow linked regions of one video, by time, then identity.
 
-    Regions outside of the frame, as the black of a letterbox, are none. A track's box has one size, the largest that its regions have at the windows' borders, and a margin; it moves with
-    the centre of the regions' boxes, on straight lines from border to border, and stays inside the frame.
+    What lies in no frame, as a letterbox's black, is no track. A track's box has one size, the largest that its regions
+    have at the windows' borders, and a margin; it moves with the centre of the regions' boxes, on straight lines from
+    border to border, and stays inside the frame.
     """
     tracks: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: row["start_seconds"]):
