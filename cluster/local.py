@@ -30,7 +30,8 @@ CONFIG = {
     # A lost worker is restarted by its nanny; after this time its place is given up, so be patient.
     "distributed.deploy.lost-worker-timeout": "120s",
     # Each server's event loop looks 50 times a second whether it is late, and 10 times at memory or for work to steal;
-    # scheduler and nannies run in the coordinator, and nothing here lasts milliseconds. This halves what they cost when idle: 2 % of a core.
+    # scheduler and nannies run in the coordinator, and nothing here lasts milliseconds. This halves what they cost
+    # when idle: 2 % of a core.
     "distributed.admin.tick.interval": "500ms",
     "distributed.admin.system-monitor.interval": "2s",
     "distributed.worker.profile.interval": "100ms",
