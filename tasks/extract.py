@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from patchlake.tasks import faults, features, frames, pts
+from patchlake.tasks import faults, features, filters, frames, pts
 from patchlake.tasks.decode import Decoder, DecodeRequest, get_decoder
 from patchlake.tasks.errors import DecodeError
 from patchlake.tasks.features.spec import Extractor, window_frames, window_rows
+from patchlake.tasks.filters.stream import Filtering
 from patchlake.tasks.frames import Block, Clock, Reader, Ticker, Window
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.lake import arrays
@@ -53,6 +54,8 @@ class Job:
     entries: tuple[Any, ...]
     """The recipe's features."""
     products: dict[str, Product]
+    filters: tuple[Any, ...] = ()
+    """The recipe's frame filters."""
 
 
 class Bench:
@@ -62,6 +65,7 @@ class Bench:
         self.extractors: dict[str, Extractor] = {
             entry.name: features.build(entry, patches=job.patches, frame_size=job.frames.size) for entry in job.entries
         }
+        self.filters = filters.build_all(job.filters, job.frames.size)
         self._job = job
         self._writers: dict[str, ShardWriter] = {}
         self.slot = np.zeros((job.layout.slot_frames, *job.frames.size, 3), dtype=np.uint8)
@@ -100,8 +104,9 @@ def extract_unit(job: Job, unit: Unit) -> UnitResult:
             pieces=tuple(work.written[name]),
             num_bytes=work.num_bytes[name],
             seconds={
-                "decode": work.seconds["decode"] if name == unit.products[0] else 0.0,
-                "compute": work.seconds.get(f"compute {name}", 0.0),
+                "decode": work.seconds["decode"] - work.filtering.wall_seconds if name == unit.products[0] else 0.0,
+                "compute": work.seconds.get(f"compute {name}", 0.0)
+                + (work.filtering.cpu_seconds if name == unit.products[0] else 0.0),
                 "write": work.seconds.get(f"write {name}", 0.0),
             },
         )
@@ -164,11 +169,13 @@ class _Work:
         self.written = {name: [] for name in self.unit.products}
         self.num_bytes = dict.fromkeys(self.unit.products, 0)
         self.from_store = PIXELS in self.job.products and PIXELS not in self.unit.products
+        self.filtering = Filtering(() if self.from_store else self.bench.filters, self.job.frames)
         self.decodes = {run.span_key: runs for runs in self.unit.decodes for run in runs}
         self.sources = {source.video_id: source for source in self.unit.sources}
         pieces = [piece for slot in self.unit.pieces for piece in slot]
         self.first_rows = {piece.span_key: piece.start for piece in reversed(pieces)}
         self.last_rows = {piece.span_key: piece.stop for piece in pieces}
+        self.span_rows = {piece.span_key: piece.span_rows for piece in pieces}
         self.row_starts = {piece.span_key: piece.row_start - piece.start for piece in pieces}
         wanted = [self.bench.extractors[name] for name in self.unit.products if name != PIXELS]
         self.before = max((e.context_frames[0] for e in wanted), default=0)
@@ -316,14 +323,19 @@ class _Work:
             streams = self._spooled(parts, source)
         for part, stream in zip(parts, streams, strict=True):
             clock = frames.clock_of(part.run, source, self.job.frames.fps)
+            stream = self.filtering(
+                stream, part.run, source, clock=clock, ticker=part.ticker, rows=(part.start, part.stop),
+                span_rows=self.span_rows[part.run.span_key],
+            )  # fmt: skip
             reader = Reader(stream, clock, before=self.before, after=self.after)
             self.reading[part.run.span_key] = _Reading(part, clock, reader)
 
     def _part(self, run: Run, source: FrameSource, piece: Piece) -> _Part:
-        """Return the rows of a run that are still wanted, with their context."""
+        """Return the rows of a run that are still wanted, with the context of products and filters."""
         first = piece.start if run.span_key == piece.span_key else self.first_rows[run.span_key]
-        start = max(run.start, first - self.before)
-        stop = min(run.stop, self.last_rows[run.span_key] + self.after)
+        before, after = self.filtering.context_frames
+        start = max(run.start, first - self.before - before)
+        stop = min(run.stop, self.last_rows[run.span_key] + self.after + after)
         return _Part(run, start, stop, Ticker(run, source, self.job.frames.fps, start=start))
 
     def _stored(self, part: _Part, source: FrameSource) -> Iterator[Block]:

@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from patchlake.tasks import frames
 from patchlake.tasks.decode import get_decoder
-from patchlake.tasks.extract import Job, bench_of, clock_of
+from patchlake.tasks.extract import Bench, Job, bench_of, clock_of
 from patchlake.tasks.features.spec import window_frames
+from patchlake.tasks.filters import Scene
 from patchlake.tasks.lake.arrays import ShardWriter
-from patchlake.tasks.types import PIXELS, FrameSource, Run, Unit
+from patchlake.tasks.types import PIXELS, FrameArray, FrameSource, Run, Unit
 
 SAMPLE_SECONDS = 5.0
 SAMPLE_ROWS = 256
@@ -29,7 +30,7 @@ class Light:
     write: float
     """Bare encode and write of every product's shards, arrays in memory."""
     compute: dict[str, float]
-    """Bare extractors by product, frames in memory."""
+    """Bare extractors by product, and `filters`, frames in memory."""
 
     @property
     def per_row(self) -> float:
@@ -71,6 +72,8 @@ def sample_light(job: Job, samples: tuple[tuple[Run, FrameSource], ...]) -> Ligh
         block[start : start + filled] = block[: min(filled, len(block) - start)]
     write, compute = 0.0, {}
     part = block[: min(len(block), 128)]
+    if bench.filters:
+        compute["filters"] = _filter_seconds(bench, job, part.copy(), *samples[0]) / len(part)
     for name, product in job.products.items():
         values = block
         if name != PIXELS:
@@ -85,6 +88,19 @@ def sample_light(job: Job, samples: tuple[tuple[Run, FrameSource], ...]) -> Ligh
             values = np.resize(found, shape).astype(product.dtype)
         write += _write_seconds(bench.writer(name), values) / len(block)
     return Light(decode=seconds / rows, write=write, compute=compute)
+
+
+def _filter_seconds(bench: Bench, job: Job, part: FrameArray, run: Run, source: FrameSource) -> float:
+    """Return the CPU time of all filters on frames that none of them has seen."""
+    seconds = 0.0
+    for one in bench.filters:
+        before, after = one.context_frames
+        around = np.concatenate([part[:1].repeat(before, axis=0), part, part[-1:].repeat(after, axis=0)])
+        scene = Scene(source=source, boxes=run.boxes, grid=job.frames, seconds=np.zeros(len(around)))
+        begun = time.thread_time()
+        part = one(around, scene)
+        seconds += time.thread_time() - begun
+    return seconds
 
 
 def _write_seconds(writer: ShardWriter, values: npt.NDArray[Any]) -> float:
