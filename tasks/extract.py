@@ -175,7 +175,6 @@ class _Work:
         pieces = [piece for slot in self.unit.pieces for piece in slot]
         self.first_rows = {piece.span_key: piece.start for piece in reversed(pieces)}
         self.last_rows = {piece.span_key: piece.stop for piece in pieces}
-        self.span_rows = {piece.span_key: piece.span_rows for piece in pieces}
         self.row_starts = {piece.span_key: piece.row_start - piece.start for piece in pieces}
         wanted = [self.bench.extractors[name] for name in self.unit.products if name != PIXELS]
         self.before = max((e.context_frames[0] for e in wanted), default=0)
@@ -323,10 +322,7 @@ class _Work:
             streams = self._spooled(parts, source)
         for part, stream in zip(parts, streams, strict=True):
             clock = frames.clock_of(part.run, source, self.job.frames.fps)
-            stream = self.filtering(
-                stream, part.run, source, clock=clock, ticker=part.ticker, rows=(part.start, part.stop),
-                span_rows=self.span_rows[part.run.span_key],
-            )  # fmt: skip
+            stream = self.filtering(stream, part.run, source, clock=clock, ticker=part.ticker)
             reader = Reader(stream, clock, before=self.before, after=self.after)
             self.reading[part.run.span_key] = _Reading(part, clock, reader)
 

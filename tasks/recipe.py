@@ -15,7 +15,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from patchlake.tasks import features as extractors
-from patchlake.tasks import filters, process
+from patchlake.tasks import filters as frame_filters
+from patchlake.tasks import process
 from patchlake.tasks.clips import Events, Method, Scores, Shots, Windows
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.features.spec import CropGrid
@@ -52,13 +53,13 @@ class Frames(_Strict):
     fps: Literal["native"] | Annotated[float, Field(ge=0.001, le=1000)] = "native"
     keep: bool = True
     """Whether the lake stores `pixels`."""
-    filters: tuple[filters.Entry, ...] = ()
+    filters: tuple[frame_filters.Entry, ...] = ()
     """What is done to frames before they are stored or looked at, in order."""
 
     @field_validator("filters", mode="before")
     @classmethod
     def _short_forms(cls, value: object) -> object:
-        return [filters.spell_out(entry) for entry in value] if isinstance(value, list | tuple) else value
+        return [frame_filters.spell_out(entry) for entry in value] if isinstance(value, list | tuple) else value
 
     @property
     def rate(self) -> Fraction | None:
@@ -76,7 +77,7 @@ class Frames(_Strict):
 
     @cached_property
     def _filter_keys(self) -> dict[str, Any]:
-        return {"filters": filters.keys_of(self.filters, self.size)} if self.filters else {}
+        return {"filters": frame_filters.keys_of(self.filters, self.size)} if self.filters else {}
 
 
 class Patches(_Strict):
@@ -323,7 +324,7 @@ def _absolute(data: dict[str, Any], base: Path) -> dict[str, Any]:
     if isinstance(tracked := data.get("tracks"), dict) and "boxes" in tracked:
         data["tracks"] = {**tracked, "boxes": resolve(tracked["boxes"])}
     if isinstance(frames := data.get("frames"), dict) and isinstance(chain := frames.get("filters"), list):
-        data["frames"] = {**frames, "filters": [filters.spell_out(entry, base=base) for entry in chain]}
+        data["frames"] = {**frames, "filters": [frame_filters.spell_out(entry, base=base) for entry in chain]}
     if isinstance(cuts := data.get("clips"), list):
         data["clips"] = [
             {**cut, "file": resolve(cut["file"])} if isinstance(cut, dict) and cut.get("file") else cut for cut in cuts
@@ -367,7 +368,7 @@ _UNION_TAGS = {
     "constrained-float",
     "function-plain",
     *extractors.MODELS,
-    *filters.MODELS,
+    *frame_filters.MODELS,
     *_METHODS,
     "Boxes",
     "literal['frame']",
@@ -379,7 +380,7 @@ def _known_keys(loc: Sequence[int | str]) -> list[str]:
     for part in loc[:-1]:
         if isinstance(part, int):
             continue
-        known = filters.MODELS if loc[:2] == ("frames", "filters") and part in filters.MODELS else _MODELS
+        known = frame_filters.MODELS if loc[:2] == ("frames", "filters") and part in frame_filters.MODELS else _MODELS
         if part in known:
             model = known[str(part)]
     return list(model.model_fields)

@@ -34,17 +34,9 @@ class Filtering:
         return filters.context_of(self.filters)
 
     def __call__(
-        self,
-        blocks: Iterator[Block],
-        run: Run,
-        source: FrameSource,
-        *,
-        clock: Clock,
-        ticker: Ticker,
-        rows: tuple[int, int],
-        span_rows: int,
+        self, blocks: Iterator[Block], run: Run, source: FrameSource, *, clock: Clock, ticker: Ticker
     ) -> Iterator[Block]:
-        """Yield rows [start, stop) of a run of a span of so many rows, filtered."""
+        """Yield a run's frames filtered."""
 
         def call(one: Filter, frames: FrameArray, ticks: IntArray) -> FrameArray:
             wall, cpu = time.perf_counter(), time.thread_time()
@@ -54,42 +46,26 @@ class Filtering:
             self.cpu_seconds += time.thread_time() - cpu
             return out
 
-        first, last = rows[0] == 0, rows[1] == span_rows
-        return filtered(blocks, self.filters, call, clock=clock, rows=rows, is_first=first, is_last=last)
+        return filtered(blocks, self.filters, call, clock=clock)
 
 
-def filtered(
-    blocks: Iterator[Block],
-    filters: Sequence[Filter],
-    call: Call,
-    *,
-    clock: Clock,
-    rows: tuple[int, int],
-    is_first: bool,
-    is_last: bool,
-) -> Iterator[Block]:
-    """Yield the frames of rows [start, stop) of a run, filtered; those that lack context are left out.
+def filtered(blocks: Iterator[Block], filters: Sequence[Filter], call: Call, *, clock: Clock) -> Iterator[Block]:
+    """Yield a stream's frames filtered.
 
-    `is_first`, `is_last`: whether these rows begin and end the span. A frame's context are its neighbours within the
-    span; past the span's ends, and where a planned frame is missing, the end frame is repeated. So what becomes of a
-    frame does not depend on the rows asked for, as long as they hold its context.
+    A frame's context are its neighbours; past the stream's ends, and where a planned frame is missing, the end frame
+    is repeated. So what becomes of a frame does not depend on where the stream begins and ends, as long as it holds
+    the frame's context of all filters; those that lack it are not to be used, but at the span's own ends.
     """
-    start, stop = rows
     for one in filters:
-        head = None if is_first else clock.at(start)
-        tail = None if is_last else clock.at(stop - 1)
-        blocks = _Stage(one, call, clock, head, tail).run(blocks)
-        before, after = one.context_frames
-        start, stop = start + before, max(start + before + 1, stop - after)
+        blocks = _Stage(one, call, clock).run(blocks)
     return blocks
 
 
 class _Stage:
-    """One filter at work; `head` and `tail` are the ticks of the first and the last frame asked for, if cut there."""
+    """One filter at work."""
 
-    def __init__(self, one: Filter, call: Call, clock: Clock, head: int | None, tail: int | None) -> None:
+    def __init__(self, one: Filter, call: Call, clock: Clock) -> None:
         self._one, self._call, self._clock = one, call, clock
-        self._head, self._tail = head, tail
         self._before, self._after = one.context_frames
         self._held: list[FrameArray] = []
         self._ticks: list[int] = []
@@ -99,23 +75,20 @@ class _Stage:
         for frames, ticks in blocks:
             for frame, tick in zip(frames, ticks.tolist(), strict=True):
                 if self._ticks and self._clock.misses_between(self._ticks[-1], tick):
-                    yield from self._end(is_cut=False)
-                if not self._ticks and (self._head is None or tick > self._head):
-                    self._hold(frame.copy(), tick, times=self._before)
-                self._hold(frame.copy(), tick)
+                    yield from self._end()
+                self._hold(frame.copy(), tick, times=1 if self._ticks else self._before + 1)
             if len(self._held) - self._before - self._after >= _AT_ONCE:
                 yield self._next()
         if self._ticks:
-            yield from self._end(is_cut=self._tail is not None and self._ticks[-1] >= self._tail)
+            yield from self._end()
 
-    def _hold(self, frame: FrameArray, tick: int, *, times: int = 1) -> None:
+    def _hold(self, frame: FrameArray, tick: int, *, times: int) -> None:
         self._held += [frame] * times
         self._ticks += [tick] * times
 
-    def _end(self, *, is_cut: bool) -> Iterator[Block]:
+    def _end(self) -> Iterator[Block]:
         """Yield what is left, and begin anew."""
-        if not is_cut:
-            self._hold(self._held[-1], self._ticks[-1], times=self._after)
+        self._hold(self._held[-1], self._ticks[-1], times=self._after)
         if len(self._held) > self._before + self._after:
             yield self._next()
         self._held, self._ticks = [], []
