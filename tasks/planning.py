@@ -171,7 +171,7 @@ def survey(
         videos=videos,
         indexes=indexes,
         wanted={w.track.track_id: w for w in wanted},
-        frame_sources={video_id: _frame_source(held, videos[video_id], given) for video_id, held in same.items()},
+        frame_sources={video_id: frame_source(held, videos[video_id], given.hidden) for video_id, held in same.items()},
         unmatched=given.unmatched,
     )
 
@@ -249,9 +249,11 @@ def _inside(path: BoxPath | None, source: Source, video: Video) -> BoxPath | Non
     return path
 
 
-def _frame_source(sources: Sequence[Source], video: Video, given: Given | None) -> FrameSource:
+def frame_source(
+    sources: Sequence[Source], video: Video, hidden: Mapping[str, Sequence[tuple[str, BoxPath]]]
+) -> FrameSource:
     """Return what workers are told of a video that some sources hold; what any of them hides is hidden."""
-    hidden = [] if given is None else [one for source in sources for one in given.hidden.get(source.uri, ())]
+    boxes = [one for source in sources for one in hidden.get(source.uri, ())]
     return FrameSource(
         video_id=video.video_id,
         uri=sources[0].uri,
@@ -262,7 +264,7 @@ def _frame_source(sources: Sequence[Source], video: Video, given: Given | None) 
         time_base=video.time_base,
         first_pts=video.first_pts,
         counted=video.counted,
-        hidden=tuple(dict.fromkeys(hidden)),
+        hidden=tuple(dict.fromkeys(boxes)),
     )
 
 
@@ -342,7 +344,7 @@ def plan_from_pixels(
     placements = [p for p in ledger.placements.values() if p.span.num_rows and ledger.complete(p, (PIXELS,), layout)]
     videos = {p.span.video_id: ledger.videos[p.span.video_id] for p in placements}
     nowhere = Source(uri="/", size=0, version="")
-    sources = {video_id: _frame_source([nowhere], video, None) for video_id, video in videos.items()}
+    sources = {video_id: frame_source([nowhere], video, {}) for video_id, video in videos.items()}
     survey = Survey(sources=(), videos=videos, indexes={}, wanted={}, frame_sources=sources, unmatched={})
     plan = Plan(
         placements=tuple(sorted(placements, key=lambda p: (p.row_start, p.span.span_key))),

@@ -30,6 +30,7 @@ class Blur:
     """
 
     version = 1
+    hides = True
 
     def __init__(self, spec: BlurSpec, frame_size: tuple[int, int]) -> None:
         self._spec, self._size = spec, frame_size

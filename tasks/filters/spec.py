@@ -39,7 +39,10 @@ class Filter(Protocol):
 
     @property
     def digest_parts(self) -> dict[str, Any]:
-        """All that decides the bytes besides the frames and `version`: options, digests of models and boxes."""
+        """All that decides the bytes besides the frames and `version`: options, digests of models and boxes.
+
+        A filter whose optional attribute `hides` is true takes away what nobody may see: no picture shows it.
+        """
 
     def __call__(self, frames: FrameArray, scene: Scene) -> FrameArray:
         """Return (n, height, width, 3) RGB frames for (before + n + after, height, width, 3)."""

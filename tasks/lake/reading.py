@@ -171,23 +171,9 @@ class Lake:
         videos = tables.videos.read()
         (video,) = videos.filter(pc.equal(videos["video_id"], row["video_id"])).to_pylist()
         frames: Any = (arrays.product_attrs(self.location, self.products[0]) or {})["product_key"]["frames"]
-        path = self._path(row)
+        path = boxes_of(tables, row)
         geometry = geometry_at(path, seconds, video_of(video), size=tuple(frames["size"]), fit=frames["fit"])
         return boxes.to_source(geometry)
-
-    def _path(self, track: dict[str, Any]) -> BoxPath | None:
-        """Return the boxes of a row of `tracks`; None: the whole frame."""
-        if track["box"] is not None:
-            return BoxPath(name=track["name"], boxes=(tuple(track["box"]),))
-        table = Tables(self.location).track_boxes.read()
-        found = table.filter(pc.equal(table["track"], track["track"])).sort_by("seconds").to_pylist()
-        if not found:
-            return None
-        return BoxPath(
-            name=track["name"],
-            seconds=tuple(box["seconds"] for box in found),
-            boxes=tuple((box["x"], box["y"], box["width"], box["height"]) for box in found),
-        )
 
     def _array(self, product: str) -> zarr.Array[Any]:
         if product not in self.products:
@@ -217,6 +203,21 @@ class _Windows(windows.WindowArray):
 
     def __reduce__(self) -> Any:
         return type(self), self._made_of
+
+
+def boxes_of(tables: Tables, track: dict[str, Any]) -> BoxPath | None:
+    """Return the boxes of a row of `tracks`; None: the whole frame."""
+    if track["box"] is not None:
+        return BoxPath(name=track["name"], boxes=(tuple(track["box"]),))
+    table = tables.track_boxes.read()
+    found = table.filter(pc.equal(table["track"], track["track"])).sort_by("seconds").to_pylist()
+    if not found:
+        return None
+    return BoxPath(
+        name=track["name"],
+        seconds=tuple(box["seconds"] for box in found),
+        boxes=tuple((box["x"], box["y"], box["width"], box["height"]) for box in found),
+    )
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from patchlake.tasks.report import canvas, facts
 from patchlake.tasks.report.canvas import Picture
 from patchlake.tasks.report.charts import light_chart, pca_chart
 from patchlake.tasks.report.facts import Run
+from patchlake.tasks.report.filtered import filter_pictures
 from patchlake.tasks.report.learning import learning_pictures
 from patchlake.tasks.report.maps import PANELS, feature_map
 from patchlake.tasks.report.sample import ClipView, open_feature, open_frames, pick_clips
@@ -54,11 +55,17 @@ def _sections(lake: Location, tables: Tables, recipe: Recipe, run: Run) -> list[
     grid = recipe.patches.grid
     clips = pick_clips(tables, PANELS, min_rows=grid.size[0] + 3 * grid.stride[0])
     return [
+        *([_filters(tables, recipe, clips)] if recipe.frames.filters else []),
         _patches(lake, recipe, clips),
         _features(lake, recipe, clips),
         _reductions(lake, tables, recipe),
         _training(run, recipe),
     ]
+
+
+def _filters(tables: Tables, recipe: Recipe, clips: list[ClipView]) -> Section:
+    pictures, missing = filter_pictures(tables, recipe, clips)
+    return Section(title="Frame filters", pictures=pictures, sentence=missing)
 
 
 def _patches(lake: Location, recipe: Recipe, clips: list[ClipView]) -> Section:

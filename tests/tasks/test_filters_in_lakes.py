@@ -5,6 +5,8 @@ Spans longer than a slot, short ones in one slot, tracks of one decode, native a
 
 from __future__ import annotations
 
+import base64
+import io
 import itertools
 from fractions import Fraction
 from pathlib import Path
@@ -17,11 +19,16 @@ import feature_loops as loops
 import numpy as np
 import pytest
 from ingesting import Ingested, ingest
+from PIL import Image
 
 from patchlake.tasks import filters
 from patchlake.tasks import recipe as recipes
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.lake.digest import digest
+from patchlake.tasks.report import canvas
+from patchlake.tasks.report.canvas import Picture
+from patchlake.tasks.report.filtered import filter_pictures
+from patchlake.tasks.report.sample import pick_clips
 from patchlake.tasks.types import FrameArray
 
 SIZE = (48, 64)
@@ -316,6 +323,40 @@ def test_a_users_own_filter(corpus: Path, tmp_path: Path) -> None:
 def test_what_is_wrong_is_said(corpus: Path, chain: list[Any], says: str) -> None:
     with pytest.raises(RecipeError, match=says):
         brought_in(corpus, "wrong", chain)
+
+
+def report_of(corpus: Path, name: str, chain: list[Any]) -> tuple[list[Picture], str]:
+    done = brought_in(corpus, name, chain)
+    frames = {"size": list(SIZE), "filters": chain}
+    data = {"name": name, "lake": "lake", "corpus": {"videos": "videos"}, "frames": frames}
+    with canvas.style():
+        return filter_pictures(done.tables, recipes.parse(data, base=corpus), pick_clips(done.tables, 2, min_rows=16))
+
+
+def test_the_report_shows_each_filter_before_and_after(corpus: Path) -> None:
+    pictures, sentence = report_of(corpus, "both-native", CHAIN)
+    assert [picture.title for picture in pictures] == ["denoise", "stabilise"]
+    assert sentence == ""
+    assert len({picture.png for picture in pictures}) == 2
+    again, _ = report_of(corpus, "both-native", CHAIN)
+    assert again == pictures, "equal lakes, equal pictures"
+
+
+def test_the_report_shows_nothing_that_is_hidden(corpus: Path) -> None:
+    """The square of white noise that is covered is in no picture: what stands before it are flat grey pixels."""
+    chain = ["denoise", {"kind": "blur", "boxes": "whole.csv", "how": "pixels", "strength": 1.0}]
+    rows = "".join(f"videos/{name}.mkv,0,0,128,96\n" for name in ("long", "a", "b"))
+    (corpus / "whole.csv").write_text("uri,x,y,width,height\n" + rows)
+    pictures, sentence = report_of(corpus, "whole", chain)
+    assert [picture.title for picture in pictures] == ["blur"]
+    assert sentence == "Not shown: denoise, before blur, which hides things; name it first."
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(pictures[0].png))).convert("RGB"))
+    colours, counts = np.unique(shown.reshape(-1, 3), axis=0, return_counts=True)
+    covered = tracks_of(brought_in(corpus, "whole", chain))
+    assert all(len(np.unique(frame.reshape(-1, 3), axis=0)) == 1 for frames, _ in covered.values() for frame in frames)
+    flat = {tuple(c) for c, n in zip(colours, counts, strict=True) if n > 0.01 * shown.shape[0] * shown.shape[1]}
+    assert (150, 150, 150) in flat
+    assert len(colours) < 600, "no picture, but a few flat colours and the edges of letters"
 
 
 def test_an_entry_needs_a_known_kind() -> None:
