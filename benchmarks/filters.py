@@ -1,6 +1,6 @@
 """What frame filters bring: PSNR of noisy clips, motion of shaken ones, time a frame; on real clips made worse by rule.
 
-python benchmarks/filters.py ../shared/videos/clips/*.mp4 --frames 60
+python benchmarks/filters.py [VIDEO ...]        by default eight clips of ../shared/videos/clips
 
 Noise is Gaussian; PSNR is against the clip as it was. A shaken clip is seen through a window that jumps by N(0, 3)
 pixels and turns by N(0, 0.5) degrees each frame. Its shake is the median change of the frame-to-frame shift that
@@ -20,6 +20,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+from corpora import SHARED
 
 from patchlake.tasks import filters
 from patchlake.tasks.filters.spec import BlurSpec, DenoiseSpec, StabiliseSpec
@@ -27,16 +28,19 @@ from patchlake.tasks.types import FrameArray, FrameGrid, FrameSource
 from patchlake.tasks.worker import setup
 
 SIZE, ROOM = 224, 38
+CLIPS = ("archery.avi", "bottles_table.mp4", "carphone_pristine.mp4", "hitting_baseball.mp4", "nasa_13013.mp4",
+         "robot_arm.mp4", "solidWhiteRight_dashcam.mp4", "yoga.mp4")  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("videos", nargs="+", type=Path)
+    parser.add_argument("videos", nargs="*", type=Path)
     parser.add_argument("--frames", type=int, default=60)
     args = parser.parse_args()
     setup()
     rows: dict[str, list[list[float]]] = {}
-    for video in args.videos:
+    videos = args.videos or [SHARED / "clips" / name for name in CLIPS]
+    for video in videos:
         wide = load(video, args.frames, SIZE + 2 * ROOM)
         clean = wide[:, ROOM:-ROOM, ROOM:-ROOM]
         rng = np.random.default_rng(0)
@@ -63,7 +67,7 @@ def main() -> None:
         for name, values in found.items():
             print(f"  {name}: " + ", ".join(f"{value:.2f}" for value in values))
             rows.setdefault(name, []).append(values)
-    print(f"mean of {len(args.videos)} clips")
+    print(f"mean of {len(videos)} clips")
     for name, several in rows.items():
         print(f"  {name}: " + ", ".join(f"{value:.2f}" for value in np.mean(several, axis=0)))
 
