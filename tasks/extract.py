@@ -13,9 +13,9 @@ import numpy.typing as npt
 import xxhash
 
 from patchlake.tasks import faults, features, filters, frames, pts
-from patchlake.tasks.decode import Decoder, DecodeRequest, get_decoder
+from patchlake.tasks.decode import Decoder, DecodeRequest, get_decoder, get_listener
 from patchlake.tasks.errors import DecodeError
-from patchlake.tasks.features.spec import Extractor, window_frames, window_rows
+from patchlake.tasks.features.spec import Extractor, Hearer, window_frames, window_rows
 from patchlake.tasks.filters.stream import Filtering
 from patchlake.tasks.frames import Block, Clock, Reader, Ticker, Window
 from patchlake.tasks.grid import Grid
@@ -25,6 +25,7 @@ from patchlake.tasks.lake.location import Location
 from patchlake.tasks.objects import Unreachable
 from patchlake.tasks.pack import Layout
 from patchlake.tasks.product import Product
+from patchlake.tasks.sound import Sound
 from patchlake.tasks.types import (
     PIXELS,
     FrameArray,
@@ -95,6 +96,8 @@ def extract_unit(job: Job, unit: Unit) -> UnitResult:
     for slot, pieces in zip(unit.slots, unit.pieces, strict=True):
         work.write_slot(slot, pieces)
     work.close()
+    if work.sound is not None:
+        work.sound[1].close()
     receipts = tuple(
         Receipt(
             unit_id=unit.unit_id,
@@ -181,6 +184,7 @@ class _Work:
         windows = [(*window_frames(e), e.context_frames[1]) for e in wanted]
         self.after = max((after + size - min(stride, size) for size, stride, after in windows), default=0)
         self.reading: dict[str, _Reading] = {}
+        self.sound: tuple[str, Sound] | None = None
 
     @contextmanager
     def timed(self, what: str, clock: Callable[[], float] = time.perf_counter) -> Iterator[None]:
@@ -266,12 +270,24 @@ class _Work:
         row_start = piece.row_start // stride
         first = row_start - slot * product.rows_per_slot
         out = block[first : first + num_rows]
-        if num_rows:
+        if num_rows and isinstance(extractor, Hearer):
+            tick = float(frames.tick_seconds(self.sources[piece.video_id], self.job.frames.fps))
+            first_ticks, last_ticks = (window.ticks[np.arange(num_rows) * stride + i] for i in (0, size - 1))
+            out[:] = extractor.hear(self._sound(piece), np.multiply(first_ticks, tick), np.multiply(last_ticks, tick))
+        elif num_rows:
             around = window.spread(rows=num_rows, size=size, stride=stride, context=extractor.context_frames)
             out[:] = extractor(around)
         heads = np.arange(num_rows) * stride
         ticks = (window.ticks[heads] + window.ticks[heads + size - 1]) // 2 if num_rows else window.ticks[:0]
         self._record(name, piece.span_key, slot, row_start, out, ticks)
+
+    def _sound(self, piece: Piece) -> Sound:
+        """Return the sound of a piece's video, which goes on where the piece before left it."""
+        if self.sound is None or self.sound[0] != piece.video_id:
+            if self.sound is not None:
+                self.sound[1].close()
+            self.sound = piece.video_id, Sound(get_listener(), self.sources[piece.video_id])
+        return self.sound[1]
 
     def _record(
         self, name: str, span_key: str, slot: int, row_start: int, values: npt.NDArray[Any], ticks: IntArray

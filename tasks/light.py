@@ -12,7 +12,7 @@ import numpy.typing as npt
 from patchlake.tasks import frames
 from patchlake.tasks.decode import get_decoder
 from patchlake.tasks.extract import Bench, Job, bench_of, clock_of
-from patchlake.tasks.features.spec import window_frames
+from patchlake.tasks.features.spec import Hearer, window_frames
 from patchlake.tasks.filters import Scene
 from patchlake.tasks.lake.arrays import ShardWriter
 from patchlake.tasks.types import PIXELS, FrameArray, FrameSource, Run, Unit
@@ -78,6 +78,8 @@ def sample_light(job: Job, samples: tuple[tuple[Run, FrameSource], ...]) -> Ligh
         compute["filters"] = _filter_seconds(bench, job, part[:FILTER_ROWS], *samples[0]) / len(part[:FILTER_ROWS])
     for name, product in job.products.items():
         values = block
+        if name != PIXELS and isinstance(bench.extractors[name], Hearer):
+            continue  # it waits for a child of its own
         if name != PIXELS:
             extractor = bench.extractors[name]
             around = np.concatenate([part[: sum(extractor.context_frames)], part])

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from patchlake.tasks.features.spec import (
+    AudioSpec,
     ColorSpec,
     CornersSpec,
     CustomSpec,
@@ -32,6 +33,7 @@ Entry = Annotated[
     | FlowSpec
     | MotionSpec
     | ShotScoreSpec
+    | AudioSpec
     | HfSpec
     | HfClipSpec
     | CustomSpec,
@@ -47,6 +49,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "flow": FlowSpec,
     "motion": MotionSpec,
     "shot_score": ShotScoreSpec,
+    "audio": AudioSpec,
     "hf": HfSpec,
     "hf_clip": HfClipSpec,
     "custom": CustomSpec,
@@ -54,8 +57,8 @@ MODELS: dict[str, type[BaseModel]] = {
 """Kind -> its options."""
 CLASSES = {
     "edges": "edges:Edges", "corners": "corners:Corners", "hog": "hog:Hog", "color": "color:Color", "flow": "flow:Flow",
-    "motion": "motion:Motion", "shot_score": "shot_score:ShotScore", "hf": "hf:HuggingFace",
-    "hf_clip": "hf_clip:HuggingFaceClip", "custom": "custom:custom",
+    "motion": "motion:Motion", "shot_score": "shot_score:ShotScore", "audio": "audio:Audio",
+    "hf": "hf:HuggingFace", "hf_clip": "hf_clip:HuggingFaceClip", "custom": "custom:custom",
 }  # fmt: skip
 """Kind -> module of this package, and what makes its extractor; imported when first built, since some are heavy."""
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from patchlake.tasks.grid import Grid
-from patchlake.tasks.types import FrameArray
+from patchlake.tasks.types import FloatArray, FrameArray
 
 _Positive = Annotated[int, Field(ge=1)]
 Positive3 = tuple[_Positive, _Positive, _Positive]
@@ -39,6 +39,14 @@ class Extractor(Protocol):
 
     def __call__(self, frames: FrameArray) -> npt.NDArray[Any]:
         """Return (rows, y, x, channel) for (before + (rows - 1) stride + size + after, height, width, 3) frames."""
+
+
+@runtime_checkable
+class Hearer(Protocol):
+    """An extractor whose rows come from the sound, not from frames: in place of being called, it hears."""
+
+    def hear(self, sound: Any, first: FloatArray, last: FloatArray) -> npt.NDArray[Any]:
+        """Return (rows, y, x, channel) for rows whose first and last frames are shown at these seconds (rows,)."""
 
 
 def window_rows(extractor: Extractor) -> int:
@@ -137,6 +145,32 @@ class ShotScoreSpec(_Entry):
     def time_stride(self) -> int:
         """One row a frame."""
         return 1
+
+
+class AudioSpec(_Entry):
+    """Log-mel power of the sound."""
+
+    kind: Literal["audio"]
+    mels: Annotated[int, Field(ge=1, le=256)] = 64
+    window_seconds: Annotated[float, Field(ge=0.005, le=1)] = 0.025
+    hop_seconds: Annotated[float, Field(ge=0.001, le=1)] = 0.01
+    low: Annotated[float, Field(ge=0)] = 20.0
+    """Hz."""
+    high: Annotated[float, Field(gt=0)] = 8000.0
+    """Hz; bands beyond half a file's sample rate are silent there."""
+    every: Annotated[int, Field(ge=0)] = 0
+    """Frames of a row, and from row to row; by default those of the patch grid."""
+
+    @property
+    def time_stride(self) -> int:
+        """As `every` says."""
+        return self.every
+
+    @model_validator(mode="after")
+    def _has_a_range(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"got low: {self.low:g} and high: {self.high:g}, expected low < high, in Hz")
+        return self
 
 
 class CustomSpec(_Entry):
