@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from patchlake.tasks import frames
-from patchlake.tasks.decode import get_decoder
+from patchlake.tasks.decode import get_decoder, get_listener
 from patchlake.tasks.extract import Bench, Job, bench_of, clock_of
 from patchlake.tasks.features.spec import Hearer, window_frames
 from patchlake.tasks.filters import Scene
 from patchlake.tasks.lake.arrays import ShardWriter
+from patchlake.tasks.product import Product
+from patchlake.tasks.sound import Sound
 from patchlake.tasks.types import PIXELS, FrameArray, FrameSource, Run, Unit
 
 SAMPLE_SECONDS = 5.0
@@ -78,10 +80,10 @@ def sample_light(job: Job, samples: tuple[tuple[Run, FrameSource], ...]) -> Ligh
         compute["filters"] = _filter_seconds(bench, job, part[:FILTER_ROWS], *samples[0]) / len(part[:FILTER_ROWS])
     for name, product in job.products.items():
         values = block
-        if name != PIXELS and isinstance(bench.extractors[name], Hearer):
-            continue  # it waits for a child of its own
-        if name != PIXELS:
-            extractor = bench.extractors[name]
+        if name != PIXELS and isinstance(extractor := bench.extractors[name], Hearer):
+            found, compute[name] = _heard(extractor, product, job, *samples[0])
+            values = np.resize(found, (product.rows_per_slot, *product.cell_shape))
+        elif name != PIXELS:
             around = np.concatenate([part[: sum(extractor.context_frames)], part])
             extractor(around[: max(16, window_frames(extractor)[0] + sum(extractor.context_frames))])
             clock = clock_of(extractor)
@@ -105,6 +107,21 @@ def _filter_seconds(bench: Bench, job: Job, part: FrameArray, run: Run, source: 
         part = one(around, scene)
         seconds += time.thread_time() - begun
     return seconds
+
+
+def _heard(hearer: Hearer, product: Product, job: Job, run: Run, source: FrameSource) -> tuple[npt.NDArray[Any], float]:
+    """Return what is heard in some rows from a run's start, and the seconds a frame that takes, decoding included."""
+    ticks = frames.clock_of(run, source, job.frames.fps).ticks[:SAMPLE_ROWS]
+    seconds = np.multiply(ticks, float(frames.tick_seconds(source, job.frames.fps)))
+    heads = np.arange(0, max(1, len(ticks) - product.time_size + 1), product.time_stride)
+    sound = Sound(get_listener(), source)
+    sound.read(0, 1)  # a child has started by then
+    begun = time.perf_counter()
+    lasts = np.minimum(heads + product.time_size, len(ticks)) - 1
+    found = hearer.hear(sound, seconds[heads], seconds[lasts])
+    spent = (time.perf_counter() - begun) / len(ticks)
+    sound.close()
+    return found, spent
 
 
 def _write_seconds(writer: ShardWriter, values: npt.NDArray[Any]) -> float:

@@ -19,6 +19,7 @@ from patchlake.tasks.report.filtered import filter_pictures
 from patchlake.tasks.report.learning import learning_pictures
 from patchlake.tasks.report.maps import PANELS, feature_map
 from patchlake.tasks.report.sample import ClipView, open_feature, open_frames, pick_clips
+from patchlake.tasks.report.sounds import sound_picture
 from patchlake.tasks.report.strips import film_strips
 
 PCA_CLIPS = 64
@@ -82,7 +83,12 @@ def _features(lake: Location, recipe: Recipe, clips: list[ClipView]) -> Section:
     pictures, missing = [], []
     for entry in recipe.features:
         feature = open_feature(lake, entry.name)
-        found = None if feature is None else feature_map(feature, clips, frames, recipe.frames.size)
+        if feature is None:
+            found = None
+        elif entry.kind == "audio":
+            found = sound_picture(feature, clips)
+        else:
+            found = feature_map(feature, clips, frames, recipe.frames.size)
         if found is None:
             missing.append(entry.name)
         else:
