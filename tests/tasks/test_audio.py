@@ -6,6 +6,8 @@ from the sine itself, by numpy; bands also from transformers.
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,13 +16,16 @@ import clips
 import numpy as np
 import pytest
 from ingesting import Ingested, ingest
+from strategies import a_source
 
 from patchlake.flows import features as features_flow
 from patchlake.tasks import recipe as recipes
+from patchlake.tasks.decode import Decoder
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.features import build
 from patchlake.tasks.features.spec import AudioSpec
 from patchlake.tasks.grid import Grid
+from patchlake.tasks.sound import Sound
 
 FPS, SECONDS = 25, 4.0
 CODECS = {
@@ -35,11 +40,7 @@ BURSTS = ((0.8, 1.2, 440.0), (2.4, 2.6, 3000.0))
 def film(path: Path, *options: str, seconds: float = SECONDS, rate: int = 44100, delay: float = 0.0) -> Path:
     """Make a clip with bursts of a sine, at half of full scale, in both of its channels."""
     tones = "+".join(f"0.5*sin(2*PI*{hertz}*t)*between(t,{a},{b})" for a, b, hertz in BURSTS)
-    video = (
-        ["-c:v", "libvpx", "-deadline", "realtime", "-g", "10"]
-        if path.suffix == ".webm"
-        else ["-c:v", "mpeg4", "-g", "10"]
-    )
+    video = ["libvpx", "-deadline", "realtime"] if path.suffix == ".webm" else ["mpeg4"]
     subprocess.run(
         [
             clips.tool("ffmpeg"), "-v", "error", "-y",
@@ -61,9 +62,10 @@ def brought_in(folder: Path, name: str = "x", **changes: Any) -> Ingested:
     return ingest(folder, {**recipe, **changes})
 
 
-def heard(done: Ingested) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return seconds, decibels (rows, mels) and `heard` of the only track's rows."""
-    rows = np.flatnonzero(done.array("audio/track") >= 0)
+def heard(done: Ingested, name: str = "") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return seconds, decibels (rows, mels) and `heard` of the rows of one file, or of the only one."""
+    video = next(s["video_id"] for s in done.tables.sources.rows() if s["uri"].endswith(name))
+    rows = done.track_rows(video, "audio")
     values = done.array("audio/features")[rows, 0, 0]
     return done.array("audio/seconds")[rows], values[:, :-1], values[:, -1]
 
@@ -112,41 +114,55 @@ def test_rows_are_what_numpy_makes_of_the_samples(tmp_path: Path, name: str) -> 
     assert share[0] == pytest.approx(11 / 13), "0 to 0.12 s in 13 windows: the first two begin before the sound"
 
 
-@pytest.mark.parametrize("name", list(CODECS))
-def test_a_burst_stands_in_its_rows_and_in_its_band(tmp_path: Path, name: str) -> None:
-    (tmp_path / "videos").mkdir()
-    film(tmp_path / "videos" / name, *CODECS[name], rate=48000)
-    done = brought_in(tmp_path, features=[{"kind": "audio", "mels": 40, "every": 1}])
-    seconds, decibels, _ = heard(done)
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with one clip of each codec."""
+    folder = tmp_path_factory.mktemp("films")
+    (folder / "videos").mkdir()
+    for name, options in CODECS.items():
+        film(folder / "videos" / name, *options, rate=48000)
+    return folder
+
+
+FINE = [{"kind": "audio", "mels": 40, "every": 1}]
+UNITS = {"slot_frames": 16, "slots": 8}
+
+
+@pytest.fixture(scope="module")
+def all_heard(films: Path) -> Ingested:
+    return brought_in(films, "one", features=FINE, units=UNITS)
+
+
+def test_a_burst_stands_in_its_rows_and_in_its_band(all_heard: Ingested) -> None:
     hertz = np.array(extractor_of(mels=40).attrs["hertz"])
-    loud = 10 * np.log10((10 ** (decibels / 10)).sum(axis=1)) > -20
-    for start, stop, tone in BURSTS:
-        inside = (seconds > start + 0.03) & (seconds < stop - 0.03)
-        assert loud[inside].all()
-        best = hertz[decibels[inside].argmax(axis=1)]
-        assert (np.abs(best / tone - 1) < 0.1).all()
-    outside = np.ones(len(seconds), dtype=bool)
-    for start, stop, _ in BURSTS:
-        outside &= (seconds < start - 0.05) | (seconds > stop + 0.05)
-    assert not loud[outside].any()
+    for name in CODECS:
+        seconds, decibels, _ = heard(all_heard, name)
+        assert len(seconds) == FPS * SECONDS
+        loud = 10 * np.log10((10 ** (decibels / 10)).sum(axis=1)) > -20
+        outside = np.ones(len(seconds), dtype=bool)
+        for start, stop, tone in BURSTS:
+            inside = (seconds > start + 0.03) & (seconds < stop - 0.03)
+            assert loud[inside].all(), name
+            best = hertz[decibels[inside].argmax(axis=1)]
+            assert (np.abs(best / tone - 1) < 0.1).all(), name
+            outside &= (seconds < start - 0.05) | (seconds > stop + 0.05)
+        assert not loud[outside].any(), name
 
 
-@pytest.mark.parametrize("name", list(CODECS))
-def test_bytes_do_not_depend_on_units(tmp_path: Path, name: str) -> None:
-    (tmp_path / "videos").mkdir()
-    film(tmp_path / "videos" / name, *CODECS[name], rate=48000)
-    some = {"clips": [{"method": "windows", "seconds": 1.0, "stride_seconds": 1.5}]}
-    one = brought_in(tmp_path, "one", units={"slot_frames": 16, "slots": 8})
-    two = brought_in(tmp_path, "two", units={"slot_frames": 16, "slots": 1})
-    assert len(two.plan.units) > len(one.plan.units)
-    assert len(np.unique(one.array("audio/features"))) > 100
-    assert np.array_equal(one.array("audio/features"), two.array("audio/features"))
-    parts, whole = brought_in(tmp_path, "parts", **some), heard(one)
-    seconds, decibels, _ = heard(parts)
-    same = [np.flatnonzero(np.isclose(whole[0], at)) for at in seconds]
-    both = [(i, int(j[0])) for i, j in enumerate(same) if len(j)]
-    assert len(both) > 5
-    assert all(np.array_equal(decibels[i], whole[1][j]) for i, j in both)
+def test_bytes_do_not_depend_on_units_and_spans(films: Path, all_heard: Ingested) -> None:
+    """Units that begin anywhere hear what one that begins at the file's start hears, whatever the codec carries on."""
+    two = brought_in(films, "two", features=FINE, units={**UNITS, "slots": 1})
+    assert len(two.plan.units) > 3 * len(CODECS) > len(all_heard.plan.units)
+    assert np.array_equal(all_heard.array("audio/features"), two.array("audio/features"))
+    clips_apart = [{"method": "windows", "seconds": 0.6, "stride_seconds": 1.0}]
+    parts = brought_in(films, "parts", features=FINE, units=UNITS, clips=clips_apart)
+    for name in CODECS:
+        seconds, decibels, _ = heard(parts, name)
+        whole_seconds, whole, _ = heard(all_heard, name)
+        assert 55 <= len(seconds) <= 65
+        at = [int(np.argmin(np.abs(whole_seconds - second))) for second in seconds]
+        assert np.array_equal(whole_seconds[at], seconds)
+        assert np.array_equal(whole[at], decibels), name
 
 
 def test_a_later_run_hears_what_the_first_would_have(tmp_path: Path) -> None:
@@ -230,6 +246,25 @@ def test_sound_is_not_added_from_stored_pixels(tmp_path: Path) -> None:
         features_flow.refuse_sound(*features_flow.with_features(recipe, str(tmp_path / "r.yaml"), ("motion", "audio")))
     with pytest.raises(RecipeError, match="expected low < high, in Hz"):
         recipes.with_feature(recipe, "{kind: audio, low: 900, high: 800}", tmp_path / "r")
+
+
+def test_a_listener_that_dies_ends_the_sound_and_nothing_else(tmp_path: Path) -> None:
+    source = a_source(uri=str(film(tmp_path / "a.mov", "-c:a", "pcm_s16le", seconds=30.0)))
+    decoder = Decoder()
+    sound = Sound(decoder, source)
+    assert sound.rate == 44100
+    before = sound.read(44100, 44200)
+    assert decoder.pid is not None
+    os.kill(decoder.pid, signal.SIGKILL)
+    after = sound.read(29 * 44100, 29 * 44100 + 10)
+    assert np.isnan(after).all()
+    assert np.isnan(Sound(decoder, a_source(uri=str(tmp_path / "none.mov"))).read(0, 5)).all(), "no file"
+    again = Sound(decoder, source)
+    assert np.array_equal(again.read(44100, 44200), before)
+    far = again.read(29 * 44100, 29 * 44100 + 10)
+    assert not np.isnan(far).any()
+    assert np.array_equal(again.read(44100, 44200), before), "back to what was forgotten"
+    decoder.close()
 
 
 def test_frames_are_not_heard() -> None:
