@@ -33,9 +33,9 @@ Entry = Annotated[
     | FlowSpec
     | MotionSpec
     | ShotScoreSpec
-    | AudioSpec
     | HfSpec
     | HfClipSpec
+    | AudioSpec
     | CustomSpec,
     Field(discriminator="kind"),
 ]
