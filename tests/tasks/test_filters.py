@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import clips
 import cv2
 import numpy as np
+import onnx_by_hand
 import pytest
 from feature_loops import texture
 from strategies import a_source
@@ -176,6 +178,26 @@ def test_a_face_is_covered_and_stays_so_where_it_is_missed(astronaut: FrameArray
     assert np.array_equal(covered[2:5][:, *far], frames[2:5][:, *far]), "the rest is left"
     assert np.array_equal(covered[:2], frames[:2])
     assert np.array_equal(covered[12:], frames[12:])
+
+
+def test_yunet_finds_what_its_model_says(tmp_path: Path) -> None:
+    """The model's faces are red: 32 pixels around the first of the cells of 8 pixels that are red."""
+    model = onnx_by_hand.write_detector(tmp_path / "red.onnx", (64, 96))
+    frames = np.random.default_rng(0).integers(0, 50, (3, 64, 96, 3), np.uint8)
+    frames[0, 16:32, 40:56] = 0, 0, 255
+    frames[1, 16:32, 40:56] = 255, 0, 0
+    entry = {"kind": "blur", "faces": "yunet", "model": str(model), "hold": 0, "margin": 0, "how": "pixels"}
+    covered = filtered(entry, frames)
+    assert np.array_equal(covered[[0, 2]], frames[[0, 2]]), "blue is no face"
+    changed = np.argwhere((covered[1] != frames[1]).any(axis=-1))
+    assert changed.min(axis=0).tolist() == [4, 28]
+    assert changed.max(axis=0).tolist() == [35, 59]
+    assert np.array_equal(filtered({**entry, "least": 40}, frames), frames), "too small"
+    [one], other = filters.build_all([parsed(entry)], (64, 96)), tmp_path / "other.onnx"
+    other.write_bytes(model.read_bytes() + b"\x12\x01x")
+    [two] = filters.build_all([parsed({**entry, "model": str(other)})], (64, 96))
+    assert one.digest_parts["model"] != two.digest_parts["model"]
+    assert str(model) not in str(one.digest_parts), "its content is in the key, not where it lies"
 
 
 def test_results_do_not_depend_on_how_calls_are_cut(astronaut: FrameArray) -> None:
