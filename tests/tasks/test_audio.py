@@ -14,6 +14,7 @@ from typing import Any
 
 import clips
 import numpy as np
+import objectstore
 import pytest
 from ingesting import Ingested, ingest
 from strategies import a_source
@@ -25,6 +26,7 @@ from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.features import build
 from patchlake.tasks.features.spec import AudioSpec
 from patchlake.tasks.grid import Grid
+from patchlake.tasks.objects import Unreachable
 from patchlake.tasks.sound import Sound
 
 FPS, SECONDS = 25, 4.0
@@ -264,6 +266,27 @@ def test_a_listener_that_dies_ends_the_sound_and_nothing_else(tmp_path: Path) ->
     far = again.read(29 * 44100, 29 * 44100 + 10)
     assert not np.isnan(far).any()
     assert np.array_equal(again.read(44100, 44200), before), "back to what was forgotten"
+    decoder.close()
+
+
+def test_a_bucket_s_sound_is_the_file_s_and_a_store_that_is_away_is_no_silence(
+    s3: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in s3.items():
+        monkeypatch.setenv(name, value)
+    path = film(tmp_path / "aac.mp4", *CODECS["aac.mp4"])
+    objectstore.put(s3, "aac.mp4", path.read_bytes())
+    decoder = Decoder()
+    there, here = (Sound(decoder, a_source(uri=uri)) for uri in (f"s3://{objectstore.BUCKET}/aac.mp4", str(path)))
+    found = there.read(0, 4 * 44100)
+    there.close()
+    assert np.array_equal(here.read(0, 4 * 44100), found)
+    assert not np.isnan(found[: 3 * 44100]).any()
+    here.close()
+    decoder.close()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(Unreachable):
+        Sound(decoder, a_source(uri=f"s3://{objectstore.BUCKET}/aac.mp4")).read(0, 10)
     decoder.close()
 
 
