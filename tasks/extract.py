@@ -15,7 +15,7 @@ import xxhash
 from patchlake.tasks import faults, features, filters, frames, pts
 from patchlake.tasks.decode import Decoder, DecodeRequest, get_decoder, get_listener
 from patchlake.tasks.errors import DecodeError
-from patchlake.tasks.features.spec import Extractor, Hearer, window_frames, window_rows
+from patchlake.tasks.features.spec import Extractor, Hearer, reach_of, window_frames, window_rows
 from patchlake.tasks.filters.stream import Filtering
 from patchlake.tasks.frames import Block, Clock, Reader, Ticker, Window
 from patchlake.tasks.grid import Grid
@@ -180,9 +180,8 @@ class _Work:
         self.last_rows = {piece.span_key: piece.stop for piece in pieces}
         self.row_starts = {piece.span_key: piece.row_start - piece.start for piece in pieces}
         wanted = [self.bench.extractors[name] for name in self.unit.products if name != PIXELS]
-        self.before = max((e.context_frames[0] for e in wanted), default=0)
-        windows = [(*window_frames(e), e.context_frames[1]) for e in wanted]
-        self.after = max((after + size - min(stride, size) for size, stride, after in windows), default=0)
+        self.before = max((reach_of(e)[0] for e in wanted), default=0)
+        self.after = max((reach_of(e)[1] for e in wanted), default=0)
         self.reading: dict[str, _Reading] = {}
         self.sound: tuple[str, Sound] | None = None
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from patchlake.tasks import features, filters, keys
 from patchlake.tasks.errors import RecipeError
-from patchlake.tasks.features.spec import Extractor
+from patchlake.tasks.features.spec import Extractor, reach_of
 from patchlake.tasks.plan import LEAD_FRAMES
 from patchlake.tasks.types import PIXELS
 
@@ -140,13 +140,14 @@ def products_of(recipe: Recipe, extractors: dict[str, Extractor]) -> dict[str, P
 
 def _check_reach(recipe: Recipe, extractors: dict[str, Extractor]) -> None:
     """Refuse filters that, with what features want around their windows, reach further than units read."""
-    reach = max(filters.context_of(filters.build_all(recipe.frames.filters, recipe.frames.size)))
-    wanted = max((max(extractor.context_frames) for extractor in extractors.values()), default=0)
-    if reach and reach + wanted > LEAD_FRAMES:
-        raise RecipeError(
-            f"frames.filters: got filters that want {reach} frames around each frame, and features that want {wanted} "
-            f"more, expected at most {LEAD_FRAMES} together; lower `frames` or `hold`"
-        )
+    own = filters.context_of(filters.build_all(recipe.frames.filters, recipe.frames.size))
+    for side, before_or_after in enumerate(("before", "after")):
+        wanted = max((reach_of(extractor)[side] for extractor in extractors.values()), default=0)
+        if own[side] and own[side] + wanted > LEAD_FRAMES:
+            raise RecipeError(
+                f"frames.filters: got filters that want {own[side]} frames {before_or_after} each frame, and features "
+                f"that want {wanted} more, expected at most {LEAD_FRAMES} together; lower `frames` or `hold`"
+            )
 
 
 def _divisor(extent: int, wanted: int) -> int:

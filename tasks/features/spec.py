@@ -65,6 +65,13 @@ def window_frames(extractor: Extractor) -> tuple[int, int]:
     return (rows - 1) * extractor.time_stride + extractor.time_size, rows * extractor.time_stride
 
 
+def reach_of(extractor: Extractor) -> tuple[int, int]:
+    """Return the frames that an extractor may want before a piece's first frame and after its last one."""
+    before, after = extractor.context_frames
+    size, stride = window_frames(extractor)
+    return before, after + size - min(stride, size)
+
+
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = ""

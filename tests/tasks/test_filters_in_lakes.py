@@ -325,6 +325,16 @@ def test_what_is_wrong_is_said(corpus: Path, chain: list[Any], says: str) -> Non
         brought_in(corpus, "wrong", chain)
 
 
+def test_windows_that_overlap_count_too(corpus: Path) -> None:
+    """Windows of 56 frames every 8 want 48 after a slot's last row: fine with 4 + 1 of the chain, not with 20."""
+    some: dict[str, Any] = {"features": ["motion"], "patches": {"size": [56, 16, 16], "stride": [8, 16, 16]}}
+    one = brought_in(corpus, "overlap-1", CHAIN, **some, units={"slot_frames": 64, "slots": 4})
+    two = brought_in(corpus, "overlap-2", CHAIN, **some, units={"slot_frames": 64, "slots": 1})
+    assert np.array_equal(one.array("motion/features"), two.array("motion/features"))
+    with pytest.raises(RecipeError, match="want 20 frames after each frame, and features that want 48 more"):
+        brought_in(corpus, "overlap-3", [{"kind": "stabilise", "frames": 20}], **some, units={"slot_frames": 64})
+
+
 def report_of(corpus: Path, name: str, chain: list[Any]) -> tuple[list[Picture], str]:
     done = brought_in(corpus, name, chain)
     frames = {"size": list(SIZE), "filters": chain}
