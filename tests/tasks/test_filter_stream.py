@@ -67,7 +67,7 @@ def call(one: Filter, frames: FrameArray, ticks: IntArray) -> FrameArray:
     return one(frames, None)  # type: ignore[arg-type]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     chain=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=3),
     missing=st.sets(st.integers(0, ROWS - 1), max_size=12),
