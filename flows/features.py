@@ -9,9 +9,10 @@ from prefect import flow
 from patchlake.flows import finish, regions
 from patchlake.flows.ingest import drop_product, make_room, run_units
 from patchlake.flows.session import Session, open_session
-from patchlake.tasks import planning
+from patchlake.tasks import features, planning
 from patchlake.tasks import recipe as recipes
 from patchlake.tasks.errors import RecipeError
+from patchlake.tasks.features.spec import Hearer
 from patchlake.tasks.lake import arrays
 from patchlake.tasks.recipe import Recipe
 from patchlake.tasks.types import PIXELS
@@ -26,6 +27,7 @@ def change_features(
     `add` are names of the recipe's features, or entries as a recipe spells them; `drop` are names.
     """
     wanted, names = with_features(recipes.load(recipe, overrides), recipe, add)
+    refuse_sound(wanted, names)
     with open_session(wanted) as session:
         for name in drop:
             _drop(session, name)
@@ -46,6 +48,19 @@ def with_features(recipe: Recipe, path: str, add: tuple[str, ...]) -> tuple[Reci
         names.append(more.features[-1].name)
         recipe = more
     return recipe, names
+
+
+def refuse_sound(recipe: Recipe, names: list[str]) -> None:
+    """Refuse features to add that are not made of pixels."""
+    for entry in recipe.features:
+        if entry.name not in names:
+            continue
+        one = features.build(entry, patches=recipe.patches.grid, frame_size=recipe.frames.size)
+        if isinstance(one, Hearer):
+            raise RecipeError(
+                f"--add {entry.name}: sound is not in stored pixels; name it in the recipe's features, and "
+                "`patchlake run` computes it from the videos"
+            )
 
 
 def _drop(session: Session, name: str) -> None:

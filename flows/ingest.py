@@ -191,6 +191,7 @@ def job_of(session: Session) -> Job:
         patches=recipe.patches.grid,
         entries=recipe.features,
         products=session.products,
+        filters=recipe.frames.filters,
     )
 
 

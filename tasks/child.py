@@ -39,7 +39,7 @@ import av.logging  # noqa: E402
 import numpy as np  # noqa: E402
 import numpy.typing as npt  # noqa: E402
 
-from patchlake.tasks import demux, play  # noqa: E402
+from patchlake.tasks import demux, hearing, play  # noqa: E402
 from patchlake.tasks.errors import DecodeError  # noqa: E402
 from patchlake.tasks.objects import Unreachable  # noqa: E402
 from patchlake.tasks.views import View  # noqa: E402
@@ -159,11 +159,22 @@ def decode(parent: Parent, job: dict[str, Any], limits: dict[str, Any]) -> None:
     parent.done(summary)
 
 
+def listen(parent: Parent, job: dict[str, Any], limits: dict[str, Any]) -> None:
+    """Send the sound of a file through the ring, from its start on: mono float32, with the first sample's number."""
+    for rate, first, samples in hearing.samples_of(job["uri"], parent.beat):
+        most = limits["slot_bytes"] // samples.itemsize
+        for start in range(0, len(samples), most):
+            part = samples[start : start + most]
+            parent.slot()[: part.nbytes].view(np.float32)[:] = part
+            parent.block([first + start, rate], [len(part), 0])
+    parent.done({})
+
+
 def main(ring_fd: int, limits: dict[str, Any]) -> None:
     """Answer requests until the parent goes; out of memory ends the process, so the next one starts clean."""
     av.logging.set_libav_level(av.logging.PANIC)
     parent = Parent(ring_fd, limits)
-    commands = {"probe": probe, "decode": decode}
+    commands = {"probe": probe, "decode": decode, "listen": listen}
     while True:
         job = parent.request()
         try:

@@ -9,12 +9,13 @@ import atexit
 import contextlib
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from patchlake.tasks.errors import DecodeError
 from patchlake.tasks.process import Child, Limits
@@ -81,6 +82,17 @@ class SharedBlock(NamedTuple):
     pts: IntArray
     requests: IntArray
     """(n,) number of the request that each frame answers."""
+
+
+class SoundBlock(NamedTuple):
+    """Consecutive samples."""
+
+    rate: int
+    """Samples per second."""
+    first: int
+    """Number of the first sample: the file's clock in samples."""
+    samples: npt.NDArray[np.float32]
+    """(n,) mean of the channels, full scale 1; a view of the ring that is overwritten with the next block."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,6 +164,15 @@ class Decoder:
         """Decode and scale the same frames, throw them away, and tell how long it took."""
         with self._answer(_job([request], bare=True)) as (_, (_, _, payload)):
             return Summary(**_end(payload)[0])
+
+    def sound(self, uri: str) -> Generator[SoundBlock]:
+        """Yield the sound of a file from its start on; nothing where it has none."""
+        with self._answer({"command": "listen", "uri": uri}) as (child, (kind, slot, payload)):
+            while kind == BLOCK:
+                (first, rate), (count, _) = np.frombuffer(payload, np.int64).reshape(2, -1).tolist()
+                yield SoundBlock(rate, first, child.ring[slot, : 4 * count].view(np.float32))
+                child.give_back()
+                kind, slot, payload = child.message()
 
     def close(self) -> None:
         """End the child; the next request starts another."""
@@ -230,16 +251,24 @@ def _plain(geometry: Geometry) -> dict[str, Any]:
 
 
 _DECODER = Decoder()
+_LISTENER = Decoder()
 atexit.register(_DECODER.close)
+atexit.register(_LISTENER.close)
 
 
 def limit_decoder(limits: Limits) -> None:
     """Give the decoder of this process its limits; a child under other ones is replaced."""
-    if _DECODER.limits != limits:
-        _DECODER.close()
-        _DECODER.limits = limits
+    for decoder in (_DECODER, _LISTENER):
+        if decoder.limits != limits:
+            decoder.close()
+            decoder.limits = limits
 
 
 def get_decoder() -> Decoder:
     """Return the decoder of this process; its child starts with the first request."""
     return _DECODER
+
+
+def get_listener() -> Decoder:
+    """Return the decoder of this process for sound, which is read beside pictures: a child of its own."""
+    return _LISTENER

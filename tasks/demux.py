@@ -91,7 +91,7 @@ def _open_stream(
     uri: str, file: ObjectFile | str, decoders: str, max_pixels: int
 ) -> tuple[InputContainer, VideoStream]:
     """Open a file and its video stream; a refused one is closed at once, not when garbage is next collected."""
-    container = _open(uri, file, decoders)
+    container = open_container(uri, file, decoders)
     try:
         return container, _pick(container, max_pixels)
     except Refused:
@@ -99,7 +99,7 @@ def _open_stream(
         raise
 
 
-def _open(uri: str, file: ObjectFile | str, decoders: str) -> InputContainer:
+def open_container(uri: str, file: ObjectFile | str, decoders: str) -> InputContainer:
     """Open a path, or an object's bytes: then FFmpeg itself may open nothing at all."""
     protocols = "file" if isinstance(file, str) else "none"
     options = {"format_whitelist": FORMATS, "protocol_whitelist": protocols, "codec_whitelist": decoders}

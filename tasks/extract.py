@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from patchlake.tasks import faults, features, frames, pts
-from patchlake.tasks.decode import Decoder, DecodeRequest, get_decoder
+from patchlake.tasks import faults, features, filters, frames, pts
+from patchlake.tasks.decode import Decoder, DecodeRequest, get_decoder, get_listener
 from patchlake.tasks.errors import DecodeError
-from patchlake.tasks.features.spec import Extractor, window_frames, window_rows
+from patchlake.tasks.features.spec import Extractor, Hearer, reach_of, window_frames, window_rows
+from patchlake.tasks.filters.stream import Filtering
 from patchlake.tasks.frames import Block, Clock, Reader, Ticker, Window
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.lake import arrays
@@ -24,6 +25,7 @@ from patchlake.tasks.lake.location import Location
 from patchlake.tasks.objects import Unreachable
 from patchlake.tasks.pack import Layout
 from patchlake.tasks.product import Product
+from patchlake.tasks.sound import Sound
 from patchlake.tasks.types import (
     PIXELS,
     FrameArray,
@@ -53,6 +55,8 @@ class Job:
     entries: tuple[Any, ...]
     """The recipe's features."""
     products: dict[str, Product]
+    filters: tuple[Any, ...] = ()
+    """The recipe's frame filters."""
 
 
 class Bench:
@@ -62,6 +66,7 @@ class Bench:
         self.extractors: dict[str, Extractor] = {
             entry.name: features.build(entry, patches=job.patches, frame_size=job.frames.size) for entry in job.entries
         }
+        self.filters = filters.build_all(job.filters, job.frames.size)
         self._job = job
         self._writers: dict[str, ShardWriter] = {}
         self.slot = np.zeros((job.layout.slot_frames, *job.frames.size, 3), dtype=np.uint8)
@@ -91,6 +96,8 @@ def extract_unit(job: Job, unit: Unit) -> UnitResult:
     for slot, pieces in zip(unit.slots, unit.pieces, strict=True):
         work.write_slot(slot, pieces)
     work.close()
+    if work.sound is not None:
+        work.sound[1].close()
     receipts = tuple(
         Receipt(
             unit_id=unit.unit_id,
@@ -100,8 +107,9 @@ def extract_unit(job: Job, unit: Unit) -> UnitResult:
             pieces=tuple(work.written[name]),
             num_bytes=work.num_bytes[name],
             seconds={
-                "decode": work.seconds["decode"] if name == unit.products[0] else 0.0,
-                "compute": work.seconds.get(f"compute {name}", 0.0),
+                "decode": work.seconds["decode"] - work.filtering.wall_seconds if name == unit.products[0] else 0.0,
+                "compute": work.seconds.get(f"compute {name}", 0.0)
+                + (work.filtering.cpu_seconds if name == unit.products[0] else 0.0),
                 "write": work.seconds.get(f"write {name}", 0.0),
             },
         )
@@ -164,6 +172,7 @@ class _Work:
         self.written = {name: [] for name in self.unit.products}
         self.num_bytes = dict.fromkeys(self.unit.products, 0)
         self.from_store = PIXELS in self.job.products and PIXELS not in self.unit.products
+        self.filtering = Filtering(() if self.from_store else self.bench.filters, self.job.frames)
         self.decodes = {run.span_key: runs for runs in self.unit.decodes for run in runs}
         self.sources = {source.video_id: source for source in self.unit.sources}
         pieces = [piece for slot in self.unit.pieces for piece in slot]
@@ -171,10 +180,10 @@ class _Work:
         self.last_rows = {piece.span_key: piece.stop for piece in pieces}
         self.row_starts = {piece.span_key: piece.row_start - piece.start for piece in pieces}
         wanted = [self.bench.extractors[name] for name in self.unit.products if name != PIXELS]
-        self.before = max((e.context_frames[0] for e in wanted), default=0)
-        windows = [(*window_frames(e), e.context_frames[1]) for e in wanted]
-        self.after = max((after + size - min(stride, size) for size, stride, after in windows), default=0)
+        self.before = max((reach_of(e)[0] for e in wanted), default=0)
+        self.after = max((reach_of(e)[1] for e in wanted), default=0)
         self.reading: dict[str, _Reading] = {}
+        self.sound: tuple[str, Sound] | None = None
 
     @contextmanager
     def timed(self, what: str, clock: Callable[[], float] = time.perf_counter) -> Iterator[None]:
@@ -260,12 +269,24 @@ class _Work:
         row_start = piece.row_start // stride
         first = row_start - slot * product.rows_per_slot
         out = block[first : first + num_rows]
-        if num_rows:
+        if num_rows and isinstance(extractor, Hearer):
+            tick = float(frames.tick_seconds(self.sources[piece.video_id], self.job.frames.fps))
+            first_ticks, last_ticks = (window.ticks[np.arange(num_rows) * stride + i] for i in (0, size - 1))
+            out[:] = extractor.hear(self._sound(piece), np.multiply(first_ticks, tick), np.multiply(last_ticks, tick))
+        elif num_rows:
             around = window.spread(rows=num_rows, size=size, stride=stride, context=extractor.context_frames)
             out[:] = extractor(around)
         heads = np.arange(num_rows) * stride
         ticks = (window.ticks[heads] + window.ticks[heads + size - 1]) // 2 if num_rows else window.ticks[:0]
         self._record(name, piece.span_key, slot, row_start, out, ticks)
+
+    def _sound(self, piece: Piece) -> Sound:
+        """Return the sound of a piece's video, which goes on where the piece before left it."""
+        if self.sound is None or self.sound[0] != piece.video_id:
+            if self.sound is not None:
+                self.sound[1].close()
+            self.sound = piece.video_id, Sound(get_listener(), self.sources[piece.video_id])
+        return self.sound[1]
 
     def _record(
         self, name: str, span_key: str, slot: int, row_start: int, values: npt.NDArray[Any], ticks: IntArray
@@ -316,14 +337,16 @@ class _Work:
             streams = self._spooled(parts, source)
         for part, stream in zip(parts, streams, strict=True):
             clock = frames.clock_of(part.run, source, self.job.frames.fps)
+            stream = self.filtering(stream, part.run, source, clock=clock, ticker=part.ticker)
             reader = Reader(stream, clock, before=self.before, after=self.after)
             self.reading[part.run.span_key] = _Reading(part, clock, reader)
 
     def _part(self, run: Run, source: FrameSource, piece: Piece) -> _Part:
-        """Return the rows of a run that are still wanted, with their context."""
+        """Return the rows of a run that are still wanted, with the context of products and filters."""
         first = piece.start if run.span_key == piece.span_key else self.first_rows[run.span_key]
-        start = max(run.start, first - self.before)
-        stop = min(run.stop, self.last_rows[run.span_key] + self.after)
+        before, after = self.filtering.context_frames
+        start = max(run.start, first - self.before - before)
+        stop = min(run.stop, self.last_rows[run.span_key] + self.after + after)
         return _Part(run, start, stop, Ticker(run, source, self.job.frames.fps, start=start))
 
     def _stored(self, part: _Part, source: FrameSource) -> Iterator[Block]:

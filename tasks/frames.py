@@ -38,6 +38,11 @@ class Clock:
         i = row - self.start
         return int(self.ticks[i]) if i < len(self.ticks) else self.stop_tick
 
+    def misses_between(self, tick: int, later: int) -> bool:
+        """Return whether a row was planned between the frames at two ticks."""
+        first = int(np.searchsorted(self.ticks, tick, side="right"))
+        return first < int(np.searchsorted(self.ticks, later, side="left"))
+
 
 def clock_of(run: Run, source: FrameSource, fps: Fraction | None) -> Clock:
     """Return the planned ticks of a run's rows."""
@@ -97,7 +102,7 @@ class Ticker:
 
     def __init__(self, run: Run, source: FrameSource, fps: Fraction | None, *, start: int) -> None:
         self._first_pts = source.first_pts
-        self._row = None if fps is None else run.first_grid_row + start - run.start
+        self._row = self._first_row = None if fps is None else run.first_grid_row + start - run.start
         self.shown: list[IntArray] = []
         """PTS of the frame shown at each row of a grid of numeric rate, block by block."""
 
@@ -108,6 +113,12 @@ class Ticker:
         self.shown.append(frame_pts)
         self._row += len(frame_pts)
         return 2 * np.arange(self._row - len(frame_pts), self._row, dtype=np.int64)
+
+    def pts_at(self, ticks: IntArray) -> IntArray:
+        """Return the PTS of the frames shown at ticks that were given before."""
+        if self._first_row is None:
+            return ticks // 2 + self._first_pts
+        return np.concatenate(self.shown)[ticks // 2 - self._first_row]
 
 
 def decoded(decoder: Decoder, request: DecodeRequest, ticker: Ticker) -> Iterator[Block]:

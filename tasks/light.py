@@ -10,14 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from patchlake.tasks import frames
-from patchlake.tasks.decode import get_decoder
-from patchlake.tasks.extract import Job, bench_of, clock_of
-from patchlake.tasks.features.spec import window_frames
+from patchlake.tasks.decode import get_decoder, get_listener
+from patchlake.tasks.extract import Bench, Job, bench_of, clock_of
+from patchlake.tasks.features.spec import Hearer, window_frames
+from patchlake.tasks.filters import Scene
 from patchlake.tasks.lake.arrays import ShardWriter
-from patchlake.tasks.types import PIXELS, FrameSource, Run, Unit
+from patchlake.tasks.product import Product
+from patchlake.tasks.sound import Sound
+from patchlake.tasks.types import PIXELS, FrameArray, FrameSource, Run, Unit
 
 SAMPLE_SECONDS = 5.0
 SAMPLE_ROWS = 256
+FILTER_ROWS = 32
+"""Some filters take a tenth of a second a frame."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +34,7 @@ class Light:
     write: float
     """Bare encode and write of every product's shards, arrays in memory."""
     compute: dict[str, float]
-    """Bare extractors by product, frames in memory."""
+    """Bare extractors by product, and `filters`, frames in memory."""
 
     @property
     def per_row(self) -> float:
@@ -71,10 +76,14 @@ def sample_light(job: Job, samples: tuple[tuple[Run, FrameSource], ...]) -> Ligh
         block[start : start + filled] = block[: min(filled, len(block) - start)]
     write, compute = 0.0, {}
     part = block[: min(len(block), 128)]
+    if bench.filters:
+        compute["filters"] = _filter_seconds(bench, job, part[:FILTER_ROWS], *samples[0]) / len(part[:FILTER_ROWS])
     for name, product in job.products.items():
         values = block
-        if name != PIXELS:
-            extractor = bench.extractors[name]
+        if name != PIXELS and isinstance(extractor := bench.extractors[name], Hearer):
+            found, compute[name] = _heard(extractor, product, job, *samples[0])
+            values = np.resize(found, (product.rows_per_slot, *product.cell_shape))
+        elif name != PIXELS:
             around = np.concatenate([part[: sum(extractor.context_frames)], part])
             extractor(around[: max(16, window_frames(extractor)[0] + sum(extractor.context_frames))])
             clock = clock_of(extractor)
@@ -85,6 +94,34 @@ def sample_light(job: Job, samples: tuple[tuple[Run, FrameSource], ...]) -> Ligh
             values = np.resize(found, shape).astype(product.dtype)
         write += _write_seconds(bench.writer(name), values) / len(block)
     return Light(decode=seconds / rows, write=write, compute=compute)
+
+
+def _filter_seconds(bench: Bench, job: Job, part: FrameArray, run: Run, source: FrameSource) -> float:
+    """Return the CPU time of all filters on frames that none of them has seen."""
+    seconds = 0.0
+    for one in bench.filters:
+        before, after = one.context_frames
+        around = np.concatenate([part[:1].repeat(before, axis=0), part, part[-1:].repeat(after, axis=0)])
+        scene = Scene(source=source, boxes=run.boxes, grid=job.frames, seconds=np.zeros(len(around)))
+        begun = time.thread_time()
+        part = one(around, scene)
+        seconds += time.thread_time() - begun
+    return seconds
+
+
+def _heard(hearer: Hearer, product: Product, job: Job, run: Run, source: FrameSource) -> tuple[npt.NDArray[Any], float]:
+    """Return what is heard in some rows from a run's start, and the seconds a frame that takes, decoding included."""
+    ticks = frames.clock_of(run, source, job.frames.fps).ticks[:SAMPLE_ROWS]
+    seconds = np.multiply(ticks, float(frames.tick_seconds(source, job.frames.fps)))
+    heads = np.arange(0, max(1, len(ticks) - product.time_size + 1), product.time_stride)
+    sound = Sound(get_listener(), source)
+    sound.read(0, 1)  # a child has started by then
+    begun = time.perf_counter()
+    lasts = np.minimum(heads + product.time_size, len(ticks)) - 1
+    found = hearer.hear(sound, seconds[heads], seconds[lasts])
+    spent = (time.perf_counter() - begun) / len(ticks)
+    sound.close()
+    return found, spent
 
 
 def _write_seconds(writer: ShardWriter, values: npt.NDArray[Any]) -> float:

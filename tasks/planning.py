@@ -10,6 +10,7 @@ from patchlake.tasks import clips, keys, spans, tracks
 from patchlake.tasks.annotations import match, read_boxes, read_events
 from patchlake.tasks.clips import Events, Part
 from patchlake.tasks.errors import RecipeError
+from patchlake.tasks.filters.spec import BlurSpec
 from patchlake.tasks.ledger import Ledger
 from patchlake.tasks.pack import Load, pack
 from patchlake.tasks.plan import Plan, make_units
@@ -42,6 +43,8 @@ class Given:
     """uri -> its boxes."""
     events: Mapping[str, Mapping[str, Sequence[Annotation]]]
     """File -> uri -> its events."""
+    hidden: Mapping[str, Sequence[tuple[str, BoxPath]]]
+    """uri -> file and box of what the filter `blur` makes unrecognisable."""
     unmatched: Mapping[str, int]
     """File -> how many names in it are no source's."""
     found: Mapping[str, Sequence[BoxPath]] = field(default_factory=dict)
@@ -109,9 +112,14 @@ def read_given(
 
     boxes = "" if recipe.tracks == "frame" or recipe.tracks.are_found else recipe.tracks.boxes
     files = dict.fromkeys(m.file for m in recipe.clips if isinstance(m, Events) and m.file is not None)
+    hidden: dict[str, list[tuple[str, BoxPath]]] = {}
+    for file in dict.fromkeys(f.boxes for f in recipe.frames.filters if isinstance(f, BlurSpec) and f.boxes):
+        for uri, paths in by_uri(file, read_boxes(file)).items():
+            hidden.setdefault(uri, []).extend((file, path) for path in paths)
     return Given(
         boxes=by_uri(boxes, read_boxes(boxes)) if boxes else {},
         events={file: by_uri(file, read_events(file)) for file in files},
+        hidden=hidden,
         unmatched=unmatched,
         found=found or {},
     )
@@ -173,7 +181,7 @@ def survey(
         videos=videos,
         indexes=indexes,
         wanted={w.track.track_id: w for w in wanted},
-        frame_sources={video_id: _frame_source(held[0], videos[video_id]) for video_id, held in same.items()},
+        frame_sources={video_id: frame_source(held, videos[video_id], given.hidden) for video_id, held in same.items()},
         unmatched=given.unmatched,
     )
 
@@ -258,10 +266,14 @@ def _inside(path: BoxPath | None, source: Source, video: Video) -> BoxPath | Non
     return path
 
 
-def _frame_source(source: Source, video: Video) -> FrameSource:
+def frame_source(
+    sources: Sequence[Source], video: Video, hidden: Mapping[str, Sequence[tuple[str, BoxPath]]]
+) -> FrameSource:
+    """Return what workers are told of a video that some sources hold; what any of them hides is hidden."""
+    boxes = [one for source in sources for one in hidden.get(source.uri, ())]
     return FrameSource(
         video_id=video.video_id,
-        uri=source.uri,
+        uri=sources[0].uri,
         width=video.width,
         height=video.height,
         rotation=video.rotation,
@@ -269,6 +281,7 @@ def _frame_source(source: Source, video: Video) -> FrameSource:
         time_base=video.time_base,
         first_pts=video.first_pts,
         counted=video.counted,
+        hidden=tuple(dict.fromkeys(boxes)),
     )
 
 
@@ -348,7 +361,7 @@ def plan_from_pixels(
     placements = [p for p in ledger.placements.values() if p.span.num_rows and ledger.complete(p, (PIXELS,), layout)]
     videos = {p.span.video_id: ledger.videos[p.span.video_id] for p in placements}
     nowhere = Source(uri="/", size=0, version="")
-    sources = {video_id: _frame_source(nowhere, video) for video_id, video in videos.items()}
+    sources = {video_id: frame_source([nowhere], video, {}) for video_id, video in videos.items()}
     survey = Survey(sources=(), videos=videos, indexes={}, wanted={}, frame_sources=sources, unmatched={})
     plan = Plan(
         placements=tuple(sorted(placements, key=lambda p: (p.row_start, p.span.span_key))),

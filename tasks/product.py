@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from patchlake.tasks import features, keys
+from patchlake.tasks import features, filters, keys
 from patchlake.tasks.errors import RecipeError
-from patchlake.tasks.features.spec import Extractor
+from patchlake.tasks.features.spec import Extractor, reach_of
+from patchlake.tasks.plan import LEAD_FRAMES
 from patchlake.tasks.types import PIXELS
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ def pixels_of(recipe: Recipe) -> Product:
         rows_per_slot=r,
         chunk=(length, height, width) if whole else (length, _divisor(height, patch[1]), _divisor(width, patch[2])),
         needs_gpu=False,
-        attrs={"units": "1", "range": [0, 255], "matrix": "the stream's, BT.601 where it does not say"},
+        attrs={"units": "1", "range": [0, 255], "matrix": "the stream's, BT.601 where it does not say"}
+        | ({"filters": [entry.kind for entry in recipe.frames.filters]} if recipe.frames.filters else {}),
     )
 
 
@@ -122,6 +124,7 @@ def extractors_of(recipe: Recipe) -> dict[str, Extractor]:
 
 def products_of(recipe: Recipe, extractors: dict[str, Extractor]) -> dict[str, Product]:
     """Return every product that the recipe wants, by name, pixels first."""
+    _check_reach(recipe, extractors)
     products = {PIXELS: pixels_of(recipe)} if recipe.frames.keep else {}
     for entry in recipe.features:
         stride, align = extractors[entry.name].time_stride, recipe.layout.align
@@ -133,6 +136,18 @@ def products_of(recipe: Recipe, extractors: dict[str, Extractor]) -> dict[str, P
             )
         products[entry.name] = product_of(entry.name, entry.kind, extractors[entry.name], recipe)
     return products
+
+
+def _check_reach(recipe: Recipe, extractors: dict[str, Extractor]) -> None:
+    """Refuse filters that, with what features want around their windows, reach further than units read."""
+    own = filters.context_of(filters.build_all(recipe.frames.filters, recipe.frames.size))
+    for side, before_or_after in enumerate(("before", "after")):
+        wanted = max((reach_of(extractor)[side] for extractor in extractors.values()), default=0)
+        if own[side] and own[side] + wanted > LEAD_FRAMES:
+            raise RecipeError(
+                f"frames.filters: got filters that want {own[side]} frames {before_or_after} each frame, and features "
+                f"that want {wanted} more, expected at most {LEAD_FRAMES} together; lower `frames` or `hold`"
+            )
 
 
 def _divisor(extent: int, wanted: int) -> int:

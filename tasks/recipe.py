@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from patchlake.tasks import features as extractors
+from patchlake.tasks import filters as frame_filters
 from patchlake.tasks import process
 from patchlake.tasks.clips import Events, Method, Scores, Shots, Windows
 from patchlake.tasks.errors import RecipeError
@@ -53,6 +55,13 @@ class Frames(_Strict):
     fps: Literal["native"] | Annotated[float, Field(ge=0.001, le=1000)] = "native"
     keep: bool = True
     """Whether the lake stores `pixels`."""
+    filters: tuple[frame_filters.Entry, ...] = ()
+    """What is done to frames before they are stored or looked at, in order."""
+
+    @field_validator("filters", mode="before")
+    @classmethod
+    def _short_forms(cls, value: object) -> object:
+        return [frame_filters.spell_out(entry) for entry in value] if isinstance(value, list | tuple) else value
 
     @property
     def rate(self) -> Fraction | None:
@@ -66,7 +75,11 @@ class Frames(_Strict):
 
     def key(self) -> dict[str, Any]:
         """Return the part that decides the bytes of stored frames."""
-        return {"size": list(self.size), "fit": self.fit, "fps": self.fps}
+        return {"size": list(self.size), "fit": self.fit, "fps": self.fps, **self._filter_keys}
+
+    @cached_property
+    def _filter_keys(self) -> dict[str, Any]:
+        return {"filters": frame_filters.keys_of(self.filters, self.size)} if self.filters else {}
 
 
 class Patches(_Strict):
@@ -353,6 +366,8 @@ def _absolute(data: dict[str, Any], base: Path) -> dict[str, Any]:
         data["corpus"] = {**corpus, "videos": resolve(corpus["videos"])}
     if isinstance(tracked := data.get("tracks"), dict) and "boxes" in tracked:
         data["tracks"] = tracked if tracked["boxes"] == FOUND else {**tracked, "boxes": resolve(tracked["boxes"])}
+    if isinstance(frames := data.get("frames"), dict) and isinstance(chain := frames.get("filters"), list):
+        data["frames"] = {**frames, "filters": [frame_filters.spell_out(entry, base=base) for entry in chain]}
     if isinstance(cuts := data.get("clips"), list):
         data["clips"] = [
             {**cut, "file": resolve(cut["file"])} if isinstance(cut, dict) and cut.get("file") else cut for cut in cuts
@@ -396,6 +411,7 @@ _UNION_TAGS = {
     "constrained-float",
     "function-plain",
     *extractors.MODELS,
+    *frame_filters.MODELS,
     *_METHODS,
     "function-after[_fits_together(), Boxes]",
     "literal['frame']",
@@ -407,8 +423,9 @@ def _known_keys(loc: Sequence[int | str]) -> list[str]:
     for part in loc[:-1]:
         if isinstance(part, int):
             continue
-        if part in _MODELS:
-            model = _MODELS[str(part)]
+        known = frame_filters.MODELS if loc[:2] == ("frames", "filters") and part in frame_filters.MODELS else _MODELS
+        if part in known:
+            model = known[str(part)]
     return list(model.model_fields)
 
 

@@ -236,6 +236,8 @@ class FrameSource:
     time_base: Fraction
     first_pts: int
     counted: bool
+    hidden: tuple[tuple[str, BoxPath], ...] = ()
+    """File of boxes that the filter `blur` names, and one that it gives for this video."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

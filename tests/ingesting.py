@@ -83,7 +83,7 @@ def ingest(
     arrays.grow(lake, max(plan.num_slots, ledger.first_free_slot), slot_frames=wanted.layout.slot_frames)
     job = Job(
         key=uuid.uuid4().hex, lake=lake, layout=wanted.layout, frames=wanted.frames.grid, patches=wanted.patches.grid,
-        entries=wanted.features, products=products,
+        entries=wanted.features, products=products, filters=wanted.frames.filters,
     )  # fmt: skip
     context = Context(
         lake=lake, tables=tables, ledger=ledger, products=products, placements=ledger.placements,

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field
 
 from patchlake.tasks.features.spec import (
+    AudioSpec,
     ColorSpec,
     CornersSpec,
     CustomSpec,
@@ -36,6 +37,7 @@ Entry = Annotated[
     | ShotScoreSpec
     | HfSpec
     | HfClipSpec
+    | AudioSpec
     | CustomSpec,
     Field(discriminator="kind"),
 ]
@@ -50,6 +52,7 @@ MODELS: dict[str, type[BaseModel]] = {
     "motion": MotionSpec,
     "regions": RegionsSpec,
     "shot_score": ShotScoreSpec,
+    "audio": AudioSpec,
     "hf": HfSpec,
     "hf_clip": HfClipSpec,
     "custom": CustomSpec,
@@ -58,6 +61,7 @@ MODELS: dict[str, type[BaseModel]] = {
 CLASSES = {
     "edges": "edges:Edges", "corners": "corners:Corners", "hog": "hog:Hog", "color": "color:Color", "flow": "flow:Flow",
     "motion": "motion:Motion", "regions": "regions:Regions", "shot_score": "shot_score:ShotScore",
+    "audio": "audio:Audio",
     "hf": "hf:HuggingFace", "hf_clip": "hf_clip:HuggingFaceClip", "custom": "custom:custom",
 }  # fmt: skip
 """Kind -> module of this package, and what makes its extractor; imported when first built, since some are heavy."""

@@ -22,22 +22,23 @@ def custom(spec: CustomSpec, patches: Grid, frame_size: tuple[int, int]) -> Extr
 
     The class' path and its options become part of the product's key, beside its own `version` and `digest_parts`.
     """
-    made = _load(spec)(patches=patches, frame_size=frame_size, **spec.options)
+    made = load_class(spec.path, spec.folder, where="features")(patches=patches, frame_size=frame_size, **spec.options)
     _check(made, spec)
     made.digest_parts = {"path": spec.path, "options": spec.options, **made.digest_parts}
     extractor: Extractor = made
     return extractor
 
 
-def _load(spec: CustomSpec) -> Any:
-    module, _, name = spec.path.partition(":")
-    if spec.folder and spec.folder not in sys.path:  # workers, too, find a module that lies beside the recipe
-        sys.path.append(spec.folder)
+def load_class(path: str, folder: str, *, where: str) -> Any:
+    """Return the class that `module:Class` names; the module is importable or lies in `folder`, the recipe's."""
+    module, _, name = path.partition(":")
+    if folder and folder not in sys.path:  # workers, too, find a module that lies beside the recipe
+        sys.path.append(folder)
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        where = "an importable module, or one in the recipe's folder"
-        raise RecipeError(f"features: got {spec.path!r}, expected a class in {where}: {error}") from error
+        known = "an importable module, or one in the recipe's folder"
+        raise RecipeError(f"{where}: got {path!r}, expected a class in {known}: {error}") from error
 
 
 def _check(made: Any, spec: CustomSpec) -> None:

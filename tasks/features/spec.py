@@ -9,7 +9,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from patchlake.tasks.grid import Grid
-from patchlake.tasks.types import FrameArray
+from patchlake.tasks.types import FloatArray, FrameArray
 
 _Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -43,6 +43,14 @@ class Extractor(Protocol):
         """Return (rows, y, x, channel) for (before + (rows - 1) stride + size + after, height, width, 3) frames."""
 
 
+@runtime_checkable
+class Hearer(Protocol):
+    """An extractor whose rows come from the sound, not from frames: in place of being called, it hears."""
+
+    def hear(self, sound: Any, first: FloatArray, last: FloatArray) -> npt.NDArray[Any]:
+        """Return (rows, y, x, channel) for rows whose first and last frames are shown at these seconds (rows,)."""
+
+
 def window_rows(extractor: Extractor) -> int:
     """Return how many rows come from one window: 1, or the optional attribute `window_rows`.
 
@@ -57,6 +65,13 @@ def window_frames(extractor: Extractor) -> tuple[int, int]:
     """Return the frames of one window, its context left out, and those from one window to the next."""
     rows = window_rows(extractor)
     return (rows - 1) * extractor.time_stride + extractor.time_size, rows * extractor.time_stride
+
+
+def reach_of(extractor: Extractor) -> tuple[int, int]:
+    """Return the frames that an extractor may want before a piece's first frame and after its last one."""
+    before, after = extractor.context_frames
+    size, stride = window_frames(extractor)
+    return before, after + size - min(stride, size)
 
 
 class _Entry(BaseModel):
@@ -208,6 +223,32 @@ class RegionsSpec(_Entry):
             raise ValueError(f"smooth: got {self.smooth}, expected an odd number of pixels")
         if self.max_area <= self.min_area:
             raise ValueError(f"max_area: got {self.max_area}, expected more than min_area = {self.min_area}")
+        return self
+
+
+class AudioSpec(_Entry):
+    """Log-mel power of the sound."""
+
+    kind: Literal["audio"]
+    mels: Annotated[int, Field(ge=1, le=256)] = 64
+    window_seconds: Annotated[float, Field(ge=0.005, le=1)] = 0.025
+    hop_seconds: Annotated[float, Field(ge=0.001, le=1)] = 0.01
+    low: Annotated[float, Field(ge=0)] = 20.0
+    """Hz."""
+    high: Annotated[float, Field(gt=0)] = 8000.0
+    """Hz; bands beyond half a file's sample rate are silent there."""
+    every: Annotated[int, Field(ge=0)] = 0
+    """Frames of a row, and from row to row; by default those of the patch grid."""
+
+    @property
+    def time_stride(self) -> int:
+        """As `every` says."""
+        return self.every
+
+    @model_validator(mode="after")
+    def _has_a_range(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"got low: {self.low:g} and high: {self.high:g}, expected low < high, in Hz")
         return self
 
 

@@ -176,14 +176,9 @@ class Lake:
         videos = tables.videos.read()
         (video,) = videos.filter(pc.equal(videos["video_id"], row["video_id"])).to_pylist()
         frames: Any = (arrays.product_attrs(self.location, self.products[0]) or {})["product_key"]["frames"]
-        path = self._path(row)
+        path = boxes_of(tables, row)
         geometry = geometry_at(path, seconds, video_of(video), size=tuple(frames["size"]), fit=frames["fit"])
         return boxes.to_source(geometry)
-
-    def _path(self, track: dict[str, Any]) -> BoxPath | None:
-        """Return the boxes of a row of `tracks`; None: the whole frame."""
-        table = Tables(self.location).track_boxes.read()
-        return path_of(track, table.filter(pc.equal(table["track"], track["track"])).to_pylist())
 
     def _array(self, product: str) -> zarr.Array[Any]:
         if product not in self.products:
@@ -213,6 +208,12 @@ class _Windows(windows.WindowArray):
 
     def __reduce__(self) -> Any:
         return type(self), self._made_of
+
+
+def boxes_of(tables: Tables, track: dict[str, Any]) -> BoxPath | None:
+    """Return the boxes of a row of `tracks`; None: the whole frame."""
+    table = tables.track_boxes.read()
+    return path_of(track, table.filter(pc.equal(table["track"], track["track"])).to_pylist())
 
 
 @contextlib.contextmanager

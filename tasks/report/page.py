@@ -16,10 +16,12 @@ from patchlake.tasks.report import canvas, facts
 from patchlake.tasks.report.canvas import Picture
 from patchlake.tasks.report.charts import light_chart, pca_chart
 from patchlake.tasks.report.facts import Run
+from patchlake.tasks.report.filtered import filter_pictures
 from patchlake.tasks.report.learning import learning_pictures
 from patchlake.tasks.report.maps import PANELS, feature_map
 from patchlake.tasks.report.outlines import region_strips
 from patchlake.tasks.report.sample import ClipView, open_feature, open_frames, pick_clips
+from patchlake.tasks.report.sounds import sound_picture
 from patchlake.tasks.report.strips import film_strips
 
 PCA_CLIPS = 64
@@ -56,11 +58,17 @@ def _sections(lake: Location, tables: Tables, recipe: Recipe, run: Run) -> list[
     grid = recipe.patches.grid
     clips = pick_clips(tables, PANELS, min_rows=grid.size[0] + 3 * grid.stride[0])
     return [
+        *([_filters(tables, recipe, clips)] if recipe.frames.filters else []),
         _patches(lake, recipe, clips),
         _features(lake, tables, recipe, clips),
         _reductions(lake, tables, recipe),
         _training(run, recipe),
     ]
+
+
+def _filters(tables: Tables, recipe: Recipe, clips: list[ClipView]) -> Section:
+    pictures, missing = filter_pictures(tables, recipe, clips)
+    return Section(title="Frame filters", pictures=pictures, sentence=missing)
 
 
 def _patches(lake: Location, recipe: Recipe, clips: list[ClipView]) -> Section:
@@ -79,6 +87,9 @@ def _features(lake: Location, tables: Tables, recipe: Recipe, clips: list[ClipVi
         feature = open_feature(lake, entry.name)
         if isinstance(entry, RegionsSpec):
             drawn = [] if feature is None else region_strips(feature, entry, tables, frames, recipe.frames.size)
+        elif entry.kind == "audio":
+            found = None if feature is None else sound_picture(feature, clips)
+            drawn = [] if found is None else [found]
         else:
             found = None if feature is None else feature_map(feature, clips, frames, recipe.frames.size)
             drawn = [] if found is None else [found]

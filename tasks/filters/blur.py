@@ -1,0 +1,132 @@
+"""`blur`: faces and given boxes made unrecognisable."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import cv2
+import numpy as np
+
+from patchlake.tasks import keys, tracks
+from patchlake.tasks.annotations import read_boxes
+from patchlake.tasks.filters.faces import Region, detector_of
+from patchlake.tasks.filters.memo import Memo
+from patchlake.tasks.filters.spec import BlurSpec, Scene
+from patchlake.tasks.types import BoxPath, FrameArray, Geometry
+
+_SLACK_SECONDS = 0.05
+"""Times in files are rounded: a box is there from so long before its first time until so long after its last."""
+
+
+class Blur:
+    """Regions of each frame replaced by a Gaussian blur of the frame, or by large pixels.
+
+    Faces are looked for in every frame, and each stays covered for `hold` frames before and after it was found,
+    widened by `margin`; covers that overlap become one. Given boxes (upright source pixels, moving on the straight line
+    between their times) are put on the frame grid as the track is and rounded outwards; one with times is there from
+    its first to its last, one without always. What is found depends on the detector: look at the pictures in the report
+    before relying on it.
+    """
+
+    version = 1
+    hides = True
+
+    def __init__(self, spec: BlurSpec, frame_size: tuple[int, int]) -> None:
+        self._spec, self._size = spec, frame_size
+        self._hold = spec.hold if spec.faces else 0
+        self.context_frames = (self._hold, self._hold)
+        self._detector = detector_of(spec, frame_size) if spec.faces else None
+        self._faces = Memo(self._detector, most=64 + 4 * self._hold) if self._detector else None
+
+    @property
+    def digest_parts(self) -> dict[str, Any]:
+        """Options, digest of the model, and what the file of boxes says."""
+        spec = self._spec
+        parts: dict[str, Any] = {"how": spec.how, "strength": spec.strength}
+        if self._detector is not None:
+            parts |= spec.model_dump(include={"faces", "margin", "hold", "least"}) | self._detector.digest_parts
+        if spec.boxes is not None:
+            said = [[name, path.name, path.seconds, path.boxes] for name, path in read_boxes(spec.boxes)]
+            parts["boxes"] = keys.digest("boxes", said)
+        return parts
+
+    def __call__(self, frames: FrameArray, scene: Scene) -> FrameArray:
+        """Return (n, height, width, 3) frames for (hold + n + hold, height, width, 3)."""
+        out = frames[self._hold : len(frames) - self._hold].copy()
+        found = [[] if self._faces is None else self._faces(frame) for frame in frames]
+        for i, frame in enumerate(out):
+            faces = [face for near in found[i : i + 2 * self._hold + 1] for face in near]
+            for region in [*self._given(scene, i + self._hold), *_joined(self._widened(face) for face in faces)]:
+                _cover(frame, region, self._spec)
+        return out
+
+    def _given(self, scene: Scene, i: int) -> list[Region]:
+        """Return where the given boxes are in frame i."""
+        at = float(scene.seconds[i])
+        there = [path for file, path in scene.source.hidden if file == self._spec.boxes and _is_there(path, at)]
+        if not there:
+            return []
+        geometry = scene.geometry(i)
+        regions = (_on_grid(tracks.box_at(path, at), geometry) for path in there)
+        return [region for region in regions if region is not None]
+
+    def _widened(self, face: Region) -> Region:
+        top, left, bottom, right = face
+        by_y = math.ceil(self._spec.margin * (bottom - top))
+        by_x = math.ceil(self._spec.margin * (right - left))
+        height, width = self._size
+        return max(0, top - by_y), max(0, left - by_x), min(height, bottom + by_y), min(width, right + by_x)
+
+
+def _is_there(path: BoxPath, at: float) -> bool:
+    return not path.seconds or path.seconds[0] - _SLACK_SECONDS <= at <= path.seconds[-1] + _SLACK_SECONDS
+
+
+def _on_grid(box: tuple[float, float, float, float], geometry: Geometry) -> Region | None:
+    """Return the pixels of the frame grid that a box of source pixels touches; None: none of the picture's."""
+    scale_x, _, x0, _, scale_y, y0 = tracks.to_source(geometry)
+    x, y, width, height = box
+    (pad_top, pad_left), (scaled_h, scaled_w) = geometry.pad, geometry.scaled
+    left, right = (x - x0) / scale_x, (x + width - x0) / scale_x
+    top, bottom = (y - y0) / scale_y, (y + height - y0) / scale_y
+    region = (
+        max(pad_top, math.floor(top)), max(pad_left, math.floor(left)),
+        min(pad_top + scaled_h, math.ceil(bottom)), min(pad_left + scaled_w, math.ceil(right)),
+    )  # fmt: skip
+    return region if region[0] < region[2] and region[1] < region[3] else None
+
+
+def _joined(regions: Any) -> list[Region]:
+    """Return the bounding boxes of regions that overlap, sorted: no two of them overlap."""
+    apart: list[Region] = []
+    for region in sorted(regions):
+        one = region
+        while touching := [other for other in apart if _overlap(one, other)]:
+            apart = [other for other in apart if other not in touching]
+            tops, lefts, bottoms, rights = zip(one, *touching, strict=True)
+            one = min(tops), min(lefts), max(bottoms), max(rights)
+        apart.append(one)
+    return sorted(apart)
+
+
+def _overlap(one: Region, other: Region) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def _cover(frame: FrameArray, region: Region, spec: BlurSpec) -> None:
+    """Make a region of a frame unrecognisable, in place."""
+    top, left, bottom, right = region
+    height, width = bottom - top, right - left
+    size = spec.strength * max(height, width)
+    if spec.how == "pixels":
+        coarse = max(1, round(width / size)), max(1, round(height / size))
+        small = cv2.resize(frame[top:bottom, left:right], coarse, interpolation=cv2.INTER_AREA)
+        frame[top:bottom, left:right] = cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST)
+        return
+    sigma = max(1.0, size)
+    reach = 2 * math.ceil(3 * sigma)  # more than the kernel's half: as if the whole frame were blurred
+    up, back = min(reach, top), min(reach, left)
+    around = np.ascontiguousarray(frame[top - up : bottom + reach, left - back : right + reach])
+    soft = cv2.GaussianBlur(around, (0, 0), sigma)
+    frame[top:bottom, left:right] = soft[up : up + height, back : back + width]

@@ -1,0 +1,102 @@
+"""A run's frames through a chain of filters, as they are decoded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from patchlake.tasks import filters, pts
+from patchlake.tasks.filters.spec import Filter, Scene
+from patchlake.tasks.frames import Block, Clock, Ticker
+from patchlake.tasks.types import FrameArray, FrameGrid, FrameSource, IntArray, Run
+
+Call = Callable[[Filter, FrameArray, IntArray], FrameArray]
+"""Calls a filter with (before + n + after) frames and their ticks."""
+_AT_ONCE = 16
+"""Frames that a filter makes per call, at least, but at the end: its context is copied once for all of them."""
+
+
+@dataclass
+class Filtering:
+    """The filters of a unit, and what they took."""
+
+    filters: Sequence[Filter]
+    grid: FrameGrid
+    wall_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+    @property
+    def context_frames(self) -> tuple[int, int]:
+        """Frames that all of them want before and after each frame."""
+        return filters.context_of(self.filters)
+
+    def __call__(
+        self, blocks: Iterator[Block], run: Run, source: FrameSource, *, clock: Clock, ticker: Ticker
+    ) -> Iterator[Block]:
+        """Yield a run's frames filtered."""
+
+        def call(one: Filter, frames: FrameArray, ticks: IntArray) -> FrameArray:
+            wall, cpu = time.perf_counter(), time.thread_time()
+            seconds = pts.seconds_of(ticker.pts_at(ticks), source.time_base, first_pts=source.first_pts)
+            out = one(frames, Scene(source=source, boxes=run.boxes, grid=self.grid, seconds=seconds))
+            self.wall_seconds += time.perf_counter() - wall
+            self.cpu_seconds += time.thread_time() - cpu
+            return out
+
+        return filtered(blocks, self.filters, call, clock=clock)
+
+
+def filtered(blocks: Iterator[Block], filters: Sequence[Filter], call: Call, *, clock: Clock) -> Iterator[Block]:
+    """Yield a stream's frames filtered.
+
+    A frame's context are its neighbours; past the stream's ends, and where a planned frame is missing, the end frame
+    is repeated. So what becomes of a frame does not depend on where the stream begins and ends, as long as it holds
+    the frame's context of all filters; those that lack it are not to be used, but at the span's own ends.
+    """
+    for one in filters:
+        blocks = _Stage(one, call, clock).run(blocks)
+    return blocks
+
+
+class _Stage:
+    """One filter at work."""
+
+    def __init__(self, one: Filter, call: Call, clock: Clock) -> None:
+        self._one, self._call, self._clock = one, call, clock
+        self._before, self._after = one.context_frames
+        self._held: list[FrameArray] = []
+        self._ticks: list[int] = []
+
+    def run(self, blocks: Iterator[Block]) -> Iterator[Block]:
+        """Yield what the filter makes of a stream."""
+        for frames, ticks in blocks:
+            for frame, tick in zip(frames, ticks.tolist(), strict=True):
+                if self._ticks and self._clock.misses_between(self._ticks[-1], tick):
+                    yield from self._end()
+                self._hold(frame.copy(), tick, times=1 if self._ticks else self._before + 1)
+            if len(self._held) - self._before - self._after >= _AT_ONCE:
+                yield self._next()
+        if self._ticks:
+            yield from self._end()
+
+    def _hold(self, frame: FrameArray, tick: int, *, times: int) -> None:
+        self._held += [frame] * times
+        self._ticks += [tick] * times
+
+    def _end(self) -> Iterator[Block]:
+        """Yield what is left, and begin anew."""
+        self._hold(self._held[-1], self._ticks[-1], times=self._after)
+        if len(self._held) > self._before + self._after:
+            yield self._next()
+        self._held, self._ticks = [], []
+
+    def _next(self) -> Block:
+        """Return the frames that have their context, and let go what no later one needs."""
+        count = len(self._held) - self._before - self._after
+        ticks = np.array(self._ticks, dtype=np.int64)
+        out = self._call(self._one, np.stack(self._held), ticks)
+        del self._held[:count], self._ticks[:count]
+        return out, ticks[self._before : self._before + count]
