@@ -53,6 +53,7 @@ def figures(tables: Tables) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.timeout(600)
 def test_found_regions_become_tracks_and_clips(patchlake: Run, recipe: Write, corpus: Path, tmp_path: Path) -> None:
     path = recipe(**wanted(corpus), tracks={"boxes": "regions", "min_travel": 0.05})
     done = patchlake("run", str(path))
@@ -122,12 +123,13 @@ def centre(body: scenes.Body, i: int, label: str) -> tuple[float, float]:
     return (scenes.SIZE[1] - x if label == "right" else x) * scenes.FACTOR, y * scenes.FACTOR
 
 
+@pytest.mark.timeout(600)
 def test_added_later_is_the_same_as_from_the_start(patchlake: Run, recipe: Write, corpus: Path, tmp_path: Path) -> None:
-    full = wanted(corpus)
+    full = wanted(corpus) | {"features": ["regions"]}
     assert patchlake("run", str(recipe(**full, lake=str(tmp_path / "whole")))).code == 0
     path = recipe(**full | {"features": []})
     assert patchlake("run", str(path)).code == 0
-    done = patchlake("features", str(path), "--add", "{kind: regions, cell: 1}")
+    done = patchlake("features", str(path), "--add", "regions")
     assert done.code == 0, done.err
     tables = Tables(Location(str(tmp_path / LAKE)))
     assert len(tables.regions.rows()) >= 2 * len(scenes.BODIES) * NUM_FRAMES // 8
