@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -38,6 +40,26 @@ def run_patchlake(*args: str, env: dict[str, str] | None = None, timeout: float 
     finally:
         end_group(process.pid)
     return Done(process.returncode, out, err)
+
+
+@contextmanager
+def running(*args: str, shell_before: str = "") -> Iterator[subprocess.Popen[bytes]]:
+    """Run a verb that goes on until it is ended, in a process group of its own, as long as the context.
+
+    `shell_before` is run in a mount namespace of its own, in which the verb then runs.
+    """
+    command = [sys.executable, "-m", "patchlake.flows", *args]
+    if shell_before:
+        command = ["unshare", "--mount", "sh", "-c", f"{shell_before} && exec {shlex.join(command)}"]
+    process = subprocess.Popen(command, start_new_session=True)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        finally:
+            end_group(process.pid)
 
 
 def end_group(group: int) -> None:

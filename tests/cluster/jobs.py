@@ -2,8 +2,11 @@
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
+
+import psutil
 
 
 def double(x: int) -> int:
@@ -99,3 +102,49 @@ def _first(marker: Path) -> bool:
     except FileExistsError:
         return False
     return True
+
+
+def note_device(x: int, folder: str) -> int:
+    """Hold the worker's GPU for a while and note when."""
+    began = time.time()
+    time.sleep(0.15)
+    names = (os.environ["SLURMD_NODENAME"], os.environ["CUDA_VISIBLE_DEVICES"])
+    (Path(folder) / f"span-{x}-{os.getpid()}").write_text(" ".join([*names, str(began), str(time.time())]))
+    return x
+
+
+def wait_until(condition, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.1)
+
+
+def note_begin_and_sleep(x: int, folder: str, seconds: float) -> int:
+    """Add a line to the item's notes, then take a while."""
+    with (Path(folder) / f"item-{x}").open("a") as notes:
+        notes.write(f"{os.getpid()}\n")
+    time.sleep(seconds)
+    return x
+
+
+def ports_of(pid: int) -> set[tuple[str, int]]:
+    """List where a process and those below it listen."""
+    process = psutil.Process(pid)
+    family = [process, *process.children(recursive=True)]
+    found = [c for each in family for c in each.net_connections(kind="inet") if c.status == psutil.CONN_LISTEN]
+    return {(c.laddr.ip, c.laddr.port) for c in found}
+
+
+def die_if_first(marker: str) -> int:
+    if _first(Path(marker)):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return os.getpid()
+
+
+def failing_python(folder: Path) -> tuple[str, Path]:
+    """Return a Python that fails once after its marker is made, and the marker."""
+    program, marker = folder / "python", folder / "fail"
+    program.write_text(f'#!/bin/sh\nrm {marker} 2>/dev/null && exit 1\nexec {sys.executable} "$@"\n')
+    program.chmod(0o755)
+    return str(program), marker

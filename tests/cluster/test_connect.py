@@ -5,9 +5,10 @@ import jobs
 import psutil
 import pytest
 
+from patchlake.cluster import connect as connect_module
 from patchlake.cluster.connect import connect
 from patchlake.cluster.errors import ClusterError
-from patchlake.cluster.spec import GPU, ClusterSpec
+from patchlake.cluster.spec import GPU, LocalSpec
 from patchlake.cluster.window import TASKS_PER_SLOT
 
 
@@ -127,14 +128,14 @@ def test_a_missing_resource_is_an_error_not_a_wait(cluster):
 
 def test_a_cluster_never_used_starts_nothing():
     before = {child.pid for child in psutil.Process().children(recursive=True)}
-    with connect(ClusterSpec(workers=2)) as cluster:
+    with connect(LocalSpec(workers=2)) as cluster:
         cluster.stop()
     assert not cluster.started
     assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
 
 
 def test_stop_drains_what_has_begun_and_skips_the_rest(tmp_path):
-    with connect(ClusterSpec(workers=1, dashboard=False)) as cluster:
+    with connect(LocalSpec(workers=1, dashboard=False)) as cluster:
         done = []
         for outcome in cluster.run(partial(jobs.note_and_double, folder=str(tmp_path)), range(100)):
             done.append(outcome.item)
@@ -149,7 +150,7 @@ def test_stop_drains_what_has_begun_and_skips_the_rest(tmp_path):
 def test_an_explicit_gpu_gets_a_worker_of_its_own(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
     before = set(psutil.Process().children(recursive=True))
-    with connect(ClusterSpec(workers=2, gpus=1)) as cluster:
+    with connect(LocalSpec(workers=2, gpus=1)) as cluster:
         assert cluster.dashboard_link.startswith("http://127.0.0.1:")
         (owner,) = cluster.workers(GPU)
         assert cluster.each_worker(jobs.environment, "CUDA_VISIBLE_DEVICES")[owner] == "7"
@@ -160,3 +161,21 @@ def test_an_explicit_gpu_gets_a_worker_of_its_own(monkeypatch):
     _, alive = psutil.wait_procs(children, timeout=10)
     assert len(children) >= 2
     assert alive == []
+
+
+def test_another_version_on_a_worker_is_named(monkeypatch):
+    real = connect_module.versions_of
+    monkeypatch.setattr(connect_module, "versions_of", lambda packages: real(packages) | {"numpy": "0.1"})
+    with (
+        connect(LocalSpec(workers=1, dashboard=False), packages=["numpy", "patchlake"]) as cluster,
+        pytest.raises(ClusterError, match=r"has numpy .* \(here 0\.1\): install the same versions"),
+    ):
+        cluster.require(None)
+
+
+def test_a_worker_that_leaves_while_all_are_asked_is_left_out(tmp_path):
+    with connect(LocalSpec(workers=2, dashboard=False)) as cluster:
+        with pytest.raises(ClusterError, match="died while it was asked"):
+            cluster.each_worker(jobs.die_if_first, str(tmp_path / "one"))
+        jobs.wait_until(lambda: cluster.num_workers == 2)
+        assert len(cluster.each_worker(jobs.die_if_first, str(tmp_path / "two"), skip_lost=True)) == 1
