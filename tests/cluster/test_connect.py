@@ -23,6 +23,23 @@ def test_no_items_no_outcomes(cluster):
     assert list(cluster.run(jobs.double, [])) == []
 
 
+def test_workers_are_there_while_the_clients_timer_ticks(cluster):
+    """It fills what scheduler_info() returns with no workers at all; so nobody looked dead who was not."""
+    client, done = cluster.client, threading.Event()
+
+    def tick():
+        while not done.is_set():
+            client.sync(client._update_scheduler_info)
+
+    timer = threading.Thread(target=tick)
+    timer.start()
+    try:
+        assert {len(cluster.workers()) for _ in range(300)} == {2}
+    finally:
+        done.set()
+        timer.join()
+
+
 def test_equal_items_are_not_merged(cluster):
     assert [o.result for o in cluster.run(jobs.double, [7] * 10)] == [14] * 10
 
