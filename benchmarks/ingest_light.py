@@ -30,7 +30,7 @@ from lightparts import Cost, interval, light_of, measured
 from prefect import flow
 
 from patchlake.cluster.connect import Cluster, connect
-from patchlake.cluster.local import CONFIG
+from patchlake.cluster.settings import CONFIG
 from patchlake.flows import ingest
 from patchlake.flows.session import cluster_spec, on_cluster
 from patchlake.tasks import recipe, worker

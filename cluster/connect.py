@@ -7,6 +7,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Any, TypeVar
@@ -14,10 +15,11 @@ from typing import Any, TypeVar
 from distributed import Client
 
 from patchlake.cluster.errors import ClusterError
+from patchlake.cluster.remote import QueueSpec, SshSpec
 from patchlake.cluster.runs import Outcome, Run
-from patchlake.cluster.spec import ClusterSpec, Resources
-from patchlake.cluster.window import PATIENCE_SECONDS, Window
-from patchlake.cluster.worker import Setup, stop_session
+from patchlake.cluster.spec import AddressSpec, ClassSpec, ClusterSpec, LocalSpec, Resources
+from patchlake.cluster.window import Window
+from patchlake.cluster.worker import CUT, Setup, stop_session, versions_of
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -26,12 +28,15 @@ REFRESH_SECONDS = 2.0
 
 
 @contextmanager
-def connect(spec: ClusterSpec, *, setup: Callable[[], None] | None = None) -> Iterator[Cluster]:
+def connect(
+    spec: ClusterSpec, *, setup: Callable[[], None] | None = None, packages: Iterable[str] = ()
+) -> Iterator[Cluster]:
     """Yield the cluster that the spec describes; it starts at its first use and is closed at the end.
 
-    `setup` runs once in each worker process, restarted ones too, before any task.
+    `setup` runs once in each worker process, restarted ones too, before any task. A worker on which Python or one of
+    the packages has another version than here is an error.
     """
-    cluster = Cluster(spec, setup)
+    cluster = Cluster(spec, setup, packages)
     try:
         yield cluster
     finally:
@@ -39,26 +44,46 @@ def connect(spec: ClusterSpec, *, setup: Callable[[], None] | None = None) -> It
 
 
 def open_client(spec: ClusterSpec) -> AbstractContextManager[Client]:
-    """Choose the kind of cluster."""
-    if spec.kind == "local":
+    """Choose the kind of cluster; only its own libraries are imported."""
+    if isinstance(spec, LocalSpec):
         from patchlake.cluster.local import open_local
 
         return open_local(spec)
-    from patchlake.cluster.address import open_address
+    if isinstance(spec, QueueSpec):
+        from patchlake.cluster.jobqueue import open_queue
 
-    return open_address(spec)
+        return open_queue(spec)
+    if isinstance(spec, SshSpec):
+        from patchlake.cluster.ssh import open_ssh
+
+        return open_ssh(spec)
+    if isinstance(spec, AddressSpec):
+        from patchlake.cluster.address import open_address
+
+        return open_address(spec)
+    if isinstance(spec, ClassSpec):
+        from patchlake.cluster.custom import open_class
+
+        return open_class(spec)
+    raise TypeError(f"no kind of cluster: {spec!r}")
 
 
 class Cluster:
     """Workers that run functions on items; any number of threads may use it at once."""
 
-    def __init__(self, spec: ClusterSpec, setup: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, spec: ClusterSpec, setup: Callable[[], None] | None = None, packages: Iterable[str] = ()
+    ) -> None:
         self.spec = spec
         self.session = uuid.uuid4().hex
         """Names this use of the cluster on the workers."""
         self.window = Window()
         self.stopping = False
-        self._setup = setup
+        self.slowest: dict[str, float] = {}
+        """Name of a function -> seconds that it took at most."""
+        self.cuts: Counter[str] = Counter()
+        """Name of a task in flight -> how often its worker had to leave before its end."""
+        self._setup = Setup(setup, versions_of(packages)) if setup or packages else None
         self._stack = ExitStack()
         self._client: Client | None = None
         self._starting = threading.Lock()
@@ -87,13 +112,15 @@ class Cluster:
             raise
         except Exception as error:
             self._stack.close()
+            hint = "; try workers: 1, and a script that starts one needs a main guard" * (self.spec.kind == "local")
             raise ClusterError(
                 f"The {self.spec.kind} cluster did not start: {type(error).__name__}: {error}. Expected "
-                f"its workers to come up; try workers: 1, and a script that starts one needs a main guard."
+                f"its workers to come up{hint}."
             ) from error
+        client.subscribe_topic(CUT, lambda event: self.cuts.update([event[1]["key"].rpartition("-")[2]]))
         if self._setup is not None:
             try:
-                client.register_plugin(Setup(self._setup))
+                client.register_plugin(self._setup)
             except Exception as error:
                 self._stack.close()
                 raise ClusterError(
@@ -165,12 +192,7 @@ class Cluster:
 
     def workers(self, resources: Resources | None = None) -> list[str]:
         """List the addresses of the workers that offer the resources (all, if none are named)."""
-        wanted = (resources or {}).items()
-        return [
-            address
-            for address, worker in self.info().items()
-            if all(worker["resources"].get(name, 0) >= amount for name, amount in wanted)
-        ]
+        return _offering(self.info(), resources)
 
     @property
     def num_workers(self) -> int:
@@ -192,25 +214,48 @@ class Cluster:
             self._slots[cache_key] = (time.monotonic(), slots)
         return slots
 
+    def places(self, resources: Resources | None) -> int:
+        """Count the items that run at once, at least one; on an elastic cluster as if it had its most workers."""
+        least, most = self.spec.size() or (1, 1)
+        return max(1 if least == most else most, self.slots_for(resources))
+
+    def note_seconds(self, name: str, seconds: float) -> None:
+        """Remember how long a function takes at most, so that none is begun that its job would cut off."""
+        self.slowest[name] = max(seconds, self.slowest.get(name, 0.0))
+
+    @property
+    def size(self) -> int:
+        """Count the workers to plan for: the most that there may be, else those that there are."""
+        known = self.spec.size()
+        return known[1] if known else max(1, self.num_workers)
+
     def num_expected(self, resources: Resources | None = None) -> int:
         """Count the workers that there should be, also while some restart; 0 where only the cluster knows."""
-        if self.spec.kind != "local":
-            return 0
-        return len(self.spec.gpu_ids()) if "GPU" in (resources or {}) else self.spec.num_workers()
+        if "GPU" in (resources or {}):
+            return self.spec.num_gpus() or 0
+        return (self.spec.size() or (0, 0))[0]
 
     def has_resource(self, name: str) -> bool:
         """Tell whether any worker offers the resource."""
         return bool(self.workers({name: 1}))
 
     def require(self, resources: Resources | None) -> None:
-        """Raise ClusterError unless some worker offers the resources, so that no task waits for ever."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not self.workers(resources):
-            restarting = self.num_workers < self.num_expected()
-            if not restarting or time.monotonic() > deadline:
-                offered = sorted({name for worker in self.info().values() for name in worker["resources"]})
+        """Raise ClusterError unless some worker offers the resources, so that no task waits for ever.
+
+        Where the spec shows that none will, nothing is started. Workers that are still to come are waited for.
+        """
+        if "GPU" in (resources or {}) and self.spec.num_gpus() == 0:
+            raise ClusterError(
+                f"A GPU is needed, but cluster (kind: {self.spec.kind}) has none: No worker offers it. "
+                f"Set cluster.gpus, or run where there is one."
+            )
+        deadline = time.monotonic() + self.spec.patience_seconds
+        while not _offering(workers := self.info(), resources):
+            to_come = len(workers) < max(1, self.num_expected())
+            if not to_come or time.monotonic() > deadline:
+                offered = sorted({name for worker in workers.values() for name in worker["resources"]})
                 raise ClusterError(
-                    f"No worker offers {resources or 'a thread'}: {self.num_workers} workers offer "
+                    f"No worker offers {resources or 'a thread'}: {len(workers)} workers offer "
                     f"{', '.join(offered) or 'no resources'}. Expected at least one that does: for GPUs set "
                     "cluster.gpus, or start workers with --resources GPU=1."
                 )
@@ -220,3 +265,13 @@ class Cluster:
     def dashboard_link(self) -> str | None:
         """Where Dask's dashboard is served, if it is."""
         return self.client.dashboard_link if self.spec.dashboard else None
+
+
+def _offering(workers: dict[str, dict[str, Any]], resources: Resources | None) -> list[str]:
+    """List those of the workers that offer the resources."""
+    wanted = (resources or {}).items()
+    return [
+        address
+        for address, worker in workers.items()
+        if all(worker["resources"].get(name, 0) >= amount for name, amount in wanted)
+    ]

@@ -17,8 +17,7 @@ from distributed.comm.addressing import get_address_host
 from patchlake.cluster.connect import Cluster
 from patchlake.cluster.errors import ClusterError, GangError, GangStopped
 from patchlake.cluster.rank import Rank, RankEnd, free_port, reap, run_rank
-from patchlake.cluster.spec import Resources
-from patchlake.cluster.window import PATIENCE_SECONDS
+from patchlake.cluster.spec import PATIENCE_SECONDS, Resources
 
 LOCK = "patchlake-gang"
 PRIORITY = 10

@@ -15,14 +15,17 @@ from distributed import Future, KilledWorker
 
 from patchlake.cluster.errors import ClusterError
 from patchlake.cluster.spec import Resources
-from patchlake.cluster.window import PATIENCE_SECONDS, TASKS_PER_SLOT
-from patchlake.cluster.worker import Reply, perform
+from patchlake.cluster.window import TASKS_PER_SLOT
+from patchlake.cluster.worker import Reply, name_of, perform
 
 if TYPE_CHECKING:
     from patchlake.cluster.connect import Cluster
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+MOST_CUTS = 3
+"""How often an item may be cut off by the end of its job, or by preemption, before the run gives up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,8 @@ class Run(Generic[T, R]):
         self.function = function
         self.items: Iterator[tuple[int, T]] = enumerate(items)
         self.exhausted = False
+        """Whether the last item was taken; some may still come back from workers that leave."""
+        self.returned: deque[tuple[int, T]] = deque()
         self.resources = resources
         self.key = key
         self.ordered = ordered
@@ -109,9 +114,9 @@ class Run(Generic[T, R]):
             if ended:
                 return ended
             if not self.in_flight:
-                if self.cluster.stopping or (self.exhausted and not self.suspects):
+                if self.cluster.stopping or not (self._has_more() or self.suspects):
                     return []
-                if self.suspects and (self.exhausted or len(self.held) >= self._limit()):
+                if self.suspects and (not self._has_more() or len(self.held) >= self._limit()):
                     self._try_alone()
                 else:
                     self._pause()
@@ -119,14 +124,14 @@ class Run(Generic[T, R]):
 
     def _refill(self) -> None:
         """Submit items while there is room in this run's share and in the cluster's window."""
-        while not (self.exhausted or self.cluster.stopping):
+        while self._has_more() and not self.cluster.stopping:
             if len(self.in_flight) + len(self.held) >= self._limit():
                 return
             name = uuid.uuid4().hex
-            if not self.cluster.window.admit(name, self, TASKS_PER_SLOT * max(1, self.cluster.slots)):
+            if not self.cluster.window.admit(name, self, TASKS_PER_SLOT * self.cluster.places(None)):
                 return
             try:
-                number, item = next(self.items)
+                number, item = self.returned.popleft() if self.returned else next(self.items)
             except StopIteration:
                 self.exhausted = True
                 self.cluster.window.leave(name)
@@ -136,13 +141,23 @@ class Run(Generic[T, R]):
             else:
                 self._submit(name, number, item)
 
+    def _has_more(self) -> bool:
+        return bool(self.returned) or not self.exhausted
+
     def _limit(self) -> int:
-        return TASKS_PER_SLOT * max(1, self.cluster.slots_for(self.resources))
+        return TASKS_PER_SLOT * self.cluster.places(self.resources)
 
     def _submit(self, name: str, number: int, item: T, *, alone: bool = False) -> None:
         key = f"{self.key(item) if self.key else getattr(self.function, '__name__', 'item')}-{name}"
         future = self.cluster.client.submit(
-            perform, self.function, item, self.cluster.session, key=key, resources=self.resources, pure=False
+            perform,
+            self.function,
+            item,
+            self.cluster.session,
+            self.cluster.slowest.get(name_of(self.function), 0.0),
+            key=key,
+            resources=self.resources,
+            pure=False,
         )
         self.in_flight[name] = _Task(number, item, future, alone)
         future.add_done_callback(lambda _: self._end(name))
@@ -173,6 +188,9 @@ class Run(Generic[T, R]):
             if isinstance(reply.error, KilledWorker) and not task.alone:
                 self.suspects.append((task.number, task.item))
                 continue
+            if reply.handed_back:
+                self.returned.append((task.number, task.item))
+                continue
             if reply.setup_error:
                 raise ClusterError(
                     f"The setup of worker {reply.worker}, which joined later, failed: {reply.setup_error}. "
@@ -180,6 +198,7 @@ class Run(Generic[T, R]):
                 )
             if reply.error is not None and reply.trace:
                 reply.error.add_note(f"On worker {reply.worker}:\n{reply.trace}")
+            self.cluster.note_seconds(name_of(self.function), reply.seconds)
             outcome: Outcome[T, R] = Outcome(task.item, reply.result, reply.error, reply.worker)
             self.held[task.number] = None if reply.skipped else outcome
             yield from self._unheld(task.number)
@@ -216,12 +235,19 @@ class Run(Generic[T, R]):
         return reply
 
     def _check_cluster(self) -> None:
-        """Raise if there has been no worker for this run's tasks for a while."""
+        """Raise if there has been no worker for this run's tasks for a while, or none lives long enough for one."""
+        for name, cuts in self.cluster.cuts.items():
+            if cuts >= MOST_CUTS and name in self.in_flight:
+                raise ClusterError(
+                    f"An item was cut off {cuts} times by the end of its job or by preemption: ask for a longer "
+                    "cluster.walltime, or make the units smaller (units.slots); then run again, it resumes."
+                )
+        patience_seconds = self.cluster.spec.patience_seconds
         if self.cluster.slots_for(self.resources):
             self.last_seen = time.monotonic()
-        elif time.monotonic() - self.last_seen > PATIENCE_SECONDS:
+        elif time.monotonic() - self.last_seen > patience_seconds:
             raise ClusterError(
-                f"No worker that offers {self.resources or 'a thread'} left for {PATIENCE_SECONDS:.0f} s: "
+                f"No worker that offers {self.resources or 'a thread'} left for {patience_seconds:.0f} s: "
                 "see the workers' logs for why they ended, then run again; it resumes."
             )
 

@@ -6,8 +6,6 @@ import threading
 
 TASKS_PER_SLOT = 3
 """Tasks in flight per worker thread: one runs, two wait, so no worker idles while the coordinator commits."""
-PATIENCE_SECONDS = 60.0
-"""How long to wait for workers that are restarting before giving up."""
 
 
 class Window:

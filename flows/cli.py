@@ -6,20 +6,27 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from patchlake.cluster.errors import ClusterError
 from patchlake.tasks.errors import PatchlakeError, RecipeError
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run a verb and exit: 0 done, 1 failed, 2 bad recipe or usage or nothing discovered."""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv and argv[0] in PROGRAMS:
+        sys.exit(_program(argv[0], argv[1:]))
     args = _parser().parse_args(argv)
+    if getattr(args, "cluster", None):
+        args.overrides.insert(0, f"cluster={args.cluster}")
     try:
         code = args.verb(args)
     except RecipeError as error:
         print(f"patchlake: {error}", file=sys.stderr)
         code = 2
-    except PatchlakeError as error:
+    except (PatchlakeError, ClusterError) as error:
         print(f"patchlake: {error}", file=sys.stderr)
         code = 1
     except KeyboardInterrupt:
@@ -28,6 +35,21 @@ def main(argv: list[str] | None = None) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     sys.exit(code)
+
+
+PROGRAMS = {
+    "worker": "start workers for a scheduler, in any job script: --scheduler-file FILE",
+    "scheduler": "start a scheduler that workers and runs find by a file: --scheduler-file FILE",
+}
+"""Verbs with options of their own, which know nothing of recipes."""
+
+
+def _program(verb: str, argv: Sequence[str]) -> int:
+    if verb == "worker":
+        from patchlake.cluster.program import main
+    else:
+        from patchlake.cluster.scheduler import main
+    return main(argv)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -71,10 +93,16 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("folder")
     demo.add_argument("--seed", type=int, default=0)
     demo.set_defaults(verb=_demo)
+
+    for name, text in PROGRAMS.items():
+        verbs.add_parser(name, help=text, add_help=False)
     return parser
 
 
 def _add_overrides(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--cluster", metavar="KIND", help="where to run, as in --cluster slurm; its keys: --set cluster.KEY=VALUE"
+    )
     parser.add_argument(
         "--set",
         dest="overrides",

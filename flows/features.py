@@ -79,7 +79,7 @@ def _add(session: Session, names: list[str]) -> None:
         if name in session.ledger.stale:
             drop_product(session, name)
     survey, plan = planning.plan_from_pixels(
-        session.ledger, session.recipe, session.products, num_workers=session.cluster.spec.num_workers()
+        session.ledger, session.recipe, session.products, num_workers=session.cluster.size
     )
     if not plan.placements:
         raise RecipeError(f"--add: {session.lake} holds no pixels yet; `patchlake run` stores them")

@@ -14,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from patchlake.cluster.spec import GPU, Resources
+from patchlake.flows.preflight import check_cluster
 from patchlake.flows.progress import Progress
 from patchlake.flows.session import Session
 from patchlake.tasks import clips as cutting
@@ -42,6 +43,7 @@ def survey_sources(session: Session, sources: Sequence[Source]) -> Survey:
         wanted = planning.to_probe(sources, session.ledger, session.recipe, given)
         wanted = [source for source in wanted if source.uri not in probed]
         if wanted:
+            check_cluster(session, wanted[0].uri)
             session.cluster.require(None)
             for outcome in Progress("probe", total=len(wanted)).over(session.cluster.run(probe_source, wanted)):
                 if outcome.result is None:
@@ -87,7 +89,7 @@ def plan_units(session: Session, survey: Survey) -> Plan:
             session.ledger,
             session.recipe,
             session.products,
-            num_workers=session.cluster.spec.num_workers(),
+            num_workers=session.cluster.size,
         )
         _record(session, survey, plan, numbers)
         faults.reach("planned")
@@ -151,6 +153,7 @@ def run_units(session: Session, survey: Survey, plan: Plan) -> None:
     if not plan.units:
         return
     needs = _needs(session, plan.units)
+    check_cluster(session, plan.units[0].sources[0].uri if plan.units[0].sources else None)
     with session.stage("cluster"):
         session.cluster.require(needs)
     committer = Committer(plan, _context(session, survey, plan))

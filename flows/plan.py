@@ -9,9 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from patchlake.cluster.connect import connect
 from patchlake.flows.ingest import survey_sources
-from patchlake.flows.session import cluster_spec, session_of, setup_of
+from patchlake.flows.session import open_cluster, session_of
 from patchlake.tasks import planning
 from patchlake.tasks import recipe as recipes
 from patchlake.tasks.discover import discover
@@ -23,15 +22,14 @@ from patchlake.tasks.lake.tables import Tables
 def plan_recipe(path: str, overrides: Sequence[str] = ()) -> Forecast:
     """Return what `patchlake run` would do now. Sources that the lake does not know are probed, on the cluster."""
     recipe = recipes.load(path, overrides)
-    with connect(cluster_spec(recipe), setup=setup_of(recipe)) as cluster:
+    with open_cluster(recipe) as cluster:
         session = session_of(recipe, cluster)
+        session.checked = True  # by trying to write; a plan only reads
         sources = discover(recipe.corpus)  # the cluster starts with the first probe: what is wrong is said before
         if arrays.root_attrs(session.lake) is not None:
             arrays.check_dataset(session.lake, recipe.constants)
         survey = survey_sources(session, sources)
-        plan, _ = planning.make_plan(
-            survey, session.ledger, recipe, session.products, num_workers=cluster.spec.num_workers()
-        )
+        plan, _ = planning.make_plan(survey, session.ledger, recipe, session.products, num_workers=cluster.size)
         return forecast(
             session.lake,
             survey,

@@ -44,7 +44,7 @@ def committed(session: Session, product: str) -> list[Any]:
 def _pca(session: Session, spec: PcaSpec, key: str) -> dict[str, Any]:
     product = session.products[spec.feature]
     slots = sorted(session.ledger.done[spec.feature])
-    level = _level(len(slots), session.cluster.spec.num_workers() * NODES_PER_WORKER)
+    level = _level(len(slots), session.cluster.size * NODES_PER_WORKER)
     nodes: dict[int, list[int]] = {}
     for slot in slots:
         nodes.setdefault(slot >> level, []).append(slot)

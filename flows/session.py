@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -13,9 +13,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from patchlake.cluster import kinds
 from patchlake.cluster.connect import Cluster, connect
 from patchlake.cluster.spec import ClusterSpec
-from patchlake.tasks import planning, product, worker
+from patchlake.tasks import planning, preflight, product, worker
 from patchlake.tasks import recipe as recipes
 from patchlake.tasks.discover import discover
 from patchlake.tasks.errors import RecipeError
@@ -50,6 +51,8 @@ class Session:
     """uri -> what probing told in this run."""
     figures: dict[str, Any] = field(default_factory=dict)
     """What the run has to say at its end."""
+    checked: bool = False
+    """Whether the cluster is known to have what the recipe needs."""
 
     def reread(self) -> None:
         """Take what the tables say now, before planning once more."""
@@ -68,9 +71,9 @@ class Session:
 def cluster_spec(recipe: Recipe) -> ClusterSpec:
     """Return the recipe's `cluster`, checked."""
     try:
-        return ClusterSpec.model_validate(recipe.cluster)
+        return kinds.parse(recipe.cluster)
     except ValidationError as error:
-        known = list(ClusterSpec.model_fields)
+        known = list(kinds.model_of(recipe.cluster.get("kind", "local")).model_fields)
         raise RecipeError("recipe: " + sentences(error, prefix=("cluster",), known=known)) from None
 
 
@@ -95,6 +98,11 @@ def setup_of(recipe: Recipe) -> Callable[[], None]:
     return partial(worker.setup, recipe.limits.of_child)
 
 
+def open_cluster(recipe: Recipe) -> AbstractContextManager[Cluster]:
+    """Connect to the recipe's cluster, whose workers must have the versions that are here."""
+    return connect(cluster_spec(recipe), setup=setup_of(recipe), packages=preflight.PACKAGES)
+
+
 def session_of(recipe: Recipe, cluster: Cluster) -> Session:
     """Return the recipe on its lake as it is; nothing is written."""
     extractors = product.extractors_of(recipe)
@@ -107,7 +115,7 @@ def session_of(recipe: Recipe, cluster: Cluster) -> Session:
 @contextmanager
 def open_session(recipe: Recipe) -> Iterator[Session]:
     """Open the recipe's lake and a cluster for it; close the cluster at the end."""
-    with connect(cluster_spec(recipe), setup=setup_of(recipe)) as cluster, on_cluster(recipe, cluster) as session:
+    with open_cluster(recipe) as cluster, on_cluster(recipe, cluster) as session:
         try:
             yield session
         finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -180,6 +180,11 @@ class Recipe(_Strict):
     train: TrainSpec | None = None
     schedule: str | None = None
 
+    @field_validator("cluster", mode="before")
+    @classmethod
+    def _cluster_by_kind(cls, value: object) -> object:
+        return {"kind": value} if isinstance(value, str) else value
+
     @field_validator("clips", mode="before")
     @classmethod
     def _windows_by_default(cls, value: object) -> object:
@@ -350,9 +355,12 @@ def _override(data: dict[str, Any], override: str) -> None:
             raise RecipeError(f"--set {override}: {parent} is {child!r}, expected a mapping to set a key of")
         data = child
     try:
-        data[last] = yaml.safe_load(value)
+        parsed = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise RecipeError(f"--set {override}: the value is not YAML: {error}") from error
+    if key == "cluster" and isinstance(parsed, str) and isinstance(old := data.get("cluster"), dict):
+        parsed = old if old.get("kind", "local") == parsed else {"kind": parsed}  # another kind has other keys
+    data[last] = parsed
 
 
 def _absolute(data: dict[str, Any], base: Path) -> dict[str, Any]:
@@ -372,9 +380,19 @@ def _absolute(data: dict[str, Any], base: Path) -> dict[str, Any]:
         data["clips"] = [
             {**cut, "file": resolve(cut["file"])} if isinstance(cut, dict) and cut.get("file") else cut for cut in cuts
         ]
+    if isinstance(cluster := data.get("cluster"), dict):
+        paths = {name: cluster[name] for name in _CLUSTER_PATHS if name in cluster}
+        data["cluster"] = {**cluster, **{name: _resolved(value, resolve) for name, value in paths.items()}}
     if isinstance(entries := data.get("features"), list):
         data["features"] = [extractors.spell_out(entry, base=base) for entry in entries]
     return data
+
+
+_CLUSTER_PATHS = ("scheduler_file", "tls", "key", "known_hosts", "folder")
+
+
+def _resolved(value: object, resolve: Callable[[object], object]) -> object:
+    return {name: resolve(path) for name, path in value.items()} if isinstance(value, dict) else resolve(value)
 
 
 def _sentence(error: Any, prefix: tuple[str, ...], known_keys: Sequence[str] | None) -> str:

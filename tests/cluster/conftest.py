@@ -10,7 +10,7 @@ HERE = str(Path(__file__).parent)
 sys.path.insert(0, HERE)
 
 from patchlake.cluster.connect import connect  # noqa: E402
-from patchlake.cluster.spec import ClusterSpec  # noqa: E402
+from patchlake.cluster.spec import LocalSpec  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -27,5 +27,5 @@ def _modules_found_by_children():
 
 @pytest.fixture(scope="module")
 def cluster():
-    with connect(ClusterSpec(workers=2, dashboard=False)) as cluster:
+    with connect(LocalSpec(workers=2, dashboard=False)) as cluster:
         yield cluster

@@ -7,13 +7,13 @@ from distributed import LocalCluster
 from patchlake.cluster import address
 from patchlake.cluster.connect import connect
 from patchlake.cluster.errors import ClusterError
-from patchlake.cluster.spec import GPU, ClusterSpec
+from patchlake.cluster.spec import GPU, AddressSpec
 
 
 def test_a_running_scheduler_is_used_and_left_alone(tmp_path):
     options = {"resources": GPU, "dashboard_address": "127.0.0.1:0"}
     with LocalCluster(n_workers=1, threads_per_worker=1, **options) as other:
-        spec = ClusterSpec(kind="address", address=other.scheduler_address)
+        spec = AddressSpec(address=other.scheduler_address)
         for _ in range(2):
             with connect(spec, setup=partial(jobs.note_setup, str(tmp_path))) as cluster:
                 assert cluster.has_resource("GPU")
@@ -25,14 +25,14 @@ def test_a_running_scheduler_is_used_and_left_alone(tmp_path):
 
 def test_a_scheduler_without_workers_is_an_error_not_a_wait():
     with LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0") as other:
-        spec = ClusterSpec(kind="address", address=other.scheduler_address)
+        spec = AddressSpec(address=other.scheduler_address, wait="1 s")
         with connect(spec) as cluster, pytest.raises(ClusterError, match="No worker offers a thread"):
             list(cluster.run(jobs.double, range(10)))
 
 
 def test_nobody_at_the_address_is_an_error(monkeypatch):
     monkeypatch.setattr(address, "CONNECT_TIMEOUT_SECONDS", 1)
-    spec = ClusterSpec(kind="address", address="tcp://127.0.0.1:1")
+    spec = AddressSpec(address="tcp://127.0.0.1:1")
     with (
         connect(spec) as cluster,
         pytest.raises(ClusterError, match=r"No scheduler answers at tcp://127\.0\.0\.1:1"),

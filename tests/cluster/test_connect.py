@@ -7,7 +7,7 @@ import pytest
 
 from patchlake.cluster.connect import connect
 from patchlake.cluster.errors import ClusterError
-from patchlake.cluster.spec import GPU, ClusterSpec
+from patchlake.cluster.spec import GPU, LocalSpec
 from patchlake.cluster.window import TASKS_PER_SLOT
 
 
@@ -127,14 +127,14 @@ def test_a_missing_resource_is_an_error_not_a_wait(cluster):
 
 def test_a_cluster_never_used_starts_nothing():
     before = {child.pid for child in psutil.Process().children(recursive=True)}
-    with connect(ClusterSpec(workers=2)) as cluster:
+    with connect(LocalSpec(workers=2)) as cluster:
         cluster.stop()
     assert not cluster.started
     assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
 
 
 def test_stop_drains_what_has_begun_and_skips_the_rest(tmp_path):
-    with connect(ClusterSpec(workers=1, dashboard=False)) as cluster:
+    with connect(LocalSpec(workers=1, dashboard=False)) as cluster:
         done = []
         for outcome in cluster.run(partial(jobs.note_and_double, folder=str(tmp_path)), range(100)):
             done.append(outcome.item)
@@ -149,7 +149,7 @@ def test_stop_drains_what_has_begun_and_skips_the_rest(tmp_path):
 def test_an_explicit_gpu_gets_a_worker_of_its_own(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
     before = set(psutil.Process().children(recursive=True))
-    with connect(ClusterSpec(workers=2, gpus=1)) as cluster:
+    with connect(LocalSpec(workers=2, gpus=1)) as cluster:
         assert cluster.dashboard_link.startswith("http://127.0.0.1:")
         (owner,) = cluster.workers(GPU)
         assert cluster.each_worker(jobs.environment, "CUDA_VISIBLE_DEVICES")[owner] == "7"

@@ -13,9 +13,9 @@ import pytest
 
 from patchlake.cluster.connect import connect
 from patchlake.cluster.errors import ClusterError
-from patchlake.cluster.spec import ClusterSpec
+from patchlake.cluster.spec import LocalSpec
 
-SPEC = ClusterSpec(workers=2, dashboard=False)
+SPEC = LocalSpec(workers=2, dashboard=False)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_an_item_that_kills_its_worker_once_still_comes(cluster, tmp_path):
 
 @pytest.mark.parametrize("ordered", [False, True])
 def test_a_poisoned_item_is_condemned_alone(ordered):
-    with connect(ClusterSpec(workers=1, dashboard=False)) as cluster:
+    with connect(LocalSpec(workers=1, dashboard=False)) as cluster:
         function = partial(jobs.die_if_poisoned, poison=2)
         outcomes = list(cluster.run(function, range(12), ordered=ordered))
     good = [(o.item, o.result) for o in outcomes if o.ok]
@@ -74,7 +74,7 @@ def test_a_setup_that_fails_is_an_error_and_leaves_nothing():
 
 def test_a_setup_that_fails_on_a_restarted_worker_ends_the_run(tmp_path):
     with connect(
-        ClusterSpec(workers=1, dashboard=False), setup=partial(jobs.fail_setup_when_told, str(tmp_path))
+        LocalSpec(workers=1, dashboard=False), setup=partial(jobs.fail_setup_when_told, str(tmp_path))
     ) as cluster:
         (pid,) = cluster.each_worker(jobs.pid).values()
         (tmp_path / "fail").touch()
@@ -98,10 +98,10 @@ def test_a_killed_coordinator_leaves_no_process(tmp_path, work, num_processes):
         import jobs
         from patchlake.cluster.connect import connect
         from patchlake.cluster.gang import run_gang
-        from patchlake.cluster.spec import ClusterSpec
+        from patchlake.cluster.spec import LocalSpec
 
         if __name__ == "__main__":
-            with connect(ClusterSpec(workers=2, dashboard=False)) as cluster:
+            with connect(LocalSpec(workers=2, dashboard=False)) as cluster:
                 {work}
         """)
     )

@@ -11,7 +11,7 @@ from patchlake.cluster import gang
 from patchlake.cluster.connect import connect
 from patchlake.cluster.errors import ClusterError, GangError, GangStopped
 from patchlake.cluster.gang import run_gang
-from patchlake.cluster.spec import GPU, ClusterSpec
+from patchlake.cluster.spec import GPU, LocalSpec
 
 PROGRAM = "gang_program"
 
@@ -126,7 +126,7 @@ def test_too_many_ranks_are_refused(cluster):
 
 
 def test_stop_ends_the_gang(tmp_path):
-    with connect(ClusterSpec(workers=1, dashboard=False)) as cluster:
+    with connect(LocalSpec(workers=1, dashboard=False)) as cluster:
 
         def on_event(event):
             if event["event"] == "step":

@@ -11,11 +11,11 @@ def test_ctrl_c_reaches_the_coordinator_alone(tmp_path):
         import os, signal
         import jobs
         from patchlake.cluster.connect import connect
-        from patchlake.cluster.spec import ClusterSpec
+        from patchlake.cluster.spec import LocalSpec
 
         if __name__ == "__main__":
             signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background would ignore it
-            with connect(ClusterSpec(workers=2, dashboard=False)) as cluster:
+            with connect(LocalSpec(workers=2, dashboard=False)) as cluster:
                 before = cluster.each_worker(jobs.pid)
                 try:
                     os.killpg(0, signal.SIGINT)

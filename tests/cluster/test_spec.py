@@ -4,7 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from patchlake.cluster import spec as spec_module
-from patchlake.cluster.spec import ClusterSpec
+from patchlake.cluster.kinds import parse
+from patchlake.cluster.spec import LocalSpec
 
 
 @pytest.mark.parametrize(
@@ -21,34 +22,34 @@ from patchlake.cluster.spec import ClusterSpec
 )
 def test_bad_specs_are_refused_with_a_sentence(given, said):
     with pytest.raises(ValidationError, match=said):
-        ClusterSpec(**given)
+        parse(given)
 
 
 def test_auto_counts_usable_cores():
-    assert ClusterSpec(gpus=0).num_workers() == len(os.sched_getaffinity(0))
+    assert LocalSpec(gpus=0).num_workers() == len(os.sched_getaffinity(0))
 
 
 def test_gpu_workers_are_among_the_workers():
-    assert ClusterSpec(workers=3, gpus=2).num_workers() == 3
-    assert ClusterSpec(workers=1, gpus=2).num_workers() == 2
+    assert LocalSpec(workers=3, gpus=2).num_workers() == 3
+    assert LocalSpec(workers=1, gpus=2).num_workers() == 2
 
 
 def test_visible_devices_name_the_gpus(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 5")
     monkeypatch.setattr(spec_module, "torch_uses_cuda", lambda: True)
-    assert ClusterSpec().gpu_ids() == ["3", "5"]
-    assert ClusterSpec(gpus=1).gpu_ids() == ["3"]
+    assert LocalSpec().gpu_ids() == ["3", "5"]
+    assert LocalSpec(gpus=1).gpu_ids() == ["3"]
     monkeypatch.setattr(spec_module, "torch_uses_cuda", lambda: False)
-    assert ClusterSpec().gpu_ids() == []
+    assert LocalSpec().gpu_ids() == []
 
 
 def test_hidden_devices_are_not_counted(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setattr(spec_module, "torch_uses_cuda", lambda: True)
-    assert ClusterSpec().gpu_ids() == []
+    assert LocalSpec().gpu_ids() == []
 
 
 def test_a_given_number_of_gpus_is_obeyed(monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr(spec_module, "visible_gpus", list)
-    assert ClusterSpec(gpus=2).gpu_ids() == ["0", "1"]
+    assert LocalSpec(gpus=2).gpu_ids() == ["0", "1"]

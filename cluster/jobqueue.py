@@ -1,0 +1,125 @@
+"""Jobs of a queueing system, one worker each, by dask-jobqueue; the scheduler is in this process."""
+
+# mypy: untyped-calls-exclude=distributed
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dask
+from dask.utils import parse_bytes
+from distributed import Client
+from distributed.security import Security
+
+from patchlake.cluster.errors import ClusterError
+from patchlake.cluster.remote import QueueSpec
+from patchlake.cluster.settings import CONFIG, own_host, scheduler_options
+from patchlake.cluster.tls import open_security
+
+CLASSES = {
+    "slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluster", "sge": "SGECluster", "oar": "OARCluster",
+    "moab": "MoabCluster", "htcondor": "HTCondorCluster",
+}  # fmt: skip
+CHARGED = {"lsf": "project", "sge": "project", "oar": "project"}
+"""How queues call an account, where they do not call it that."""
+LOST_WORKER_SECONDS = 10
+"""A nanny restarts its worker sooner; after this time a job counts as lost, and another is submitted."""
+MEMORY_SHARE = 0.85
+"""Of a job's memory, what its worker may take: the nanny and the decoding child live there too."""
+
+
+@contextmanager
+def open_queue(spec: QueueSpec) -> Iterator[Client]:
+    """Submit jobs and keep their number: lost ones are replaced. They are cancelled at the context's end."""
+    try:
+        import dask_jobqueue
+    except ImportError as error:
+        raise ClusterError(f"kind: {spec.kind} needs dask-jobqueue: pip install 'patchlake[jobqueue]'.") from error
+    folder = folder_of(spec)
+    config = {**CONFIG, "distributed.deploy.lost-worker-timeout": f"{LOST_WORKER_SECONDS}s"}
+    with (
+        dask.config.set(config),
+        open_security(spec.tls, folder=str(folder)) as security,
+        getattr(dask_jobqueue, CLASSES[spec.kind])(**cluster_options(spec, security, folder)) as cluster,
+    ):
+        minimum, maximum = spec.size()
+        # Static scale() would never replace a lost job. Units are long: any backlog is a reason to grow.
+        cluster.adapt(minimum=minimum, maximum=maximum, interval="1s", wait_count=10, target_duration="1s")
+        with Client(cluster, set_as_default=False) as client:
+            yield client
+
+
+def folder_of(spec: QueueSpec) -> Path:
+    """Make the folder for logs and certificates, for its owner alone."""
+    folder = Path(spec.folder).expanduser().absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ClusterError(f"cluster.folder: {folder} can't be made: {error.strerror}; give another.") from error
+    return folder
+
+
+def cluster_options(spec: QueueSpec, security: Security | None, folder: Path) -> dict[str, Any]:
+    """Return the keywords of dask-jobqueue's class."""
+    options: dict[str, Any] = {
+        "job_name": "patchlake",
+        "processes": 1,
+        "cores": spec.cores,
+        "memory": spec.memory,
+        "job_extra_directives": directives_of(spec),
+        "job_script_prologue": list(spec.prologue),
+        # exec, so that the queue's SIGTERM does not end the shell, and with it the job, before the worker has left
+        "python": f"exec {shlex.quote(spec.python or sys.executable)}",
+        "worker_command": "patchlake.cluster.program",
+        "worker_extra_args": worker_arguments(spec),
+        "death_timeout": 60,
+        "log_directory": str(folder / "logs"),
+        "security": security,
+        "scheduler_options": scheduler_options(own_host(spec.interface), security, dashboard=spec.dashboard),
+        "silence_logs": logging.CRITICAL,
+    }
+    if spec.kind != "htcondor":
+        options["walltime"] = walltime_text(spec.walltime_seconds, seconds_too=spec.kind != "lsf")
+    if spec.scratch:
+        options["local_directory"] = spec.scratch
+    if spec.partition:
+        options["queue"] = spec.partition
+    if spec.account:
+        options[CHARGED.get(spec.kind, "account")] = spec.account
+    return options | spec.options
+
+
+def directives_of(spec: QueueSpec) -> list[str]:
+    """Return the further lines of the script's header."""
+    gres = [f"--gres={spec.gres or 'gpu:1'}"] if spec.gpus and spec.kind == "slurm" else []
+    constraint = [f"--constraint={spec.constraint}"] if spec.constraint else []
+    return [*gres, *constraint, *spec.directives]
+
+
+def worker_arguments(spec: QueueSpec) -> list[str]:
+    """Return what `patchlake worker` is told beside what dask-jobqueue tells it."""
+    memory_limit = int(MEMORY_SHARE * parse_bytes(spec.memory))
+    arguments = {
+        "--memory-limit": memory_limit,
+        "--gpus": spec.gpus,
+        "--lifetime": spec.walltime_seconds,
+        "--grace": spec.grace_seconds,
+    }
+    return [word for name, value in arguments.items() for word in (name, str(value))]
+
+
+def walltime_text(seconds: float, *, seconds_too: bool = True) -> str:
+    """Return a walltime as queues spell it.
+
+    >>> walltime_text(5400), walltime_text(5400, seconds_too=False)
+    ('01:30:00', '01:30')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02}:{minutes:02}" + (f":{rest:02}" if seconds_too else "")

@@ -1,0 +1,86 @@
+"""What all kinds of clusters share: how Dask and the worker processes are set, and which address is listened on."""
+
+# mypy: untyped-calls-exclude=distributed
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+from distributed.comm.addressing import get_address_host
+from distributed.security import Security
+from distributed.utils import get_ip, get_ip_interface
+
+from patchlake.cluster.errors import ClusterError
+
+HOST = "127.0.0.1"
+
+IGNORE_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+"""A terminal sends Ctrl-C to all processes; the coordinator alone decides, and drains its workers."""
+
+IGNORE_SIGNALS = IGNORE_CTRL_C + "; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+"""A queue sends SIGTERM to all processes of a job; the nanny alone decides. What the worker starts inherits this: a
+decoding child that died of it would have its video condemned."""
+
+CONFIG = {
+    "distributed.worker.multiprocessing-method": "spawn",
+    # Results are small: nothing to spill, and a worker paused by its own thread's memory never resumes.
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": 0.95,
+    # A lost worker is restarted by its nanny; after this time its place is given up, so be patient.
+    "distributed.deploy.lost-worker-timeout": "120s",
+    # Each server's event loop looks 50 times a second whether it is late, and 10 times at memory or for work to steal;
+    # scheduler and nannies run in the coordinator, and nothing here lasts milliseconds. This halves what they cost when
+    # idle: 2 % of a core.
+    "distributed.admin.tick.interval": "500ms",
+    "distributed.admin.system-monitor.interval": "2s",
+    "distributed.worker.profile.interval": "100ms",
+    "distributed.worker.memory.monitor-interval": "500ms",
+    "distributed.scheduler.work-stealing-interval": "300ms",
+    # One process per core: more BLAS threads would only fight. Read before numpy is imported.
+    "distributed.nanny.pre-spawn-environ.OMP_NUM_THREADS": 1,
+    "distributed.nanny.pre-spawn-environ.MKL_NUM_THREADS": 1,
+    "distributed.nanny.pre-spawn-environ.OPENBLAS_NUM_THREADS": 1,
+    # Keep freed memory: Dask's default of 64 KiB gives every tensor back to the system and faults it in again,
+    # which was a third of a training step's CPU time. One arena, since the others give memory back all the same: a
+    # shard is encoded in a thread of zarrs' own, and its page faults cost twice the encoding.
+    "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 1 << 30,
+    "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 1 << 30,
+    "distributed.nanny.pre-spawn-environ.MALLOC_ARENA_MAX": 1,
+}
+
+
+def own_host(interface: str | None = None) -> str:
+    """Return this machine's address on the interface; without one the private address that leads to other machines."""
+    if interface:
+        try:
+            return str(get_ip_interface(interface))
+        except ValueError as error:
+            raise ClusterError(f"cluster.interface: got {interface!r}: {error}") from error
+    host = str(get_ip())
+    if not ipaddress.ip_address(host).is_private:
+        raise ClusterError(
+            f"This machine's address {host} is a public one, where nothing of ours should listen: "
+            "set cluster.interface to the private network's, as in `interface: ib0` (`ip address` lists them)."
+        )
+    return host
+
+
+def host_towards(scheduler: str) -> str:
+    """Return this machine's address that leads to the scheduler: a worker listens there and nowhere else."""
+    return str(get_ip(get_address_host(scheduler)))
+
+
+def scheduler_options(host: str, security: Security | None, *, dashboard: bool) -> dict[str, Any]:
+    """Return how a scheduler in this process listens; its pages are for this machine alone."""
+    # Without a dashboard there still is a health page; an address keeps it off port 8787 and off the network.
+    return {
+        "host": host,
+        "port": 0,
+        "protocol": "tls://" if security else "tcp://",
+        "security": security,
+        "dashboard": dashboard,
+        "dashboard_address": f"{HOST}:0",
+    }
