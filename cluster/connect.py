@@ -246,8 +246,8 @@ class Cluster:
         """
         if "GPU" in (resources or {}) and self.spec.num_gpus() == 0:
             raise ClusterError(
-                f"A GPU is needed, but cluster (kind: {self.spec.kind}) has none: No worker offers it. "
-                f"Set cluster.gpus, or run where there is one."
+                f"No worker offers {resources}: the {self.spec.kind} cluster has no GPU. Set cluster.gpus, or run "
+                "where there are some."
             )
         deadline = time.monotonic() + self.spec.patience_seconds
         while not _offering(workers := self.info(), resources):
@@ -259,6 +259,10 @@ class Cluster:
                     f"{', '.join(offered) or 'no resources'}. Expected at least one that does: for GPUs set "
                     "cluster.gpus, or start workers with --resources GPU=1."
                 )
+            if isinstance(self.spec, QueueSpec):
+                from patchlake.cluster.jobqueue import check_jobs
+
+                check_jobs(self.spec, self.client.cluster, {str(worker["name"]) for worker in workers.values()})
             time.sleep(0.2)
 
     @property

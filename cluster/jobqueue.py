@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Any
 import dask
 from dask.utils import parse_bytes
 from distributed import Client
+from distributed.core import Status
 from distributed.security import Security
 
 from patchlake.cluster.errors import ClusterError
@@ -49,10 +51,41 @@ def open_queue(spec: QueueSpec) -> Iterator[Client]:
         getattr(dask_jobqueue, CLASSES[spec.kind])(**cluster_options(spec, security, folder)) as cluster,
     ):
         minimum, maximum = spec.size()
+        cluster.sync(_submit, cluster, minimum)
         # Static scale() would never replace a lost job. Units are long: any backlog is a reason to grow.
         cluster.adapt(minimum=minimum, maximum=maximum, interval="1s", wait_count=10, target_duration="1s")
         with Client(cluster, set_as_default=False) as client:
             yield client
+
+
+async def _submit(cluster: Any, count: int) -> None:
+    """Submit the first jobs; what the queue refuses is an error now, which scale() and adapt() would only log."""
+    while len(cluster.worker_spec) < count:
+        cluster.worker_spec.update(cluster.new_worker_spec())
+    try:
+        await cluster._correct_state()
+    except (OSError, RuntimeError, ValueError) as error:
+        for job in cluster._created:
+            if job.status == Status.created:
+                job.status = Status.failed  # or closing the cluster trips over it
+        raise ClusterError(f"The queue takes no job: {error}") from error
+
+
+def check_jobs(spec: QueueSpec, cluster: Any, joined: set[str]) -> None:
+    """Raise ClusterError if a job ended before its worker (of the names `joined`) came: the next would do the same.
+
+    Only Slurm is asked; elsewhere a run waits as long as `cluster.wait` says.
+    """
+    if spec.kind != "slurm":
+        return
+    alive = subprocess.run(["squeue", "--me", "--noheader", "--format=%i"], capture_output=True, text=True)
+    if alive.returncode:
+        return  # a busy controller; it is asked again
+    for name, job in list(cluster.workers.items()):
+        if job.job_id and job.job_id not in alive.stdout.split() and str(name) not in joined:
+            log = folder_of(spec) / "logs" / f"patchlake-{job.job_id}.err"
+            said = "\n".join(log.read_text(errors="replace").splitlines()[-10:]) if log.exists() else "it wrote nothing"
+            raise ClusterError(f"Slurm's job {job.job_id} ended before its worker came; {log} says:\n{said}")
 
 
 def folder_of(spec: QueueSpec) -> Path:

@@ -50,7 +50,7 @@ def open_ssh(spec: SshSpec) -> Iterator[Client]:
         host = own_host(spec.interface)
         with (
             _Places(
-                places_of(spec, security),
+                places_of(spec, security),  # all are started now, and a host that refuses is an error
                 name="patchlake",
                 scheduler={"cls": Scheduler, "options": scheduler_options(host, security, dashboard=spec.dashboard)},
                 security=security,
@@ -59,8 +59,6 @@ def open_ssh(spec: SshSpec) -> Iterator[Client]:
             Client(cluster, set_as_default=False) as client,
         ):
             size, _ = spec.size()
-            cluster.scale(size)
-            cluster.sync(cluster._correct_state)  # so that a host that refuses is an error now
             cluster.adapt(minimum=size, maximum=size, interval="1s")
             yield client
 
@@ -70,7 +68,7 @@ class _Places(SpecCluster):
 
     def __init__(self, places: dict[str, dict[str, Any]], **options: Any) -> None:
         self._places = places
-        super().__init__(**options)  # type: ignore[no-untyped-call]
+        super().__init__(workers=dict(places), **options)  # type: ignore[no-untyped-call]
 
     def new_worker_spec(self) -> dict[str, dict[str, Any]]:
         """Return the first free place."""

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -70,6 +71,45 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         yield dict(part.split("=", 1) for part in lines.removeprefix("export ").split())
     finally:
         subprocess.run([script, "stop", folder], check=True, timeout=60)
+
+
+@pytest.fixture(scope="session")
+def slurm_conf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Slurm of two nodes with two CPUs and two fake GPUs each; yields what SLURM_CONF has to be."""
+    if shutil.which("slurmctld") is None or shutil.which("munged") is None:
+        clips.unavailable("needs Slurm (Debian: apt-get install slurm-wlm munge)")
+    script = Path(__file__).parent / "infra" / "slurm_local.sh"
+    folder = Path(tempfile.mkdtemp(prefix="slurm-"))  # short: a socket's path has 108 bytes at most
+    options = {"SLURM_LOCAL_NODES": "2", "SLURM_LOCAL_CPUS": "2", "SLURM_LOCAL_GPUS": "2", "SLURM_LOCAL_MEM": "16000"}
+    try:
+        subprocess.run([script, "start", folder], check=True, timeout=60, env={**os.environ, **options})
+        yield str(folder / "slurm.conf")
+    finally:
+        subprocess.run([script, "stop", folder], check=True, timeout=60)
+
+
+@pytest.fixture
+def slurm(slurm_conf: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, object]:
+    """Make Slurm's commands reach the session's Slurm; returns the keys of `cluster:` that a test needs there."""
+    monkeypatch.setenv("SLURM_CONF", slurm_conf)
+    options = {"interface": "lo", "folder": str(tmp_path / "jobs"), "wait": "60 s", "grace": "3 s", "memory": "2 GiB"}
+    return {"kind": "slurm", "dashboard": False, **options}
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, object]]:
+    """A real sshd on 127.0.0.1 with keys of its own; yields the keys of `cluster:` that reach it."""
+    if not os.path.exists("/usr/sbin/sshd"):
+        clips.unavailable("needs sshd (Debian: apt-get install openssh-server)")
+    script = Path(__file__).parent / "infra" / "sshd_local.sh"
+    folder, port = tmp_path_factory.mktemp("sshd"), free_port()
+    subprocess.run([script, "start", folder, str(port)], check=True, timeout=30)
+    try:
+        wait_until(lambda: (folder / "sshd.pid").exists(), 10)
+        keys = {"key": str(folder / "id"), "known_hosts": str(folder / "known_hosts")}
+        yield {"kind": "ssh", "hosts": ["127.0.0.1"], "port": port, "interface": "lo", "dashboard": False, **keys}
+    finally:
+        subprocess.run([script, "stop", folder], check=True, timeout=30)
 
 
 @pytest.fixture(scope="session")

@@ -99,3 +99,27 @@ def _first(marker: Path) -> bool:
     except FileExistsError:
         return False
     return True
+
+
+def note_device(x: int, folder: str) -> int:
+    """Hold the worker's GPU for a while and note when."""
+    began = time.time()
+    time.sleep(0.15)
+    names = (os.environ["SLURMD_NODENAME"], os.environ["CUDA_VISIBLE_DEVICES"])
+    (Path(folder) / f"span-{x}-{os.getpid()}").write_text(" ".join([*names, str(began), str(time.time())]))
+    return x
+
+
+def wait_until(condition, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.1)
+
+
+def note_begin_and_sleep(x: int, folder: str, seconds: float) -> int:
+    """Add a line to the item's notes, then take a while."""
+    with (Path(folder) / f"item-{x}").open("a") as notes:
+        notes.write(f"{os.getpid()}\n")
+    time.sleep(seconds)
+    return x

@@ -12,12 +12,12 @@ from patchlake.cluster.spec import LocalSpec
     ("given", "said"),
     [
         ({"kind": "address"}, "no address is given"),
-        ({"address": "tcp://h:1"}, "use kind: address"),
+        ({"address": "tcp://h:1"}, "Extra inputs"),
         ({"workers": 0}, "greater than"),
         ({"gpus": -1}, "expected 0 or more"),
         ({"memory_limit": "much"}, "memory_limit is 'much'"),
         ({"threads": 2}, "Extra inputs"),
-        ({"kind": "moon"}, "'local' or 'address'"),
+        ({"kind": "moon"}, "expected local, ssh, address, slurm"),
     ],
 )
 def test_bad_specs_are_refused_with_a_sentence(given, said):

@@ -1,0 +1,97 @@
+"""Jobs of a real Slurm: where they run, what they own, what happens when they end."""
+
+import os
+import subprocess
+from functools import partial
+
+import jobs
+import pytest
+
+from patchlake.cluster.connect import connect
+from patchlake.cluster.errors import ClusterError
+from patchlake.cluster.kinds import parse
+from patchlake.cluster.spec import GPU
+
+
+@pytest.fixture(autouse=True)
+def _lost_soon(monkeypatch):
+    from patchlake.cluster import jobqueue
+
+    monkeypatch.setattr(jobqueue, "LOST_WORKER_SECONDS", 3)
+
+
+def squeue(*options):
+    return subprocess.run(["squeue", "-h", *options], capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_a_gpu_is_one_worker_s_and_lost_jobs_are_replaced(slurm, tmp_path):
+    """Three jobs on two nodes: one is cancelled, one requeued, while units run that need a GPU."""
+    spec = parse({**slurm, "workers": 3, "gpus": 1, "walltime": "10 m"})
+    with connect(spec, setup=partial(jobs.note_setup, str(tmp_path)), packages=["patchlake"]) as cluster:
+        ends = []
+        work = partial(jobs.note_device, folder=str(tmp_path))
+        for outcome in cluster.run(work, range(60), resources=GPU):
+            ends.append(outcome)
+            if len(ends) == 10:
+                assert cluster.num_workers == 3
+                first, second, third = sorted(squeue("-o", "%i"), key=int)
+                subprocess.run(["scancel", first], check=True)
+                subprocess.run(["scontrol", "requeue", second], check=True)
+        assert sorted(o.item for o in ends) == list(range(60))
+        assert all(o.ok for o in ends), [o.error for o in ends if not o.ok]
+        jobs.wait_until(lambda: cluster.num_workers == 3)
+        now = set(cluster.each_worker(jobs.environment, "SLURM_JOB_ID").values())
+        assert third in now
+        assert not now & {first}
+    spans = {}
+    for path in tmp_path.glob("span-*"):
+        node, device, began, ended = path.read_text().split()
+        assert device in ("0", "1")
+        spans.setdefault((node, device), []).append((float(began), float(ended)))
+    assert len(spans) >= 3
+    for on_device in spans.values():
+        on_device.sort()
+        assert all(a[1] <= b[0] for a, b in zip(on_device, on_device[1:], strict=False)), "two units on one device"
+    jobs.wait_until(lambda: not squeue())
+
+
+def test_no_gpu_is_refused_before_anything_is_submitted(slurm):
+    with connect(parse({**slurm, "workers": 2})) as cluster:
+        with pytest.raises(ClusterError, match=r"No worker offers .*GPU.*slurm cluster has no GPU"):
+            cluster.require(GPU)
+        assert not cluster.started
+    assert squeue() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"partition": "none"}, "invalid partition"),
+        ({"python": "/nowhere/python"}, r"ended before its worker came(?s:.*)/nowhere/python"),
+    ],
+)
+def test_what_slurm_refuses_is_told(slurm, changes, said):
+    with connect(parse({**slurm, **changes})) as cluster, pytest.raises(ClusterError, match=said):
+        cluster.require(None)
+    jobs.wait_until(lambda: not squeue())
+
+
+def test_no_secret_is_in_a_job_script_and_words_stay_words(slurm, monkeypatch):
+    """What the environment holds reaches the worker, but not by the script."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden-in-the-environment")
+    prologue = ["export GREETING='two  words; $HOME \"quoted\"'"]
+    with connect(parse({**slurm, "workers": 1, "tls": True, "prologue": prologue})) as cluster:
+        cluster.require(None)
+        (secret,) = cluster.each_worker(jobs.environment, "AWS_SECRET_ACCESS_KEY").values()
+        (greeting,) = cluster.each_worker(jobs.environment, "GREETING").values()
+        script = subprocess.run(
+            ["scontrol", "write", "batch_script", squeue("-o", "%i")[0], "-"], capture_output=True, text=True
+        ).stdout
+        (folder,) = [entry for entry in os.scandir(slurm["folder"]) if entry.name.startswith("tls-")]
+        assert folder.stat().st_mode & 0o777 == 0o700
+    assert secret == "hidden-in-the-environment"
+    assert greeting == 'two  words; $HOME "quoted"'
+    assert "patchlake.cluster.program" in script
+    assert "hidden" not in script
+    assert "PRIVATE" not in script
+    assert not [entry for entry in os.scandir(slurm["folder"]) if entry.name.startswith("tls-")]
