@@ -9,7 +9,8 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -38,6 +39,20 @@ def run_patchlake(*args: str, env: dict[str, str] | None = None, timeout: float 
     finally:
         end_group(process.pid)
     return Done(process.returncode, out, err)
+
+
+@contextmanager
+def running(*args: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a verb that goes on until it is ended, in a process group of its own, as long as the context."""
+    process = subprocess.Popen([sys.executable, "-m", "patchlake.flows", *args], start_new_session=True)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        finally:
+            end_group(process.pid)
 
 
 def end_group(group: int) -> None:

@@ -3,16 +3,14 @@
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 import threading
-from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 import jobs
 import psutil
 import pytest
+from command import running
 from distributed import Client
 from distributed.comm import connect as connect_comm
 from distributed.security import Security
@@ -24,27 +22,12 @@ from patchlake.cluster.kinds import parse
 from patchlake.cluster.tls import files_in, security_of
 
 
-@contextmanager
-def program(*words):
-    """Run a verb in a process group of its own and end what is left of it."""
-    process = subprocess.Popen([sys.executable, "-m", "patchlake.flows", *words], start_new_session=True)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A scheduler over TLS; yields the folder of its file and certificates."""
     folder = tmp_path_factory.mktemp("scheduler")
     file, certificates = str(folder / "scheduler.json"), str(folder / "tls")
-    with program("scheduler", "--scheduler-file", file, "--tls", certificates, "--host", "127.0.0.1", "--no-dashboard"):
+    with running("scheduler", "--scheduler-file", file, "--tls", certificates, "--host", "127.0.0.1", "--no-dashboard"):
         jobs.wait_until(lambda: Path(file).exists())
         yield folder
 
@@ -57,7 +40,7 @@ def spec(place):
 @pytest.fixture
 def worker(place):
     """Start workers: each call returns a context manager."""
-    return partial(program, "worker", "--scheduler-file", str(place / "scheduler.json"), "--tls", str(place / "tls"))
+    return partial(running, "worker", "--scheduler-file", str(place / "scheduler.json"), "--tls", str(place / "tls"))
 
 
 def begun(folder):
@@ -129,7 +112,7 @@ def test_strangers_are_refused_and_all_listen_on_loopback(place, spec, worker, m
             assert knock(listener, security_of(files_in(place / "tls"))) is None
             assert isinstance(knock(listener, Security.temporary()), OSError)
             assert isinstance(knock(plain, Security()), OSError)
-        with pytest.raises(OSError, match="."):
+        with pytest.raises(OSError, match=r"."):
             Client(scheduler.replace("tls://", "tcp://"), timeout=2, set_as_default=False)
         stranger = {"kind": "address", "address": scheduler, "tls": str(place / "other")}
         from patchlake.cluster.tls import make_certificates

@@ -1,5 +1,6 @@
 """Jobs of a real Slurm: where they run, what they own, what happens when they end."""
 
+import itertools
 import os
 import subprocess
 from functools import partial
@@ -51,7 +52,7 @@ def test_a_gpu_is_one_worker_s_and_lost_jobs_are_replaced(slurm, tmp_path):
     assert len(spans) >= 3
     for on_device in spans.values():
         on_device.sort()
-        assert all(a[1] <= b[0] for a, b in zip(on_device, on_device[1:], strict=False)), "two units on one device"
+        assert all(a[1] <= b[0] for a, b in itertools.pairwise(on_device)), "two units on one device"
     jobs.wait_until(lambda: not squeue())
 
 

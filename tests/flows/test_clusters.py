@@ -2,28 +2,145 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import clips
 import pytest
-from command import Done, running, wait_until
+import yaml
+from command import Done, run_patchlake, running, wait_until
 
-Run = Callable[..., Done]
+from patchlake.tasks.lake import digest
+from patchlake.tasks.lake.location import existing
+
 Write = Callable[..., Path]
+NEEDS_GPU = """
+import numpy as np
 
-SHARED = ("apply_eye_makeup.avi", "archery.avi", "arm_wrestling.mp4")
+class Mean:
+    version, channels, dtype, context_frames, needs_gpu = 1, ("mean",), "float32", (0, 0), True
+    time_size = time_stride = 1
+    attrs = {"units": ["grey level"]}
+
+    def __init__(self, patches, frame_size):
+        self.centres = ((frame_size[0] / 2,), (frame_size[1] / 2,))
+        self.digest_parts = {}
+
+    def __call__(self, frames):
+        return frames.mean(axis=(1, 2, 3), dtype=np.float32)[:, None, None, None]
+"""
 
 
 @pytest.fixture(scope="module")
-def corpora(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The synthetic clips, and by links a few real ones, where they are."""
-    found = {"small": small_corpus}
-    if os.path.isdir(clips.SHARED_VIDEOS):
-        found["shared"] = tmp_path_factory.mktemp("shared")
-        for name in SHARED:
-            (found["shared"] / name).symlink_to(clips.SHARED_VIDEOS / "clips" / name)
+def corpus(small_corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The synthetic clips and, where they are, three real ones."""
+    folder = tmp_path_factory.mktemp("all") / "videos"
+    shutil.copytree(small_corpus, folder)
+    try:
+        for name in ("apply_eye_makeup.avi", "archery.avi", "arm_wrestling.mp4"):
+            shutil.copy(clips.shared_videos() / "clips" / name, folder)
+    except pytest.skip.Exception:
+        pass
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(corpus: Path, prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    """Run a recipe on a cluster; returns what the command said and where the lake is."""
+
+    def on(cluster: dict[str, Any], **changes: Any) -> tuple[Done, Path]:
+        folder = tmp_path_factory.mktemp("run")
+        given: dict[str, Any] = {
+            "name": "all",
+            "lake": "./lake",
+            "corpus": {"videos": str(corpus), "labels": "folder"},
+            "clips": [{"method": "windows", "seconds": 1.0}],
+            "frames": {"size": [48, 64]},
+            "patches": {"size": [8, 16, 16]},
+            "features": ["edges"],
+            "units": {"slot_frames": 32, "slots": 1},
+            "cluster": cluster,
+        }
+        (folder / "bright.py").write_text(NEEDS_GPU)
+        (folder / "recipe.yaml").write_text(yaml.safe_dump(given | changes))
+        done = run_patchlake("run", str(folder / "recipe.yaml"), env={"PREFECT_API_URL": prefect_server})
+        return done, folder / "lake" / "all"
+
+    return on
+
+
+@pytest.fixture(scope="module")
+def wanted(run: Callable[..., Any]) -> str:
+    """What one process gives."""
+    return digest_of(*run({"kind": "local", "workers": 1, "dashboard": False}))
+
+
+def digest_of(done: Done, lake: Path) -> str:
+    assert done.code == 0, done.err
+    return digest.digest(existing(str(lake))).total
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """A scheduler and two workers that were there before."""
+    file, certificates = str(tmp_path / "scheduler.json"), str(tmp_path / "certificates")
+    with ExitStack() as stack:
+        stack.enter_context(
+            running("scheduler", "--scheduler-file", file, "--tls", certificates, "--host", "127.0.0.1")
+        )
+        wait_until(lambda: Path(file).exists(), 30)
+        stack.enter_context(running("worker", "--scheduler-file", file, "--tls", certificates, "--workers", "2"))
+        yield {"kind": "address", "scheduler_file": file, "tls": certificates}
+
+
+@pytest.fixture(params=["local", "slurm", "ssh", "address"])
+def cluster(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Two workers of each kind, over TLS; Slurm's on two nodes."""
+    if request.param == "local":
+        return {"kind": "local", "workers": 2, "tls": True, "dashboard": False}
+    if request.param == "slurm":
+        exclusive = {"directives": ["--exclusive"], "workers": 2, "tls": True}
+        return {**request.getfixturevalue("slurm"), **exclusive}
+    if request.param == "ssh":
+        return {**request.getfixturevalue("sshd"), "workers": 2, "tls": True, "memory": "2 GiB"}
+    found: dict[str, Any] = request.getfixturevalue("address")
     return found
+
+
+def test_every_cluster_gives_the_same_lake(run: Callable[..., Any], wanted: str, cluster: dict[str, Any]) -> None:
+    assert digest_of(*run(cluster)) == wanted
+
+
+def test_slurm_takes_all_jobs_away_in_the_midst(
+    run: Callable[..., Any], wanted: str, slurm: dict[str, Any], tmp_path: Path
+) -> None:
+    """Once the units are planned one job is cancelled and the other requeued: others come, and nothing is lost."""
+    planned = "lake/all/arrays.zarr/pixels/frames/zarr.json"
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(run, {**slurm, "workers": 2, "tls": True}, lake=str(tmp_path / "lake"))
+        wait_until(lambda: future.done() or any(tmp_path.glob(planned)), 60)
+        assert not future.done(), future.result()[0].err
+        first, second = sorted(jobs_of("squeue", "-h", "-o", "%i"), key=int)[-2:]
+        subprocess.run(["scancel", first], check=True)
+        subprocess.run(["scontrol", "requeue", second], check=True)
+        done, _ = future.result()
+    assert digest_of(done, tmp_path / "lake" / "all") == wanted
+    known = [word.split("=")[1] for word in jobs_of("scontrol", "-o", "show", "jobs") if word.startswith("JobId=")]
+    assert max(map(int, known)) > int(second), "the run was too quick to be disturbed"
+    wait_until(lambda: not jobs_of("squeue", "-h", "-o", "%i"), 30)
+
+
+def test_a_recipe_that_needs_a_gpu_is_refused_where_there_is_none(run: Callable[..., Any]) -> None:
+    done, lake = run({"kind": "local", "workers": 1, "gpus": 0}, features=["bright:Mean"])
+    assert done.code == 1
+    assert "No worker offers {'GPU': 1}: the local cluster has no GPU. Set cluster.gpus" in done.err.splitlines()[-1]
+    assert not list(lake.glob("arrays.zarr/pixels/frames/c/*"))
+
+
+def jobs_of(*command: str) -> list[str]:
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
