@@ -32,6 +32,8 @@ CHARGED = {"lsf": "project", "sge": "project", "oar": "project"}
 """How queues call an account, where they do not call it that."""
 LOST_WORKER_SECONDS = 10
 """A nanny restarts its worker sooner; after this time a job counts as lost, and another is submitted."""
+IDLE_SECONDS = 10
+"""An elastic cluster gives a job up after so long."""
 MEMORY_SHARE = 0.85
 """Of a job's memory, what its worker may take: the nanny and the decoding child live there too."""
 
@@ -52,8 +54,8 @@ def open_queue(spec: QueueSpec) -> Iterator[Client]:
     ):
         minimum, maximum = spec.size()
         cluster.sync(_submit, cluster, minimum)
-        # Static scale() would never replace a lost job. Units are long: any backlog is a reason to grow.
-        cluster.adapt(minimum=minimum, maximum=maximum, interval="1s", wait_count=10, target_duration="1s")
+        # Static scale() would never replace a lost job. Any backlog is a reason to grow: a run keeps only so much in flight.
+        cluster.adapt(minimum=minimum, maximum=maximum, interval="1s", wait_count=IDLE_SECONDS, target_duration="10ms")
         with Client(cluster, set_as_default=False) as client:
             yield client
 

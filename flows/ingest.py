@@ -42,9 +42,11 @@ def survey_sources(session: Session, sources: Sequence[Source]) -> Survey:
         probed = session.probed
         wanted = planning.to_probe(sources, session.ledger, session.recipe, given)
         wanted = [source for source in wanted if source.uri not in probed]
+    if wanted:
+        check_cluster(session, wanted[0].uri)
+        session.cluster.require(None)
+    with session.stage("probe"):
         if wanted:
-            check_cluster(session, wanted[0].uri)
-            session.cluster.require(None)
             for outcome in Progress("probe", total=len(wanted)).over(session.cluster.run(probe_source, wanted)):
                 if outcome.result is None:
                     _expect_lost_worker(outcome.error)

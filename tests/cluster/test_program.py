@@ -51,8 +51,8 @@ def begun(folder):
 
 def test_no_unit_is_begun_that_its_job_would_cut_off(spec, worker, tmp_path):
     """One worker's job ends in the midst of the run: it leaves by itself, and nothing was done twice."""
-    work = partial(jobs.note_begin_and_sleep, folder=str(tmp_path), seconds=2.0)
-    with worker("--lifetime", "13 s", "--grace", "1 s") as short, connect(spec) as cluster:
+    work = partial(jobs.note_begin_and_sleep, folder=str(tmp_path), seconds=1.5)
+    with worker("--lifetime", "9 s", "--grace", "1 s") as short, connect(spec) as cluster:
         jobs.wait_until(lambda: cluster.num_workers == 1)
         with worker():
             outcomes = list(cluster.run(work, range(10)))
@@ -71,12 +71,12 @@ def test_sigterm_hands_back_and_ends_in_time(spec, worker, tmp_path):
         with worker():
             jobs.wait_until(lambda: cluster.num_workers == 2)
             outcomes = []
-            for outcome in cluster.run(work, range(8)):
+            for outcome in cluster.run(work, range(6)):
                 outcomes.append(outcome)
                 if len(outcomes) == 2:
                     os.killpg(leaving.pid, signal.SIGTERM)
             assert leaving.wait(10) == 0
-    assert sorted(o.result for o in outcomes) == list(range(8))
+    assert sorted(o.result for o in outcomes) == list(range(6))
     assert set(begun(tmp_path)[0].values()) == {1}
 
 

@@ -3,6 +3,7 @@
 import itertools
 import os
 import subprocess
+import sys
 from functools import partial
 
 import jobs
@@ -19,6 +20,7 @@ def _lost_soon(monkeypatch):
     from patchlake.cluster import jobqueue
 
     monkeypatch.setattr(jobqueue, "LOST_WORKER_SECONDS", 3)
+    monkeypatch.setattr(jobqueue, "IDLE_SECONDS", 2)
 
 
 def squeue(*options):
@@ -96,3 +98,35 @@ def test_no_secret_is_in_a_job_script_and_words_stay_words(slurm, monkeypatch):
     assert "hidden" not in script
     assert "PRIVATE" not in script
     assert not [entry for entry in os.scandir(slurm["folder"]) if entry.name.startswith("tls-")]
+
+
+def test_elastic_jobs_come_with_the_work_and_go(slurm):
+    with connect(parse({**slurm, "workers": {"min": 1, "max": 3}})) as cluster:
+        cluster.require(None)
+        assert cluster.size == 3
+        most = 0
+        for outcome in cluster.run(jobs.double_slowly, range(90)):
+            assert outcome.ok
+            most = max(most, len(squeue("-o", "%i")))
+        assert 2 <= most <= 3
+        jobs.wait_until(lambda: cluster.num_workers == 1, 60)
+
+
+def test_a_killed_coordinator_leaves_no_job(slurm, tmp_path):
+    script = tmp_path / "coordinator.py"
+    script.write_text(
+        "import jobs\n"
+        "from patchlake.cluster.connect import connect\n"
+        "from patchlake.cluster.kinds import parse\n"
+        "if __name__ == '__main__':\n"
+        f"    with connect(parse({slurm!r})) as cluster:\n"
+        "        list(cluster.run(jobs.sleep_long, [1]))\n"
+    )
+    coordinator = subprocess.Popen([sys.executable, script])
+    try:
+        jobs.wait_until(lambda: "R" in squeue("-o", "%t"))
+        jobs.wait_until(lambda: "ready" in "".join(p.read_text() for p in (tmp_path / "jobs/logs").glob("*.out")))
+    finally:
+        coordinator.kill()
+        coordinator.wait()
+    jobs.wait_until(lambda: not squeue(), 30)
