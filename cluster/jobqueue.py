@@ -54,7 +54,7 @@ def open_queue(spec: QueueSpec) -> Iterator[Client]:
     ):
         minimum, maximum = spec.size()
         cluster.sync(_submit, cluster, minimum)
-        # Static scale() would never replace a lost job. Any backlog is a reason to grow: a run keeps only so much in flight.
+        # Static scale() would never replace a lost job. Any backlog is a reason to grow: only so much is in flight.
         cluster.adapt(minimum=minimum, maximum=maximum, interval="1s", wait_count=IDLE_SECONDS, target_duration="10ms")
         with Client(cluster, set_as_default=False) as client:
             yield client

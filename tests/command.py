@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -42,9 +43,15 @@ def run_patchlake(*args: str, env: dict[str, str] | None = None, timeout: float 
 
 
 @contextmanager
-def running(*args: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a verb that goes on until it is ended, in a process group of its own, as long as the context."""
-    process = subprocess.Popen([sys.executable, "-m", "patchlake.flows", *args], start_new_session=True)
+def running(*args: str, shell_before: str = "") -> Iterator[subprocess.Popen[bytes]]:
+    """Run a verb that goes on until it is ended, in a process group of its own, as long as the context.
+
+    `shell_before` is run in a mount namespace of its own, in which the verb then runs.
+    """
+    command = [sys.executable, "-m", "patchlake.flows", *args]
+    if shell_before:
+        command = ["unshare", "--mount", "sh", "-c", f"{shell_before} && exec {shlex.join(command)}"]
+    process = subprocess.Popen(command, start_new_session=True)
     try:
         yield process
     finally:

@@ -5,6 +5,8 @@ import signal
 import time
 from pathlib import Path
 
+import psutil
+
 
 def double(x: int) -> int:
     return 2 * x
@@ -123,3 +125,11 @@ def note_begin_and_sleep(x: int, folder: str, seconds: float) -> int:
         notes.write(f"{os.getpid()}\n")
     time.sleep(seconds)
     return x
+
+
+def ports_of(pid: int) -> set[tuple[str, int]]:
+    """List where a process and those below it listen."""
+    process = psutil.Process(pid)
+    family = [process, *process.children(recursive=True)]
+    found = [c for each in family for c in each.net_connections(kind="inet") if c.status == psutil.CONN_LISTEN]
+    return {(c.laddr.ip, c.laddr.port) for c in found}

@@ -120,7 +120,7 @@ def test_strangers_are_refused_and_all_listen_on_loopback(place, spec, worker, m
         make_certificates(place / "other")
         with connect(parse(stranger)) as other, pytest.raises(ClusterError, match="No scheduler answers"):
             other.require(None)
-        listening = ports_of(psutil.Process(one.pid))
+        listening = jobs.ports_of(one.pid)
         assert {ip for ip, _ in listening} == {"127.0.0.1"}
         assert len(listening) == 3  # nanny, worker, the worker's health page
     assert (place / "tls").stat().st_mode & 0o777 == 0o700
@@ -142,10 +142,3 @@ def knock(listener, security):
     except Exception as error:
         return error
     return None
-
-
-def ports_of(process):
-    """List where a process and those below it listen."""
-    family = [process, *process.children(recursive=True)]
-    found = [c for each in family for c in each.net_connections(kind="inet") if c.status == psutil.CONN_LISTEN]
-    return {(c.laddr.ip, c.laddr.port) for c in found}

@@ -79,12 +79,20 @@ def test_what_slurm_refuses_is_told(slurm, changes, said):
     jobs.wait_until(lambda: not squeue())
 
 
-def test_no_secret_is_in_a_job_script_and_words_stay_words(slurm, monkeypatch):
-    """What the environment holds reaches the worker, but not by the script."""
+def test_no_secret_is_in_a_job_script_and_all_listen_on_loopback(slurm, monkeypatch):
+    """What the environment holds reaches the worker, but not by the script; docs/clusters.md lists the ports."""
+    before = jobs.ports_of(os.getpid())
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden-in-the-environment")
     prologue = ["export GREETING='two  words; $HOME \"quoted\"'"]
-    with connect(parse({**slurm, "workers": 1, "tls": True, "prologue": prologue})) as cluster:
+    given = {"workers": 1, "tls": True, "dashboard": True, "prologue": prologue}
+    with connect(parse({**slurm, **given})) as cluster:
         cluster.require(None)
+        here = jobs.ports_of(os.getpid()) - before
+        (pid,) = cluster.each_worker(os.getppid).values()
+        there = jobs.ports_of(pid)
+        assert {ip for ip, _ in here | there} == {"127.0.0.1"}
+        assert len(here) == 2  # scheduler, dashboard
+        assert len(there) == 3  # nanny, worker, the worker's health page
         (secret,) = cluster.each_worker(jobs.environment, "AWS_SECRET_ACCESS_KEY").values()
         (greeting,) = cluster.each_worker(jobs.environment, "GREETING").values()
         script = subprocess.run(

@@ -20,6 +20,10 @@ CASES: dict[str, tuple[dict[str, object], list[str]]] = {
     ),
     "unknown feature": ({"features": ["egdes"]}, ["features[0]", "egdes", "edges"]),
     "unknown cluster key": ({"cluster": {"kind": "local", "wrokers": 2}}, ["cluster.wrokers", "workers"]),
+    "key of another kind": ({"cluster": {"kind": "slurm", "gpu": 1}}, ["cluster.gpu", "did you mean gpus?"]),
+    "unknown kind": ({"cluster": "moon"}, ["cluster.kind", "'moon'", "expected local, ssh, address, slurm"]),
+    "two lines in a job script": ({"cluster": {"kind": "slurm", "account": "a\n#"}}, ["cluster.account", "script"]),
+    "secret": ({"cluster": {"kind": "slurm", "prologue": ["export X_TOKEN=y"]}}, ["X_TOKEN", "environment"]),
     "model that is not there": ({"features": [{"kind": "hf", "path": "/no/model"}]}, ["/no/model", "config.json"]),
 }  # fmt: skip
 
@@ -46,3 +50,12 @@ def test_usage(tmp_path: Path) -> None:
     assert run_patchlake("run").code == 2
     assert run_patchlake("run", str(tmp_path / "none.yaml")).code == 2
     assert run_patchlake("digest", str(tmp_path)).code == 2
+    assert "--scheduler-file" in run_patchlake("worker", "--help").out
+    assert "--scheduler-file" in run_patchlake("scheduler").err
+
+
+def test_cluster_names_another_kind(recipe: Write) -> None:
+    """The recipe's keys for a local cluster are dropped with its kind, or `workers: auto` would be an error."""
+    done = run_patchlake("run", str(recipe()), "--cluster", "ssh", "--set", "cluster.workers=2")
+    assert done.code == 2
+    assert "cluster.hosts: missing" in done.err

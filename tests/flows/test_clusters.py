@@ -142,5 +142,20 @@ def test_a_recipe_that_needs_a_gpu_is_refused_where_there_is_none(run: Callable[
     assert not list(lake.glob("arrays.zarr/pixels/frames/c/*"))
 
 
+def test_a_worker_with_another_folder_of_the_lake_s_name_is_found_out(run: Callable[..., Any], tmp_path: Path) -> None:
+    """The worker sees a file system of its own where the lake is: what it wrote there would be lost."""
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
+        clips.unavailable("needs mount namespaces (root)")
+    file, lake = str(tmp_path / "scheduler.json"), tmp_path / "lake"
+    lake.mkdir()
+    with running("scheduler", "--scheduler-file", file, "--host", "127.0.0.1"):
+        wait_until(lambda: Path(file).exists(), 30)
+        with running("worker", "--scheduler-file", file, shell_before=f"mount -t tmpfs none {lake}"):
+            done, _ = run({"kind": "address", "scheduler_file": file}, lake=str(lake))
+    assert done.code == 1
+    assert "can't use the lake" in done.err.splitlines()[-1]
+    assert "the lake there is not the one here" in done.err.splitlines()[-1]
+
+
 def jobs_of(*command: str) -> list[str]:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()

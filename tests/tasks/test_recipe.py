@@ -359,3 +359,21 @@ def test_what_decides_bytes_is_in_the_frames_key_and_nothing_else() -> None:
 def test_a_recipe_can_not_be_changed() -> None:
     with pytest.raises(ValidationError):
         small().name = "other"
+
+
+def test_a_kind_of_cluster_can_be_named_and_set(tmp_path: Path) -> None:
+    """Another kind has other keys, so naming it drops those of the recipe's; the same kind keeps them."""
+    path = write(tmp_path, DEMO)
+    assert load(path, ["cluster=local"]).cluster == {"kind": "local", "workers": "auto"}
+    assert load(path, ["cluster=slurm", "cluster.workers=3"]).cluster == {"kind": "slurm", "workers": 3}
+    assert small(cluster="slurm").cluster == {"kind": "slurm"}
+
+
+def test_files_of_a_cluster_are_relative_to_the_recipe() -> None:
+    given = {"kind": "address", "scheduler_file": "run/s.json", "tls": {"ca": "a", "cert": "/b", "key": "c"}}
+    assert small(cluster=given).cluster == {
+        "kind": "address",
+        "scheduler_file": "/base/run/s.json",
+        "tls": {"ca": "/base/a", "cert": "/b", "key": "/base/c"},
+    }
+    assert small(cluster={"kind": "local", "tls": True}).cluster["tls"] is True
