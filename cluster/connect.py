@@ -166,8 +166,13 @@ class Cluster:
         """
         return Run(self, function, items, resources=resources, key=key, ordered=ordered).outcomes()
 
-    def each_worker(self, function: Callable[..., R], *args: Any, resources: Resources | None = None) -> dict[str, R]:
-        """Run the function once on every worker (that offers the resources), at the same time."""
+    def each_worker(
+        self, function: Callable[..., R], *args: Any, resources: Resources | None = None, skip_lost: bool = False
+    ) -> dict[str, R]:
+        """Run the function once on every worker (that offers the resources), at the same time.
+
+        A worker that leaves meanwhile is an error, or with `skip_lost` is left out.
+        """
         futures = {
             address: self.client.submit(
                 function, *args, workers=[address], resources=resources, pure=False, priority=10,
@@ -176,7 +181,10 @@ class Cluster:
             for address in self.workers(resources)
         }  # fmt: skip
         while not all(future.done() for future in futures.values()):
-            if gone := set(futures) - set(self.workers()):
+            gone = set(futures) - set(self.workers())
+            for address in gone if skip_lost else ():
+                futures.pop(address).release()
+            if gone and not skip_lost:
                 raise ClusterError(f"Worker {min(gone)} died while it was asked for {function.__name__}: run again.")
             time.sleep(0.05)
         return {address: future.result() for address, future in futures.items()}

@@ -24,7 +24,8 @@ def measure_light(session: Session, plan: Plan) -> None:
         return
     with session.stage("light"):
         job, samples = job_of(session), light.samples_of(plan.units)
-        found = [x for x in session.cluster.each_worker(light.sample_light, job, samples).values() if x is not None]
+        answers = session.cluster.each_worker(light.sample_light, job, samples, skip_lost=True)
+    found = [x for x in answers.values() if x is not None]
     if not found:
         return
     workers, rows = len(found), figures["rows"]

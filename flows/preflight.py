@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from patchlake.cluster.errors import ClusterError
 from patchlake.cluster.spec import GPU
 from patchlake.flows.session import Session
@@ -15,11 +17,14 @@ def check_cluster(session: Session, sample: str | None) -> None:
     """
     if session.checked:
         return
+    kind = session.cluster.spec.kind
+    if not session.cluster.started and kind != "local":
+        print(f"cluster: waiting for workers ({kind})", file=sys.stderr, flush=True)
     with session.stage("cluster"):
         session.cluster.require(GPU if any(p.needs_gpu for p in session.products.values()) else None)
         sign = preflight.put_sign(session.lake, sample)
         try:
-            seen = session.cluster.each_worker(preflight.look, sign)
+            seen = session.cluster.each_worker(preflight.look, sign, skip_lost=True)
         finally:
             preflight.remove_sign(sign)
         if found := preflight.complaints(session.recipe, sign, session.cluster.info(), seen):

@@ -133,3 +133,9 @@ def ports_of(pid: int) -> set[tuple[str, int]]:
     family = [process, *process.children(recursive=True)]
     found = [c for each in family for c in each.net_connections(kind="inet") if c.status == psutil.CONN_LISTEN]
     return {(c.laddr.ip, c.laddr.port) for c in found}
+
+
+def die_if_first(marker: str) -> int:
+    if _first(Path(marker)):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return os.getpid()

@@ -5,6 +5,7 @@ import jobs
 import psutil
 import pytest
 
+from patchlake.cluster import connect as connect_module
 from patchlake.cluster.connect import connect
 from patchlake.cluster.errors import ClusterError
 from patchlake.cluster.spec import GPU, LocalSpec
@@ -160,3 +161,21 @@ def test_an_explicit_gpu_gets_a_worker_of_its_own(monkeypatch):
     _, alive = psutil.wait_procs(children, timeout=10)
     assert len(children) >= 2
     assert alive == []
+
+
+def test_another_version_on_a_worker_is_named(monkeypatch):
+    real = connect_module.versions_of
+    monkeypatch.setattr(connect_module, "versions_of", lambda packages: real(packages) | {"numpy": "0.1"})
+    with (
+        connect(LocalSpec(workers=1, dashboard=False), packages=["numpy", "patchlake"]) as cluster,
+        pytest.raises(ClusterError, match=r"has numpy .* \(here 0\.1\): install the same versions"),
+    ):
+        cluster.require(None)
+
+
+def test_a_worker_that_leaves_while_all_are_asked_is_left_out(tmp_path):
+    with connect(LocalSpec(workers=2, dashboard=False)) as cluster:
+        with pytest.raises(ClusterError, match="died while it was asked"):
+            cluster.each_worker(jobs.die_if_first, str(tmp_path / "one"))
+        jobs.wait_until(lambda: cluster.num_workers == 2)
+        assert len(cluster.each_worker(jobs.die_if_first, str(tmp_path / "two"), skip_lost=True)) == 1

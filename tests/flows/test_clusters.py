@@ -142,6 +142,13 @@ def test_a_recipe_that_needs_a_gpu_is_refused_where_there_is_none(run: Callable[
     assert not list(lake.glob("arrays.zarr/pixels/frames/c/*"))
 
 
+def test_units_that_need_a_gpu_run_where_slurm_gives_one(run: Callable[..., Any], slurm: dict[str, Any]) -> None:
+    done, lake = run({**slurm, "gpus": 1}, features=["bright:Mean"])
+    assert done.code == 0, done.err
+    devices = json.loads((lake / "arrays.zarr/Mean/features/zarr.json").read_text())
+    assert devices["shape"][0] > 0
+
+
 def test_a_worker_with_another_folder_of_the_lake_s_name_is_found_out(run: Callable[..., Any], tmp_path: Path) -> None:
     """The worker sees a file system of its own where the lake is: what it wrote there would be lost."""
     if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
