@@ -20,6 +20,9 @@ from patchlake.tasks.lake.location import existing
 
 Write = Callable[..., Path]
 NEEDS_GPU = """
+import os
+from pathlib import Path
+
 import numpy as np
 
 class Mean:
@@ -32,6 +35,8 @@ class Mean:
         self.digest_parts = {}
 
     def __call__(self, frames):
+        if "NOTES" in os.environ:
+            Path(os.environ["NOTES"], f"{os.environ['CUDA_VISIBLE_DEVICES']}-{os.environ['SLURM_JOB_ID']}").touch()
         return frames.mean(axis=(1, 2, 3), dtype=np.float32)[:, None, None, None]
 """
 
@@ -142,11 +147,15 @@ def test_a_recipe_that_needs_a_gpu_is_refused_where_there_is_none(run: Callable[
     assert not list(lake.glob("arrays.zarr/pixels/frames/c/*"))
 
 
-def test_units_that_need_a_gpu_run_where_slurm_gives_one(run: Callable[..., Any], slurm: dict[str, Any]) -> None:
-    done, lake = run({**slurm, "gpus": 1}, features=["bright:Mean"])
+def test_units_that_need_a_gpu_run_where_slurm_gives_one(
+    run: Callable[..., Any], slurm: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTES", str(tmp_path))
+    done, _ = run({**slurm, "gpus": 1, "workers": 2}, features=["bright:Mean"])
     assert done.code == 0, done.err
-    devices = json.loads((lake / "arrays.zarr/Mean/features/zarr.json").read_text())
-    assert devices["shape"][0] > 0
+    seen = [path.name.split("-") for path in tmp_path.glob("*-*")]
+    assert {device for device, _ in seen} <= {"0", "1"}
+    assert len({job for _, job in seen}) == len(seen) >= 1, "a job computes on one device"
 
 
 def test_a_worker_with_another_folder_of_the_lake_s_name_is_found_out(run: Callable[..., Any], tmp_path: Path) -> None:
