@@ -18,6 +18,7 @@ from patchlake.cluster.errors import ClusterError
 from patchlake.cluster.remote import QueueSpec, SshSpec
 from patchlake.cluster.runs import Outcome, Run
 from patchlake.cluster.spec import AddressSpec, ClassSpec, ClusterSpec, LocalSpec, Resources
+from patchlake.cluster.tend import Tender
 from patchlake.cluster.window import Window
 from patchlake.cluster.worker import CUT, Setup, stop_session, versions_of
 
@@ -78,6 +79,7 @@ class Cluster:
         self.session = uuid.uuid4().hex
         """Names this use of the cluster on the workers."""
         self.window = Window()
+        self.tender = Tender(self)
         self.stopping = False
         self.slowest: dict[str, float] = {}
         """Name of a function -> seconds that it took at most."""
@@ -267,10 +269,7 @@ class Cluster:
                     f"{', '.join(offered) or 'no resources'}. Expected at least one that does: for GPUs set "
                     "cluster.gpus, or start workers with --resources GPU=1."
                 )
-            if isinstance(self.spec, QueueSpec):
-                from patchlake.cluster.jobqueue import check_jobs
-
-                check_jobs(self.spec, self.client.cluster, {str(worker["name"]) for worker in workers.values()})
+            self.tender.look()
             time.sleep(0.2)
 
     @property

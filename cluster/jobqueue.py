@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import getpass
 import logging
 import shlex
 import subprocess
@@ -20,6 +21,7 @@ from distributed.core import Status
 from distributed.security import Security
 
 from patchlake.cluster.errors import ClusterError
+from patchlake.cluster.program import JOB_START, READY
 from patchlake.cluster.remote import QueueSpec
 from patchlake.cluster.settings import CONFIG, own_host, scheduler_options
 from patchlake.cluster.tls import open_security
@@ -73,21 +75,26 @@ async def _submit(cluster: Any, count: int) -> None:
         raise ClusterError(f"The queue takes no job: {error}") from error
 
 
-def check_jobs(spec: QueueSpec, cluster: Any, joined: set[str]) -> None:
-    """Raise ClusterError if a job ended before its worker (of the names `joined`) came: the next would do the same.
-
-    Only Slurm is asked; elsewhere a run waits as long as `cluster.wait` says.
-    """
+def unborn(spec: QueueSpec, cluster: Any) -> dict[str, str]:
+    """Tell of jobs that ended before their worker came: name -> what the log says. Only Slurm is asked."""
     if spec.kind != "slurm":
-        return
-    alive = subprocess.run(["squeue", "--me", "--noheader", "--format=%i"], capture_output=True, text=True)
+        return {}
+    command = ["squeue", "--user", getpass.getuser(), "--noheader", "--format=%i"]
+    alive = subprocess.run(command, capture_output=True, text=True)
     if alive.returncode:
-        return  # a busy controller; it is asked again
+        return {}  # a busy controller; it is asked again
+    logs = folder_of(spec) / "logs"
+    found = {}
     for name, job in list(cluster.workers.items()):
-        if job.job_id and job.job_id not in alive.stdout.split() and str(name) not in joined:
-            log = folder_of(spec) / "logs" / f"patchlake-{job.job_id}.err"
-            said = "\n".join(log.read_text(errors="replace").splitlines()[-10:]) if log.exists() else "it wrote nothing"
-            raise ClusterError(f"Slurm's job {job.job_id} ended before its worker came; {log} says:\n{said}")
+        if job.job_id and job.job_id not in alive.stdout.split():
+            out, err = (_tail(logs / f"patchlake-{job.job_id}.{kind}") for kind in ("out", "err"))
+            if READY not in out:
+                found[name] = f"Slurm's job {job.job_id} ended before its worker came. {logs} says:\n{err}"
+    return found
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-10:]) if log.exists() else ""
 
 
 def folder_of(spec: QueueSpec) -> Path:
@@ -108,9 +115,9 @@ def cluster_options(spec: QueueSpec, security: Security | None, folder: Path) ->
         "cores": spec.cores,
         "memory": spec.memory,
         "job_extra_directives": directives_of(spec),
-        "job_script_prologue": list(spec.prologue),
+        "job_script_prologue": [f"export {JOB_START}=$(date +%s)", *spec.prologue],
         # exec, so that the queue's SIGTERM does not end the shell, and with it the job, before the worker has left
-        "python": f"exec {shlex.quote(spec.python or sys.executable)}",
+        "python": f"exec {shlex.quote(spec.python or sys.executable)} -P",
         "worker_command": "patchlake.cluster.program",
         "worker_extra_args": worker_arguments(spec),
         "death_timeout": 60,

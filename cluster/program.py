@@ -24,6 +24,7 @@ from typing import Any
 import dask
 from dask.utils import parse_timedelta
 from distributed import Nanny
+from distributed.core import Status
 from distributed.protocol import pickle
 from distributed.security import Security
 from distributed.worker_memory import parse_memory_limit
@@ -35,8 +36,12 @@ from patchlake.cluster.worker import JOB_END, drain
 
 READY = "patchlake: ready"
 """What the program prints once its workers are registered."""
+JOB_START = "PATCHLAKE_JOB_START"
+"""Variable with the time (seconds since 1970) from which a lifetime counts; without it that is now."""
 KILL_SECONDS = 2.0
 """Of the grace period, what killing and farewells take."""
+LEAVE_SECONDS = 5.0
+"""How long a worker that leaves by itself, as when its scheduler is gone, may hang on to what it runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +58,7 @@ class Orders:
     memory_limit: str = "auto"
     folder: str | None = None
     lifetime_seconds: float | None = None
-    """Until the job is over, from now."""
+    """Until the job is over, from JOB_START or from now."""
     grace_seconds: float = 20.0
     start_seconds: float = 60.0
     """How long the scheduler may take to answer."""
@@ -155,11 +160,11 @@ async def serve(orders: Orders, security: Security, *, watch_stdin: bool = False
         try:
             await asyncio.gather(*nannies)
             print(READY, flush=True)
-            by_themselves = asyncio.gather(*(nanny.finished() for nanny in nannies))
+            by_themselves = asyncio.gather(*(gone(nanny) for nanny in nannies))
             reasons: list[asyncio.Future[Any]] = [asyncio.ensure_future(over.wait()), by_themselves]
             if watch_stdin:
                 reasons.append(asyncio.ensure_future(asyncio.to_thread(sys.stdin.read)))
-            left = None if end is None else max(0.0, end - orders.grace_seconds - time.time())
+            left = None if end is None else max(0.0, end - max(orders.grace_seconds, KILL_SECONDS) - time.time())
             done, _ = await asyncio.wait(reasons, timeout=left, return_when=asyncio.FIRST_COMPLETED)
             if over.is_set() or not done:
                 await asyncio.gather(*(hand_back(nanny, orders.grace_seconds - KILL_SECONDS) for nanny in nannies))
@@ -192,7 +197,7 @@ def nanny_options(orders: Orders, security: Security, end: float | None) -> list
         "preload": [IGNORE_SIGNALS],
         "security": security,
     }
-    times = {} if end is None else {JOB_END: str(end)}
+    times = {} if end is None else {JOB_END: str(end - KILL_SECONDS)}
     found: list[dict[str, Any]] = []
     for i in range(orders.workers):
         gpu = {"resources": GPU} if i < num_gpus else {}
@@ -204,10 +209,20 @@ def nanny_options(orders: Orders, security: Security, end: float | None) -> list
 
 def job_end(lifetime_seconds: float | None) -> float | None:
     """Return when this job is over, in seconds since 1970: what Slurm says or what was told, whichever comes first."""
-    told = [] if lifetime_seconds is None else [time.time() + lifetime_seconds]
+    start = float(os.environ.get(JOB_START, time.time()))
+    told = [] if lifetime_seconds is None else [start + lifetime_seconds]
     if slurm := os.environ.get("SLURM_JOB_END_TIME"):
         told.append(float(slurm))
     return min(told, default=None)
+
+
+async def gone(nanny: Nanny) -> None:
+    """Wait until a nanny's worker has left by itself; one whose scheduler is gone would first end what it runs."""
+    while nanny.status not in (Status.closing_gracefully, Status.closing, Status.closed, Status.failed):
+        await asyncio.sleep(0.5)
+    with suppress(TimeoutError):
+        await asyncio.wait_for(nanny.finished(), LEAVE_SECONDS)
+    await nanny.close(timeout=1)
 
 
 async def hand_back(nanny: Nanny, seconds: float) -> None:

@@ -106,6 +106,7 @@ class Run(Generic[T, R]):
         """Block until some tasks ended and return them; nothing means that the run is over."""
         changed = self.cluster.window.changed
         while True:
+            self.cluster.tender.look()
             self._refill()
             with changed:
                 if not self.ended and self.in_flight:

@@ -24,6 +24,7 @@ from typing import Any
 
 import dask
 from distributed import Client, Scheduler, SpecCluster
+from distributed.core import Status
 from distributed.deploy.spec import ProcessInterface
 from distributed.security import Security
 
@@ -157,6 +158,16 @@ class SshWorker(ProcessInterface):  # type: ignore[misc]
             self.connection.close()
             await self.connection.wait_closed()
         await super().close()  # type: ignore[no-untyped-call]
+
+
+def unborn(cluster: Any) -> dict[str, str]:
+    """Tell of workers that could not be started again: name -> why."""
+    dead = (Status.closed, Status.failed)
+    return {
+        name: f"{name} does not start: {' '.join(worker.output)}"
+        for name, worker in list(cluster.workers.items())
+        if worker.status in dead
+    }
 
 
 def connect_options(spec: SshSpec) -> dict[str, Any]:

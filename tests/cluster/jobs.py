@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -139,3 +140,11 @@ def die_if_first(marker: str) -> int:
     if _first(Path(marker)):
         os.kill(os.getpid(), signal.SIGKILL)
     return os.getpid()
+
+
+def failing_python(folder: Path) -> tuple[str, Path]:
+    """Return a Python that fails once after its marker is made, and the marker."""
+    program, marker = folder / "python", folder / "fail"
+    program.write_text(f'#!/bin/sh\nrm {marker} 2>/dev/null && exit 1\nexec {sys.executable} "$@"\n')
+    program.chmod(0o755)
+    return str(program), marker

@@ -38,3 +38,11 @@ def test_nobody_at_the_address_is_an_error(monkeypatch):
         pytest.raises(ClusterError, match=r"No scheduler answers at tcp://127\.0\.0\.1:1"),
     ):
         cluster.require(None)
+
+
+def test_workers_without_a_gpu_are_refused_at_once_though_they_would_be_waited_for():
+    options = {"dashboard_address": "127.0.0.1:0"}
+    with LocalCluster(n_workers=1, threads_per_worker=1, **options) as other:
+        spec = AddressSpec(address=other.scheduler_address, wait="1 h")  # a wait would run into the test's time limit
+        with connect(spec) as cluster, pytest.raises(ClusterError, match="1 workers offer no resources"):
+            cluster.require(GPU)

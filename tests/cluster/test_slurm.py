@@ -124,17 +124,30 @@ def test_a_killed_coordinator_leaves_no_job(slurm, tmp_path):
     script = tmp_path / "coordinator.py"
     script.write_text(
         "import jobs\n"
+        "from functools import partial\n"
         "from patchlake.cluster.connect import connect\n"
         "from patchlake.cluster.kinds import parse\n"
         "if __name__ == '__main__':\n"
         f"    with connect(parse({slurm!r})) as cluster:\n"
-        "        list(cluster.run(jobs.sleep_long, [1]))\n"
+        f"        list(cluster.run(partial(jobs.note_begin_and_sleep, folder={str(tmp_path)!r}, seconds=600), [1]))\n"
     )
     coordinator = subprocess.Popen([sys.executable, script])
     try:
-        jobs.wait_until(lambda: "R" in squeue("-o", "%t"))
-        jobs.wait_until(lambda: "ready" in "".join(p.read_text() for p in (tmp_path / "jobs/logs").glob("*.out")))
+        jobs.wait_until(lambda: (tmp_path / "item-1").exists())
     finally:
         coordinator.kill()
         coordinator.wait()
     jobs.wait_until(lambda: not squeue(), 30)
+
+
+def test_a_replacement_that_does_not_start_is_replaced_too(slurm, tmp_path):
+    python, marker = jobs.failing_python(tmp_path)
+    with connect(parse({**slurm, "workers": 1, "python": python})) as cluster:
+        ends = []
+        for outcome in cluster.run(jobs.double_slowly, range(20)):
+            ends.append(outcome.item)
+            if len(ends) == 1:
+                marker.touch()
+                subprocess.run(["scancel", *squeue("-o", "%i")], check=True)
+        assert sorted(ends) == list(range(20))
+        assert not marker.exists()

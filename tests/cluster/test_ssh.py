@@ -3,6 +3,7 @@
 import os
 import time
 
+import jobs
 import psutil
 import pytest
 
@@ -23,19 +24,15 @@ def programs():
     return found
 
 
-def wait_until(condition, seconds=30.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.1)
-
-
-def test_workers_own_their_gpus_and_a_lost_one_comes_back(sshd, monkeypatch):
-    """One worker's program is killed, connection and all: its place is filled again."""
+def test_workers_own_their_gpus_and_a_lost_one_comes_back(sshd, monkeypatch, tmp_path):
+    """One worker's program is killed, connection and all: its place is filled again, by the second try."""
+    python, marker = jobs.failing_python(tmp_path)
     monkeypatch.setattr(ssh, "LOST_WORKER_SECONDS", 2)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden")
-    spec = parse({**sshd, "workers": 2, "gpus": 1, "tls": True, "env": ["AWS_*", "CUDA_VISIBLE_DEVICES"]})
+    spec = parse(
+        {**sshd, "workers": 2, "gpus": 1, "tls": True, "env": ["AWS_*", "CUDA_VISIBLE_DEVICES"], "python": python}
+    )
     before = {process.pid for process in programs()}
     with connect(spec, packages=["patchlake"]) as cluster:
         cluster.require(GPU)
@@ -46,11 +43,15 @@ def test_workers_own_their_gpus_and_a_lost_one_comes_back(sshd, monkeypatch):
         assert len(mine) == 2
         assert not any("hidden" in word or "PRIVATE" in word for process in mine for word in process.cmdline())
         names = {worker["name"] for worker in cluster.info().values()}
+        marker.touch()
         mine[0].kill()
-        wait_until(lambda: cluster.num_workers == 1)
-        wait_until(lambda: cluster.num_workers == 2)
+        jobs.wait_until(lambda: cluster.num_workers == 1)
+        outcomes = list(cluster.run(time.sleep, [0.1] * 90))
+        assert all(outcome.ok for outcome in outcomes)
+        jobs.wait_until(lambda: cluster.num_workers == 2)
+        assert not marker.exists()
         assert {worker["name"] for worker in cluster.info().values()} == names
-    wait_until(lambda: not [p for p in programs() if p.pid not in before and p.status() != psutil.STATUS_ZOMBIE])
+    jobs.wait_until(lambda: not [p for p in programs() if p.pid not in before and p.status() != psutil.STATUS_ZOMBIE])
 
 
 @pytest.mark.parametrize(
