@@ -103,14 +103,11 @@ def address(tmp_path: Path) -> Iterator[dict[str, Any]]:
         yield {"kind": "address", "scheduler_file": file, "tls": certificates}
 
 
-@pytest.fixture(params=["local", "slurm", "ssh", "address"])
+@pytest.fixture(params=["local", "ssh", "address"])
 def cluster(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """Two workers of each kind, over TLS; Slurm's on two nodes."""
+    """Two workers of each kind, over TLS."""
     if request.param == "local":
         return {"kind": "local", "workers": 2, "tls": True, "dashboard": False}
-    if request.param == "slurm":
-        exclusive = {"directives": ["--exclusive"], "workers": 2, "tls": True}
-        return {**request.getfixturevalue("slurm"), **exclusive}
     if request.param == "ssh":
         return {**request.getfixturevalue("sshd"), "workers": 2, "tls": True, "memory": "2 GiB"}
     found: dict[str, Any] = request.getfixturevalue("address")
@@ -121,16 +118,18 @@ def test_every_cluster_gives_the_same_lake(run: Callable[..., Any], wanted: str,
     assert digest_of(*run(cluster)) == wanted
 
 
-def test_slurm_takes_all_jobs_away_in_the_midst(
+def test_slurm_gives_it_too_and_takes_all_jobs_away_in_the_midst(
     run: Callable[..., Any], wanted: str, slurm: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Once the units are planned one job is cancelled and the other requeued: others come, and nothing is lost."""
+    """Two nodes. Once the units are planned one job is cancelled, the other requeued: others come, nothing is lost."""
     planned = "lake/all/arrays.zarr/pixels/frames/zarr.json"
     with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(run, {**slurm, "workers": 2, "tls": True}, lake=str(tmp_path / "lake"))
+        cluster = {**slurm, "workers": 2, "tls": True, "directives": ["--exclusive"]}
+        future = pool.submit(run, cluster, lake=str(tmp_path / "lake"))
         wait_until(lambda: future.done() or any(tmp_path.glob(planned)), 60)
         assert not future.done(), future.result()[0].err
         first, second = sorted(jobs_of("squeue", "-h", "-o", "%i"), key=int)[-2:]
+        assert sorted(jobs_of("squeue", "-h", "-o", "%N")) == ["n1", "n2"]
         subprocess.run(["scancel", first], check=True)
         subprocess.run(["scontrol", "requeue", second], check=True)
         done, _ = future.result()
