@@ -25,7 +25,7 @@ class Edges:
     Source: cv2.Sobel / 8 (so that a ramp of one level per pixel gives 1), cv2.Canny (J. Canny, PAMI 1986).
     """
 
-    version = 2
+    version = 3
     channels: tuple[str, ...] = ("gradient_x", "gradient_y", "magnitude", "canny")
     dtype: Literal["float16", "float32"] = "float32"
     context_frames = (0, 0)

@@ -48,7 +48,7 @@ class Flow:
     Source: cv2.DISOpticalFlow (T. Kroeger et al., ECCV 2016); HOF after I. Laptev et al., CVPR 2008.
     """
 
-    version = 2
+    version = 3
     channels: tuple[str, ...] = (
         "u", "v", "speed", "u_std", "v_std", "divergence", "curl",
         *(f"hof_{i}" for i in range(_BINS)), "hof_still",
