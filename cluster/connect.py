@@ -30,21 +30,25 @@ REFRESH_SECONDS = 2.0
 
 @contextmanager
 def connect(
-    spec: ClusterSpec, *, setup: Callable[[], None] | None = None, packages: Iterable[str] = ()
+    spec: ClusterSpec,
+    *,
+    setup: Callable[[], None] | None = None,
+    packages: Iterable[str] = (),
+    name: str = "patchlake",
 ) -> Iterator[Cluster]:
     """Yield the cluster that the spec describes; it starts at its first use and is closed at the end.
 
     `setup` runs once in each worker process, restarted ones too, before any task. A worker on which Python or one of
-    the packages has another version than here is an error.
+    the packages has another version than here is an error. Jobs of a queue get the name.
     """
-    cluster = Cluster(spec, setup, packages)
+    cluster = Cluster(spec, setup, packages, name)
     try:
         yield cluster
     finally:
         cluster.close()
 
 
-def open_client(spec: ClusterSpec) -> AbstractContextManager[Client]:
+def open_client(spec: ClusterSpec, name: str = "patchlake") -> AbstractContextManager[Client]:
     """Choose the kind of cluster; only its own libraries are imported."""
     if isinstance(spec, LocalSpec):
         from patchlake.cluster.local import open_local
@@ -53,7 +57,7 @@ def open_client(spec: ClusterSpec) -> AbstractContextManager[Client]:
     if isinstance(spec, QueueSpec):
         from patchlake.cluster.jobqueue import open_queue
 
-        return open_queue(spec)
+        return open_queue(spec, name)
     if isinstance(spec, SshSpec):
         from patchlake.cluster.ssh import open_ssh
 
@@ -73,9 +77,14 @@ class Cluster:
     """Workers that run functions on items; any number of threads may use it at once."""
 
     def __init__(
-        self, spec: ClusterSpec, setup: Callable[[], None] | None = None, packages: Iterable[str] = ()
+        self,
+        spec: ClusterSpec,
+        setup: Callable[[], None] | None = None,
+        packages: Iterable[str] = (),
+        name: str = "patchlake",
     ) -> None:
         self.spec = spec
+        self.name = name
         self.session = uuid.uuid4().hex
         """Names this use of the cluster on the workers."""
         self.window = Window()
@@ -109,7 +118,7 @@ class Cluster:
 
     def _start(self) -> Client:
         try:
-            client = self._stack.enter_context(open_client(self.spec))
+            client = self._stack.enter_context(open_client(self.spec, self.name))
         except ClusterError:
             raise
         except Exception as error:

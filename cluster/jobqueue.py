@@ -41,7 +41,7 @@ MEMORY_SHARE = 0.85
 
 
 @contextmanager
-def open_queue(spec: QueueSpec) -> Iterator[Client]:
+def open_queue(spec: QueueSpec, name: str = "patchlake") -> Iterator[Client]:
     """Submit jobs and keep their number: lost ones are replaced. They are cancelled at the context's end."""
     try:
         import dask_jobqueue
@@ -52,7 +52,7 @@ def open_queue(spec: QueueSpec) -> Iterator[Client]:
     with (
         dask.config.set(config),
         open_security(spec.tls, folder=str(folder)) as security,
-        getattr(dask_jobqueue, CLASSES[spec.kind])(**cluster_options(spec, security, folder)) as cluster,
+        getattr(dask_jobqueue, CLASSES[spec.kind])(**cluster_options(spec, security, folder, name)) as cluster,
     ):
         minimum, maximum = spec.size()
         cluster.sync(_submit, cluster, minimum)
@@ -87,7 +87,7 @@ def unborn(spec: QueueSpec, cluster: Any) -> dict[str, str]:
     found = {}
     for name, job in list(cluster.workers.items()):
         if job.job_id and job.job_id not in alive.stdout.split():
-            out, err = (_tail(logs / f"patchlake-{job.job_id}.{kind}") for kind in ("out", "err"))
+            out, err = (_tail(logs / f"{job.job_name}-{job.job_id}.{kind}") for kind in ("out", "err"))
             if READY not in out:
                 found[name] = f"Slurm's job {job.job_id} ended before its worker came. {logs} says:\n{err}"
     return found
@@ -107,14 +107,26 @@ def folder_of(spec: QueueSpec) -> Path:
     return folder
 
 
-def cluster_options(spec: QueueSpec, security: Security | None, folder: Path) -> dict[str, Any]:
+def cluster_options(
+    spec: QueueSpec, security: Security | None, folder: Path, name: str = "patchlake"
+) -> dict[str, Any]:
     """Return the keywords of dask-jobqueue's class."""
+    return {
+        "security": security,
+        "scheduler_options": scheduler_options(own_host(spec.interface), security, dashboard=spec.dashboard),
+        "silence_logs": logging.CRITICAL,
+        **job_options(spec, folder, name),
+    }
+
+
+def job_options(spec: QueueSpec, folder: Path, name: str, *, gpus: bool = True) -> dict[str, Any]:
+    """Return those of the keywords that describe a job."""
     options: dict[str, Any] = {
-        "job_name": "patchlake",
+        "job_name": name,
         "processes": 1,
         "cores": spec.cores,
         "memory": spec.memory,
-        "job_extra_directives": directives_of(spec),
+        "job_extra_directives": directives_of(spec, gpus=gpus),
         "job_script_prologue": [f"export {JOB_START}=$(date +%s)", *spec.prologue],
         # exec, so that the queue's SIGTERM does not end the shell, and with it the job, before the worker has left
         "python": f"exec {shlex.quote(spec.python or sys.executable)} -P",
@@ -122,9 +134,6 @@ def cluster_options(spec: QueueSpec, security: Security | None, folder: Path) ->
         "worker_extra_args": worker_arguments(spec),
         "death_timeout": 60,
         "log_directory": str(folder / "logs"),
-        "security": security,
-        "scheduler_options": scheduler_options(own_host(spec.interface), security, dashboard=spec.dashboard),
-        "silence_logs": logging.CRITICAL,
     }
     if spec.kind != "htcondor":
         options["walltime"] = walltime_text(spec.walltime_seconds, seconds_too=spec.kind != "lsf")
@@ -137,9 +146,9 @@ def cluster_options(spec: QueueSpec, security: Security | None, folder: Path) ->
     return options | spec.options
 
 
-def directives_of(spec: QueueSpec) -> list[str]:
+def directives_of(spec: QueueSpec, *, gpus: bool = True) -> list[str]:
     """Return the further lines of the script's header."""
-    gres = [f"--gres={spec.gres or 'gpu:1'}"] if spec.gpus and spec.kind == "slurm" else []
+    gres = [f"--gres={spec.gres or 'gpu:1'}"] if gpus and spec.gpus and spec.kind == "slurm" else []
     constraint = [f"--constraint={spec.constraint}"] if spec.constraint else []
     return [*gres, *constraint, *spec.directives]
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from patchlake.cluster.errors import ClusterError
 from patchlake.tasks.errors import PatchlakeError, RecipeError
+
+if TYPE_CHECKING:
+    from patchlake.tasks.recipe import Recipe
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -21,20 +26,25 @@ def main(argv: list[str] | None = None) -> None:
     args = _parser().parse_args(argv)
     if getattr(args, "cluster", None):
         args.overrides.insert(0, f"cluster={args.cluster}")
-    try:
-        code = args.verb(args)
-    except RecipeError as error:
-        print(f"patchlake: {error}", file=sys.stderr)
-        code = 2
-    except (PatchlakeError, ClusterError) as error:
-        print(f"patchlake: {error}", file=sys.stderr)
-        code = 1
-    except KeyboardInterrupt:
-        print("patchlake: stopped; what was committed stays, run again to go on", file=sys.stderr)
-        code = 130
+    code = _code_of(lambda: args.verb(args))
     sys.stdout.flush()
     sys.stderr.flush()
     sys.exit(code)
+
+
+def _code_of(work: Callable[[], int]) -> int:
+    """Do the work, say what went wrong in a sentence, and return the exit code."""
+    try:
+        return work()
+    except RecipeError as error:
+        print(f"patchlake: {error}", file=sys.stderr)
+        return 2
+    except (PatchlakeError, ClusterError) as error:
+        print(f"patchlake: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("patchlake: stopped; what was committed stays, run again to go on", file=sys.stderr)
+        return 130
 
 
 PROGRAMS = {
@@ -58,6 +68,9 @@ def _parser() -> argparse.ArgumentParser:
 
     run = verbs.add_parser("run", help="bring a lake up to what a recipe says")
     run.add_argument("recipe")
+    run.add_argument("--detach", action="store_true", help="in the background, or as a job of the queue; prints its id")
+    run.add_argument("--run-id", help=argparse.SUPPRESS)
+    _add_wait(run)
     _add_overrides(run)
     run.set_defaults(verb=_run)
 
@@ -73,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     entry = "a feature of the recipe, or an entry as a recipe spells it"
     features.add_argument("--add", action="append", default=[], metavar="NAME", help=entry)
     features.add_argument("--drop", action="append", default=[], metavar="NAME", help="a feature of the lake")
+    _add_wait(features)
     _add_overrides(features)
     features.set_defaults(verb=_features)
 
@@ -80,6 +94,24 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("recipe")
     _add_overrides(serve)
     serve.set_defaults(verb=_serve)
+
+    status = verbs.add_parser("status", help="list the runs that were detached, and those that go on")
+    status.add_argument("run_id", nargs="?", metavar="RUN_ID")
+    status.set_defaults(verb=_status)
+
+    logs = verbs.add_parser("logs", help="print what a detached run said")
+    logs.add_argument("run_id", metavar="RUN_ID")
+    logs.add_argument("--follow", action="store_true", help="until the run is over")
+    logs.set_defaults(verb=_logs)
+
+    cancel = verbs.add_parser("cancel", help="end a run: what is in flight is committed, a second time kills it")
+    cancel.add_argument("run_id", metavar="RUN_ID")
+    cancel.add_argument("--force", action="store_true", help="kill it at once")
+    cancel.set_defaults(verb=_cancel)
+
+    reap = verbs.add_parser("reap", help="clean up after coordinators that died: jobs, processes, locks, Prefect runs")
+    reap.add_argument("lake", nargs="?", metavar="LAKE/NAME")
+    reap.set_defaults(verb=_reap)
 
     digest = verbs.add_parser("digest", help="print what equal lakes share")
     digest.add_argument("lake", metavar="LAKE/NAME")
@@ -113,13 +145,55 @@ def _add_overrides(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_wait(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--wait", type=float, default=0.0, metavar="SECONDS", help="how long to wait where another run owns the lake"
+    )
+
+
 def _run(args: argparse.Namespace) -> int:
     from patchlake.flows.session import check
 
-    check(args.recipe, args.overrides)  # what is wrong is said before anything starts
+    recipe = check(args.recipe, args.overrides)  # what is wrong is said before anything starts
+    if args.detach:
+        from patchlake.flows.detach import detach
+
+        print(detach(recipe, args.recipe, args.overrides, args.wait))
+        return 0
+    return _coordinate(args, recipe, lambda run_id: _run_flow(args, run_id))
+
+
+def _coordinate(args: argparse.Namespace, recipe: Recipe, work: Callable[[str], int]) -> int:
+    """Do the work of a run, written down under its id; SIGTERM ends it as Ctrl-C does."""
+    from patchlake.cluster.remote import QUEUES
+    from patchlake.flows import runs
+    from patchlake.tasks.lake.location import Location
+    from patchlake.tasks.lake.lock import refuse_if_held
+
+    lake = Location(recipe.lake) / recipe.name
+    if not args.wait:
+        refuse_if_held(lake)  # in one sentence, before Prefect and the cluster
+    detached = getattr(args, "run_id", None)
+    run_id = detached or runs.new_id()
+    os.environ[runs.VARIABLE] = run_id  # also a temporary Prefect server inherits it
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    queue = kind if (kind := recipe.cluster.get("kind", "local")) in QUEUES else None
+    asked = runs.Asked(
+        recipe=os.path.abspath(args.recipe),
+        overrides=args.overrides,
+        lake=str(lake),
+        detached=detached is not None,
+        queue=queue,
+    )
+    with runs.coordinating(run_id, asked) as ending:
+        ending.exit_code = _code_of(lambda: work(run_id))
+    return ending.exit_code
+
+
+def _run_flow(args: argparse.Namespace, run_id: str) -> int:
     from patchlake.flows.run import run
 
-    figures = run(os.path.abspath(args.recipe), tuple(args.overrides))
+    figures = run(os.path.abspath(args.recipe), tuple(args.overrides), run_id, args.wait)
     if not figures["clips"]:
         print("patchlake: no clip of the corpus is in the lake; the table `sources` says why", file=sys.stderr)
         return 1
@@ -146,8 +220,14 @@ def _features(args: argparse.Namespace) -> int:
         raise RecipeError("features: expected --add NAME or --drop NAME, as in --add hog")
     wanted, _ = with_features(recipes.load(args.recipe, args.overrides), args.recipe, tuple(args.add))
     check_lake(wanted)
-    path = os.path.abspath(args.recipe)
-    change_features(path, tuple(args.overrides), tuple(args.add), tuple(args.drop))
+    path, changes = os.path.abspath(args.recipe), (tuple(args.add), tuple(args.drop))
+
+    def change(run_id: str) -> int:
+        change_features(path, tuple(args.overrides), *changes, run_id, args.wait)
+        return 0
+
+    if code := _coordinate(args, wanted, change):
+        return code
     for name in args.add:
         print(f"{name} is in the lake; keep it in the recipe's features, so that later runs give it to new videos")
     for name in args.drop:
@@ -159,6 +239,39 @@ def _serve(args: argparse.Namespace) -> int:
     from patchlake.flows.serve import serve_recipe
 
     return serve_recipe(args.recipe, args.overrides)
+
+
+def _status(args: argparse.Namespace) -> int:
+    from patchlake.flows import attend, runs
+
+    chosen = [runs.Run(args.run_id)] if args.run_id else runs.known_runs()
+    return _say(attend.status_lines(chosen))
+
+
+def _logs(args: argparse.Namespace) -> int:
+    from patchlake.flows import attend, runs
+
+    attend.follow(runs.Run(args.run_id), to_the_end=args.follow)
+    return 0
+
+
+def _cancel(args: argparse.Namespace) -> int:
+    from patchlake.flows import attend, runs
+
+    return _say(attend.cancel(runs.Run(args.run_id), force=args.force))
+
+
+def _reap(args: argparse.Namespace) -> int:
+    from patchlake.flows.reap import reap
+    from patchlake.tasks.lake.location import existing
+
+    return _say(reap(existing(args.lake) if args.lake else None))
+
+
+def _say(lines: Iterable[str]) -> int:
+    for line in lines:
+        print(line, flush=True)
+    return 0
 
 
 def _digest(args: argparse.Namespace) -> int:

@@ -20,15 +20,21 @@ from patchlake.tasks.types import PIXELS
 
 @flow(name="patchlake features", flow_run_name="{recipe}", validate_parameters=False)
 def change_features(
-    recipe: str, overrides: tuple[str, ...] = (), add: tuple[str, ...] = (), drop: tuple[str, ...] = ()
+    recipe: str,
+    overrides: tuple[str, ...] = (),
+    add: tuple[str, ...] = (),
+    drop: tuple[str, ...] = (),
+    run_id: str | None = None,
+    wait_seconds: float = 0.0,
 ) -> dict[str, Any]:
     """Compute features from stored pixels, and drop others; return the run's figures.
 
-    `add` are names of the recipe's features, or entries as a recipe spells them; `drop` are names.
+    `add` are names of the recipe's features, or entries as a recipe spells them; `drop` are names. `run_id` and
+    `wait_seconds` are as of `session.open_session`.
     """
     wanted, names = with_features(recipes.load(recipe, overrides), recipe, add)
     refuse_sound(wanted, names)
-    with open_session(wanted) as session:
+    with open_session(wanted, run_id, wait_seconds) as session:
         for name in drop:
             _drop(session, name)
         if names:

@@ -168,13 +168,15 @@ def run_units(session: Session, survey: Survey, plan: Plan) -> None:
         return _run_batch(session, job, committer, batches[index], needs, progress)
 
     figures: Counter[str] = Counter()
-    with session.stage("ingest"), _runner() as runner:
+    with session.stage("ingest"):
         try:
-            for future in [runner.submit(batch, {"index": i}) for i in range(len(batches))]:
-                figures += future.result()
-        except BaseException:
-            session.cluster.stop()  # batches stop refilling; units in flight are committed
-            raise
+            with _runner() as runner:  # its end waits for the batches
+                try:
+                    for future in [runner.submit(batch, {"index": i}) for i in range(len(batches))]:
+                        figures += future.result()
+                except BaseException:
+                    session.cluster.stop()  # batches stop refilling; units in flight are committed
+                    raise
         finally:
             committer.flush()
     progress.close()

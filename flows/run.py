@@ -13,14 +13,17 @@ from patchlake.tasks.discover import discover
 
 
 @flow(name="patchlake", flow_run_name="{recipe}", validate_parameters=False)
-def run(recipe: str, overrides: tuple[str, ...] = ()) -> dict[str, Any]:
+def run(
+    recipe: str, overrides: tuple[str, ...] = (), run_id: str | None = None, wait_seconds: float = 0.0
+) -> dict[str, Any]:
     """Bring a lake up to what a recipe says, and return the run's figures.
 
     `recipe` is the path of a YAML file; `overrides` are KEY=VALUE as of `--set`. What the lake holds is not done again.
+    `run_id` and `wait_seconds` are as of `session.open_session`.
     """
     wanted = recipes.load(recipe, overrides)
     sources = discover(wanted.corpus)
-    with open_session(wanted) as session:
+    with open_session(wanted, run_id, wait_seconds) as session:
         survey = ingest.survey_sources(session, sources)
         plan = ingest.run_plan(session, survey)
         survey, plan = regions.follow(session, sources, survey, plan)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -16,13 +16,16 @@ from pydantic import ValidationError
 from patchlake.cluster import kinds
 from patchlake.cluster.connect import Cluster, connect
 from patchlake.cluster.spec import ClusterSpec
+from patchlake.flows import runs
 from patchlake.tasks import planning, preflight, product, worker
 from patchlake.tasks import recipe as recipes
 from patchlake.tasks.discover import discover
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.features.spec import Extractor
 from patchlake.tasks.lake import arrays
+from patchlake.tasks.lake import lock as locks
 from patchlake.tasks.lake.location import Location, existing
+from patchlake.tasks.lake.lock import Lock
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.ledger import Ledger
 from patchlake.tasks.probe import Probed
@@ -41,7 +44,7 @@ class Session:
     products: dict[str, Product]
     ledger: Ledger
     cluster: Cluster
-    run_id: str = field(default_factory=lambda: uuid.uuid4().hex[:12])
+    run_id: str = field(default_factory=runs.new_id)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall time of each stage."""
@@ -98,24 +101,38 @@ def setup_of(recipe: Recipe) -> Callable[[], None]:
     return partial(worker.setup, recipe.limits.of_child)
 
 
-def open_cluster(recipe: Recipe) -> AbstractContextManager[Cluster]:
-    """Connect to the recipe's cluster, whose workers must have the versions that are here."""
-    return connect(cluster_spec(recipe), setup=setup_of(recipe), packages=preflight.PACKAGES)
+def open_cluster(recipe: Recipe, name: str = "patchlake") -> AbstractContextManager[Cluster]:
+    """Connect to the recipe's cluster, whose workers must have the versions that are here; jobs get the name."""
+    return connect(cluster_spec(recipe), setup=setup_of(recipe), packages=preflight.PACKAGES, name=name)
 
 
-def session_of(recipe: Recipe, cluster: Cluster) -> Session:
-    """Return the recipe on its lake as it is; nothing is written."""
+def session_of(recipe: Recipe, cluster: Cluster, lock: Lock | None = None) -> Session:
+    """Return the recipe on its lake as it is; nothing is written. With a lock, nothing is once that is lost."""
     extractors = product.extractors_of(recipe)
     products = product.products_of(recipe, extractors)
     lake = Location(recipe.lake) / recipe.name
-    tables = Tables(lake)
-    return Session(recipe, lake, tables, extractors, products, Ledger.read(tables, products, recipe.layout), cluster)
+    tables = Tables(lake, lock.check if lock else None)
+    ledger = Ledger.read(tables, products, recipe.layout)
+    session = Session(recipe, lake, tables, extractors, products, ledger, cluster)
+    if lock is not None:
+        session.run_id = lock.owner.run_id
+    return session
 
 
 @contextmanager
-def open_session(recipe: Recipe) -> Iterator[Session]:
-    """Open the recipe's lake and a cluster for it; close the cluster at the end."""
-    with open_cluster(recipe) as cluster, on_cluster(recipe, cluster) as session:
+def open_session(recipe: Recipe, run_id: str | None = None, wait_seconds: float = 0.0) -> Iterator[Session]:
+    """Own the recipe's lake and open a cluster for it; close the cluster at the end.
+
+    `run_id` (by default a new one) names the run in the lock, in the table `runs`, on its jobs and its Prefect flow
+    run. A lake that another run owns is waited for; then LockedError is raised.
+    """
+    run_id = run_id or runs.new_id()
+    os.environ[runs.VARIABLE] = run_id  # what this run starts inherits it, and is found by it
+    runs.tag_flow_run(run_id)
+    with (
+        open_cluster(recipe, runs.name_of(run_id)) as cluster,
+        on_cluster(recipe, cluster, run_id, wait_seconds) as session,
+    ):
         try:
             yield session
         finally:
@@ -123,12 +140,17 @@ def open_session(recipe: Recipe) -> Iterator[Session]:
 
 
 @contextmanager
-def on_cluster(recipe: Recipe, cluster: Cluster) -> Iterator[Session]:
-    """Open the recipe's lake (made if there is none) for work on a cluster that outlives it."""
+def on_cluster(
+    recipe: Recipe, cluster: Cluster, run_id: str | None = None, wait_seconds: float = 0.0
+) -> Iterator[Session]:
+    """Own the recipe's lake (made if there is none) for work on a cluster that outlives it."""
     lake = Location(recipe.lake) / recipe.name
-    arrays.make_dataset(lake, recipe.constants)
-    arrays.clear_stage(lake)
-    try:
-        yield session_of(recipe, cluster)
-    finally:
+    flow_run = runs.flow_run_id()
+    with locks.hold(lake, run_id or runs.new_id(), wait_seconds=wait_seconds, flow_run=flow_run) as lock:
+        arrays.make_dataset(lake, recipe.constants)
         arrays.clear_stage(lake)
+        try:
+            yield session_of(recipe, cluster, lock)
+        finally:
+            if not lock.lost:
+                arrays.clear_stage(lake)

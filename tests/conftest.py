@@ -21,6 +21,12 @@ os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_home(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Runs are written down here, not in the user's own folder."""
+    os.environ["PATCHLAKE_HOME"] = str(tmp_path_factory.mktemp("home"))
+
+
 @pytest.fixture(autouse=True)
 def _same_zarr_config() -> Iterator[None]:
     """A worker's settings (`worker.setup`), made in the test process, end with the test."""

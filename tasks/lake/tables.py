@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -82,11 +82,13 @@ class Table:
     """One table of a lake. Reading is free; writing is for the coordinator, and each commit carries a number.
 
     Two plain appends from one snapshot are both accepted by Delta, so every commit is an app transaction whose number
-    is checked on the very object that writes: a second coordinator is refused instead of doubling rows.
+    is checked on the very object that writes: a second coordinator is refused instead of doubling rows. `guard` raises
+    where this coordinator may write no more.
     """
 
-    def __init__(self, lake: Location, name: str) -> None:
+    def __init__(self, lake: Location, name: str, guard: Callable[[], None] | None = None) -> None:
         self.name = name
+        self._guard = guard
         self.schema = SCHEMAS[name]
         self._url = str(lake / "tables" / name)
         self._options = lake.delta_options
@@ -131,6 +133,8 @@ class Table:
         return pa.Table.from_pylist([dict(row) for row in rows], schema=self.schema)
 
     def _commit(self, data: pa.Table, mode: Any) -> None:
+        if self._guard is not None:
+            self._guard()
         if self._delta is None:
             self._delta = DeltaTable.create(
                 self._url,
@@ -166,15 +170,16 @@ class Table:
 class Tables:
     """All tables of a lake, opened when first asked for: `tables.clips.rows()`."""
 
-    def __init__(self, lake: Location) -> None:
+    def __init__(self, lake: Location, guard: Callable[[], None] | None = None) -> None:
         self._lake = lake
+        self._guard = guard
         self._open: dict[str, Table] = {}
 
     def __getattr__(self, name: str) -> Table:
         if name not in SCHEMAS:
             raise AttributeError(f"got the table {name!r}, expected one of: {', '.join(SCHEMAS)}")
         if name not in self._open:
-            self._open[name] = Table(self._lake, name)
+            self._open[name] = Table(self._lake, name, self._guard)
         return self._open[name]
 
     def __getitem__(self, name: str) -> Table:

@@ -1,0 +1,58 @@
+"""`patchlake run --detach`: the coordinator goes to the background, or becomes a job where its workers are jobs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from patchlake.cluster import coordinator as jobs
+from patchlake.cluster.remote import QueueSpec
+from patchlake.flows import runs
+from patchlake.flows.runs import Asked, Run
+from patchlake.flows.session import cluster_spec
+from patchlake.tasks.errors import PatchlakeError
+from patchlake.tasks.lake.location import Location
+from patchlake.tasks.lake.lock import refuse_if_held
+from patchlake.tasks.recipe import Recipe
+
+START_SECONDS = 60.0
+
+
+def detach(recipe: Recipe, path: str, overrides: Sequence[str], wait_seconds: float) -> str:
+    """Start a coordinator that outlives this process and its terminal, and return its run id.
+
+    The recipe has been checked. A lake that another run owns is refused now, unless it is to be waited for.
+    """
+    lake = Location(recipe.lake) / recipe.name
+    if not wait_seconds:
+        refuse_if_held(lake)
+    run, spec = Run(runs.new_id()), cluster_spec(recipe)
+    sets = [word for override in overrides for word in ("--set", override)]
+    path = os.path.abspath(path)
+    command = ["-P", "-m", "patchlake.flows", "run", path, *sets, "--run-id", run.run_id, "--wait", str(wait_seconds)]
+    env = {runs.VARIABLE: run.run_id, "PATCHLAKE_HOME": str(runs.home().parent), "PYTHONUNBUFFERED": "1"}
+    if not isinstance(spec, QueueSpec):
+        run.write("asked", Asked(recipe=path, overrides=overrides, lake=str(lake), detached=True))
+        _to_background(run, [sys.executable, *command], env)
+        return run.run_id
+    run.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    job_id = jobs.submit(spec, runs.name_of(run.run_id), [spec.python or sys.executable, *command], run.log, env)
+    asked = Asked(recipe=path, overrides=overrides, lake=str(lake), detached=True, queue=spec.kind, job_id=job_id)
+    run.write("asked", asked)
+    return run.run_id
+
+
+def _to_background(run: Run, command: list[str], env: dict[str, str]) -> None:
+    """Start the coordinator in a session of its own, and wait until it has written itself down."""
+    with run.log.open("ab") as log:
+        started = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env={**os.environ, **env}
+        )
+    deadline = time.monotonic() + START_SECONDS
+    while run.coordinator is None:
+        if started.poll() is not None or time.monotonic() > deadline:
+            raise PatchlakeError(f"the coordinator did not start; {run.log} says: {run.last_line or 'nothing'}")
+        time.sleep(0.05)

@@ -1,0 +1,58 @@
+"""Whether a process that was written down somewhere is still there: by machine, number and time of its start."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """One process of one machine, for good: its number may be given to another, its start may not."""
+
+    host: str
+    machine: str
+    """This boot and this process namespace: two containers may share a host's name, and a machine may start anew."""
+    pid: int
+    start: int
+    """Clock ticks from the machine's start to the process's; 0 where the process is gone."""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it belongs to this machine, so that its end can be seen."""
+        return self.machine == machine()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether a process of this machine still runs. One that has ended and waits for its parent does not."""
+        return self.start > 0 and start_of(self.pid) == self.start
+
+
+def this_process() -> Process:
+    """Return the process that asks."""
+    return process(os.getpid())
+
+
+def process(pid: int) -> Process:
+    """Return a process of this machine."""
+    return Process(host=socket.gethostname(), machine=machine(), pid=pid, start=start_of(pid))
+
+
+def start_of(pid: int) -> int:
+    """Return when a process started (field 22 of /proc/PID/stat), or 0 if there is none or it is a zombie."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0
+    fields = text.rpartition(")")[2].split()  # a command's name may hold spaces and brackets
+    return 0 if fields[0] in "ZX" else int(fields[19])
+
+
+@cache
+def machine() -> str:
+    """Name this boot of this machine and this process namespace."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot}/{os.readlink('/proc/self/ns/pid')}"

@@ -1,0 +1,238 @@
+"""The lake's lock: one coordinator writes at a time, and another is told at once who does.
+
+Object stores give one atomic verb, "make this object unless it is there". So each holding of the lock is an object of
+its own, LAKE/NAME/.lock/000007.json, and the highest number owns the lake. Whoever takes over from a dead owner makes
+the next number: of two that try, one can. Its owner alone rewrites an object, to say that it lives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+import obstore
+from obstore.exceptions import AlreadyExistsError
+
+from patchlake.tasks.alive import Process, this_process
+from patchlake.tasks.errors import LakeError
+from patchlake.tasks.lake.location import Location
+
+FOLDER = ".lock"
+BEAT_SECONDS = 10.0
+EXPIRE_SECONDS = 60.0
+"""Without a beat for so long an owner counts as dead. Clocks of different machines must agree to within seconds."""
+
+
+class LockedError(LakeError):
+    """Another coordinator owns the lake."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owner:
+    """Who holds a lake, as its lock says it."""
+
+    run_id: str
+    user: str
+    process: Process
+    started: float
+    """Seconds since 1970."""
+    beat: float
+    """When it last said that it lives."""
+    flow_run: str | None = None
+    """The Prefect flow run's id."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it lives: on this machine that can be seen, elsewhere its last beat decides."""
+        if self.process.is_here and not self.process.is_alive:
+            return False
+        return time.time() - self.beat < EXPIRE_SECONDS
+
+    def __str__(self) -> str:
+        since = datetime.fromtimestamp(self.started).astimezone().isoformat(" ", "seconds")
+        return f"run {self.run_id} of {self.user} on {self.process.host} (process {self.process.pid}), since {since}"
+
+
+def owners(lake: Location) -> dict[str, Owner]:
+    """Return the lock's objects and what they say, in order: the last one owns the lake."""
+    names: list[str] = []
+    with contextlib.suppress(FileNotFoundError):  # the folder goes with its last object
+        names = sorted(name for name, _ in lake.list(FOLDER) if name.endswith(".json"))
+    found = {}
+    for name in names:
+        if (text := lake.get(name)) is not None:
+            data = json.loads(text)
+            found[name] = Owner(**{**data, "process": Process(**data["process"])})
+    return found
+
+
+def refuse_if_held(lake: Location) -> None:
+    """Raise LockedError if a living coordinator owns the lake."""
+    for owner in owners(lake).values():
+        if owner.is_alive:
+            raise _refusal(lake, owner)
+
+
+def remove_dead(lake: Location, known_dead: Collection[str] = ()) -> list[Owner]:
+    """Remove what dead owners left of the lock, and return them; a living one's is not touched.
+
+    `known_dead` are run ids of which more is known than the lock tells: their queue says that they are gone.
+    """
+    dead = {name: owner for name, owner in owners(lake).items() if owner.run_id in known_dead or not owner.is_alive}
+    for name in dead:
+        _remove(lake, name)
+    return list(dead.values())
+
+
+@contextmanager
+def hold(lake: Location, run_id: str, *, wait_seconds: float = 0.0, flow_run: str | None = None) -> Iterator[Lock]:
+    """Own the lake as long as the context; wait so long for another owner's end, then raise LockedError.
+
+    A thread says every ten seconds that the owner lives. Where it finds the lock lost, this process gets SIGTERM, as
+    from a queue, and the context ends with a LakeError.
+    """
+    lock = Lock(lake, run_id, flow_run)
+    deadline = time.monotonic() + wait_seconds
+    while (other := lock.try_take()) is not None:
+        if time.monotonic() >= deadline:
+            raise _refusal(lake, other)
+        time.sleep(min(1.0, max(0.0, deadline - time.monotonic())))
+    beating = threading.Thread(target=lock.keep, name="patchlake-lock", daemon=True)
+    beating.start()
+    try:
+        yield lock
+    except BaseException as error:
+        if lock.lost:
+            raise LakeError(lock.lost) from error
+        raise
+    finally:
+        lock.over.set()
+        beating.join()
+        lock.release()
+
+
+class Lock:
+    """One coordinator's claim to a lake."""
+
+    def __init__(self, lake: Location, run_id: str, flow_run: str | None = None) -> None:
+        now = time.time()
+        self.lake = lake
+        self.owner = Owner(
+            run_id=run_id, user=_user(), process=this_process(), started=now, beat=now, flow_run=flow_run
+        )
+        self.name = ""
+        self.lost = ""
+        """The sentence that says how it was lost."""
+        self.over = threading.Event()
+        self.on_lost: Callable[[], None] = _stop_main_thread
+
+    def try_take(self) -> Owner | None:
+        """Take the lock and return None, or return the living owner."""
+        found = owners(self.lake)
+        if (other := _living(found)) is not None:
+            return other
+        last = int(max(found, default="0").rpartition("/")[2].partition(".")[0] or 0)
+        name = f"{FOLDER}/{last + 1:06}.json"
+        try:
+            obstore.put(self.lake.objects, name, self._text(), mode="create")
+        except AlreadyExistsError:
+            return _living(owners(self.lake)) or self.try_take()
+        # Another may have judged by an older listing, in which the number before was not yet there or not yet gone.
+        found = owners(self.lake)
+        found.pop(name, None)
+        if (other := _living(found)) is not None:
+            _remove(self.lake, name)
+            return other
+        for dead in found:
+            _remove(self.lake, dead)
+        self.name = name
+        return None
+
+    def keep(self) -> None:
+        """Say again and again that the owner lives, until it is over or the lock is lost."""
+        last = time.monotonic()
+        while not self.over.wait(BEAT_SECONDS):
+            try:
+                self.beat()
+                last = time.monotonic()
+            except LakeError as error:
+                self._lose(str(error))
+                return
+            except Exception as error:  # the store may be away for a while
+                if time.monotonic() - last > EXPIRE_SECONDS - BEAT_SECONDS:
+                    self._lose(f"{self.lake}: its lock can't be renewed ({error}), so another run may own the lake now")
+                    return
+
+    def beat(self) -> None:
+        """Say that the owner lives; raises LakeError if the lock is another's."""
+        found = owners(self.lake)
+        if self.name not in found or self.name != max(found):
+            now = f"now {found[max(found)]} owns it" if found else "it was removed, as by `patchlake reap`"
+            raise LakeError(
+                f"{self.lake}: this run lost the lock: {now}. It stops; what was committed stays, run again to go on"
+            )
+        self.owner = Owner(**{**asdict(self.owner), "process": self.owner.process, "beat": time.time()})
+        self.lake.put(self.name, self._text())
+
+    def check(self) -> None:
+        """Raise LakeError if the lock is lost: nothing is committed after that.
+
+        It is looked at anew where the last beat is long ago: the machine may have slept.
+        """
+        if self.lost:
+            raise LakeError(self.lost)
+        if time.time() - self.owner.beat > EXPIRE_SECONDS / 2:
+            self.beat()
+
+    def release(self) -> None:
+        """Give the lock back; one that was lost is another's."""
+        with contextlib.suppress(Exception):  # a store that is away: it expires
+            _remove(self.lake, self.name)
+
+    def _lose(self, sentence: str) -> None:
+        self.lost = sentence
+        self.on_lost()
+
+    def _text(self) -> bytes:
+        return json.dumps(asdict(self.owner)).encode()
+
+
+def _living(found: dict[str, Owner]) -> Owner | None:
+    return next((owner for owner in reversed(found.values()) if owner.is_alive), None)
+
+
+def _remove(lake: Location, name: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        obstore.delete(lake.objects, name)
+    if lake.is_local:
+        with contextlib.suppress(OSError):  # another's object is in it
+            (lake.path / FOLDER).rmdir()
+
+
+def _refusal(lake: Location, owner: Owner) -> LockedError:
+    return LockedError(
+        f"{lake} is being written by {owner}. Expected a lake that nobody writes: wait for its end "
+        "(`--wait SECONDS` does), or end it (`patchlake cancel`)"
+    )
+
+
+def _stop_main_thread() -> None:
+    ident = threading.main_thread().ident
+    if ident is not None:
+        signal.pthread_kill(ident, signal.SIGTERM)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's number without a name
+        return str(os.getuid())
