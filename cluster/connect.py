@@ -92,6 +92,8 @@ class Cluster:
         self.stopping = False
         self.slowest: dict[str, float] = {}
         """Name of a function -> seconds that it took at most."""
+        self.memory_kills = 0
+        """How many workers were ended since they took more memory than they may."""
         self.cuts: Counter[str] = Counter()
         """Name of a task in flight -> how often its worker had to leave before its end."""
         self._setup = Setup(setup, versions_of(packages)) if setup or packages else None
@@ -128,6 +130,7 @@ class Cluster:
                 f"The {self.spec.kind} cluster did not start: {type(error).__name__}: {error}. Expected "
                 f"its workers to come up{hint}."
             ) from error
+        client.subscribe_topic("worker-restart-memory", self._note_memory_kill)  # a nanny's event
         client.subscribe_topic(CUT, lambda event: self.cuts.update([event[1]["key"].rpartition("-")[2]]))
         if self._setup is not None:
             try:
@@ -139,6 +142,9 @@ class Cluster:
                     "correct what it names and run again."
                 ) from error
         return client
+
+    def _note_memory_kill(self, _: object) -> None:
+        self.memory_kills += 1
 
     def close(self) -> None:
         """End what this cluster started; one that was never started costs nothing."""
@@ -169,13 +175,15 @@ class Cluster:
         resources: Resources | None = None,
         key: Callable[[T], str] | None = None,
         ordered: bool = False,
+        alone: bool = False,
     ) -> Iterator[Outcome[T, R]]:
         """Yield an outcome for every item, in completion order unless `ordered`; items are taken lazily.
 
         An item may run more than once (its worker died), but is yielded once. An error of the function is
-        an outcome. An item whose worker dies again and again, at last with the cluster to itself, is one too.
+        an outcome. An item whose worker dies again and again, at last with the cluster to itself, is one too;
+        `alone` gives each item the cluster to itself from the start.
         """
-        return Run(self, function, items, resources=resources, key=key, ordered=ordered).outcomes()
+        return Run(self, function, items, resources=resources, key=key, ordered=ordered, alone=alone).outcomes()
 
     def each_worker(
         self, function: Callable[..., R], *args: Any, resources: Resources | None = None, skip_lost: bool = False

@@ -70,6 +70,7 @@ class Run(Generic[T, R]):
         resources: Resources | None,
         key: Callable[[T], str] | None,
         ordered: bool,
+        alone: bool = False,
     ) -> None:
         self.cluster = cluster
         self.function = function
@@ -83,7 +84,7 @@ class Run(Generic[T, R]):
         self.in_flight: dict[str, _Task] = {}
         self.ended: deque[str] = deque()
         """Keys whose tasks ended, not looked at yet; filled by Dask's callback thread."""
-        self.suspects: deque[tuple[int, T]] = deque()
+        self.suspects: deque[tuple[int, T]] = deque(self.items if alone else ())
         self.held: dict[int, Outcome[T, R] | None] = {}
         """Outcomes that wait for an earlier item; None stands for one that was skipped."""
         self.turn = 0

@@ -29,6 +29,9 @@ CONFIG = {
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
     "distributed.worker.memory.terminate": 0.95,
+    # Deaths of workers that an item may see among others: after one more it is tried alone, with as many again. Each
+    # costs a worker's start, and innocents are found out by being alone, not by many tries.
+    "distributed.scheduler.allowed-failures": 1,
     # A lost worker is restarted by its nanny; after this time its place is given up, so be patient.
     "distributed.deploy.lost-worker-timeout": "120s",
     # Each server's event loop looks 50 times a second whether it is late, and 10 times at memory or for work to steal;

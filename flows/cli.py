@@ -71,6 +71,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--detach", action="store_true", help="in the background, or as a job of the queue; prints its id")
     run.add_argument("--run-id", help=argparse.SUPPRESS)
     _add_wait(run)
+    run.add_argument(
+        "--retry-failed", action="store_true", help="try again what timed out, ran out of memory or crashed before"
+    )
     _add_overrides(run)
     run.set_defaults(verb=_run)
 
@@ -158,7 +161,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.detach:
         from patchlake.flows.detach import detach
 
-        print(detach(recipe, args.recipe, args.overrides, args.wait))
+        print(detach(recipe, args.recipe, args.overrides, args.wait, *["--retry-failed"] * args.retry_failed))
         return 0
     return _coordinate(args, recipe, lambda run_id: _run_flow(args, run_id))
 
@@ -193,7 +196,7 @@ def _coordinate(args: argparse.Namespace, recipe: Recipe, work: Callable[[str], 
 def _run_flow(args: argparse.Namespace, run_id: str) -> int:
     from patchlake.flows.run import run
 
-    figures = run(os.path.abspath(args.recipe), tuple(args.overrides), run_id, args.wait)
+    figures = run(os.path.abspath(args.recipe), tuple(args.overrides), run_id, args.wait, args.retry_failed)
     if not figures["clips"]:
         print("patchlake: no clip of the corpus is in the lake; the table `sources` says why", file=sys.stderr)
         return 1

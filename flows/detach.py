@@ -21,10 +21,10 @@ from patchlake.tasks.recipe import Recipe
 START_SECONDS = 60.0
 
 
-def detach(recipe: Recipe, path: str, overrides: Sequence[str], wait_seconds: float) -> str:
+def detach(recipe: Recipe, path: str, overrides: Sequence[str], wait_seconds: float, *words: str) -> str:
     """Start a coordinator that outlives this process and its terminal, and return its run id.
 
-    The recipe has been checked. A lake that another run owns is refused now, unless it is to be waited for.
+    The recipe has been checked; `words` are further options of `run`. A lake that another run owns is refused now, unless it is to be waited for.
     """
     lake = Location(recipe.lake) / recipe.name
     if not wait_seconds:
@@ -32,7 +32,19 @@ def detach(recipe: Recipe, path: str, overrides: Sequence[str], wait_seconds: fl
     run, spec = Run(runs.new_id()), cluster_spec(recipe)
     sets = [word for override in overrides for word in ("--set", override)]
     path = os.path.abspath(path)
-    command = ["-P", "-m", "patchlake.flows", "run", path, *sets, "--run-id", run.run_id, "--wait", str(wait_seconds)]
+    command = [
+        "-P",
+        "-m",
+        "patchlake.flows",
+        "run",
+        path,
+        *sets,
+        "--run-id",
+        run.run_id,
+        "--wait",
+        str(wait_seconds),
+        *words,
+    ]
     env = {runs.VARIABLE: run.run_id, "PATCHLAKE_HOME": str(runs.home().parent), "PYTHONUNBUFFERED": "1"}
     if not isinstance(spec, QueueSpec):
         run.write("asked", Asked(recipe=path, overrides=overrides, lake=str(lake), detached=True))

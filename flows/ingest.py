@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from distributed import KilledWorker
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from patchlake.cluster.spec import GPU, Resources
+from patchlake.flows.culprits import expect_lost_worker, store_the_rest
 from patchlake.flows.preflight import check_cluster
 from patchlake.flows.progress import Progress
 from patchlake.flows.session import Session
@@ -27,12 +27,18 @@ from patchlake.tasks.lake import arrays, rows
 from patchlake.tasks.plan import Plan
 from patchlake.tasks.planning import Survey
 from patchlake.tasks.probe import Probed, probe_source
-from patchlake.tasks.types import PIXELS, BoxPath, Clip, Placement, Source, Track, Unit
+from patchlake.tasks.types import PIXELS, BoxPath, Clip, Placement, Source, Track, Unit, UnitResult
 
 BATCHES_IN_FLIGHT = 2
 """So that no worker waits at a batch's end."""
 UNITS_PER_BATCH = 64
 """A Prefect task run per batch: enough to see the work move, few enough to cost nothing."""
+
+
+def forget_failed(session: Session, *, retry_failed: bool) -> None:
+    """Let what timed out, ran out of memory or crashed be planned anew: if a feature changed since, or if asked for."""
+    if retry_failed or session.ledger.stale:
+        session.ledger.forget_failed(session.tables)
 
 
 def survey_sources(session: Session, sources: Sequence[Source]) -> Survey:
@@ -49,7 +55,7 @@ def survey_sources(session: Session, sources: Sequence[Source]) -> Survey:
         if wanted:
             for outcome in Progress("probe", total=len(wanted)).over(session.cluster.run(probe_source, wanted)):
                 if outcome.result is None:
-                    _expect_lost_worker(outcome.error)
+                    expect_lost_worker(outcome.error)
                 probed[outcome.item.uri] = outcome.result or Probed.lost(outcome.item, str(outcome.error))
         session.figures["probed"] = len(probed)
         return planning.survey(sources, probed, session.ledger, session.recipe, given)
@@ -122,8 +128,6 @@ def _record(session: Session, survey: Survey, plan: Plan, numbers: dict[str, int
     """Write what planning decided: sources as they stand, new videos, tracks and spans; then make room."""
     tables, ledger = session.tables, session.ledger
     r = plan.layout.slot_frames
-    committed = [f for f in tables.failures.rows() if f["span_key"] in ledger.written.get(f["row_start"] // r, ())]
-    tables.failures.overwrite(committed)
     _write_sources(session, survey, plan)
     new_videos = [video for key, video in survey.videos.items() if key not in ledger.videos]
     tables.videos.append(rows.video_row(video) for video in sorted(new_videos, key=lambda v: v.video_id))
@@ -132,6 +136,11 @@ def _record(session: Session, survey: Survey, plan: Plan, numbers: dict[str, int
     tables.track_boxes.append(row for number, track in new_tracks for row in rows.box_rows(number, track))
     tables.spans.append(rows.placement_row(placement) for placement in plan.new)
     ledger.placements |= {placement.span.span_key: placement for placement in plan.new}
+    tables.failures.overwrite(  # after the spans: until a new place is known, the old verdict stands
+        f
+        for f in tables.failures.rows()
+        if f["span_key"] in ledger.written.get(f["row_start"] // r, ()) and ledger.is_about(f)
+    )
     make_room(session, plan)
 
 
@@ -215,15 +224,10 @@ def _run_batch(
     progress: Progress,
 ) -> Counter[str]:
     figures: Counter[str] = Counter()
-    outcomes = session.cluster.run(partial(extract_unit, job), units, resources=needs, key=lambda u: u.unit_id)
-    for outcome in outcomes:
-        if outcome.result is None:
-            _expect_lost_worker(outcome.error)
-            session.lost |= {source.video_id: str(outcome.error) for source in outcome.item.sources}
-            continue
-        result = outcome.result
+    num_rows = {unit.unit_id: unit.num_rows for unit in units}
+    for result in _results(session, job, units, needs):
         committer.add(result)
-        progress.advance(outcome.item.num_rows)
+        progress.advance(num_rows[result.unit_id])
         figures["frames decoded"] += result.num_decoded
         figures["frames re-decoded"] += result.num_redecoded
         figures["busy seconds"] += result.seconds  # type: ignore[assignment]
@@ -234,10 +238,16 @@ def _run_batch(
     return figures
 
 
-def _expect_lost_worker(error: BaseException | None) -> None:
-    """An item that kills its workers costs its videos this run; any other error ends the run."""
-    if error is not None and not isinstance(error, KilledWorker):
-        raise error
+def _results(session: Session, job: Job, units: Sequence[Unit], needs: Resources | None) -> Iterator[UnitResult]:
+    """Yield what came of the units; those that end their workers come last, without what did it."""
+    lost = []
+    for outcome in session.cluster.run(partial(extract_unit, job), units, resources=needs, key=lambda u: u.unit_id):
+        expect_lost_worker(outcome.error)
+        if outcome.result is None:
+            lost.append(outcome.item)
+        else:
+            yield outcome.result
+    yield from store_the_rest(session, job, lost, needs)
 
 
 def _needs(session: Session, units: Sequence[Unit]) -> Resources | None:

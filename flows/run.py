@@ -14,16 +14,21 @@ from patchlake.tasks.discover import discover
 
 @flow(name="patchlake", flow_run_name="{recipe}", validate_parameters=False)
 def run(
-    recipe: str, overrides: tuple[str, ...] = (), run_id: str | None = None, wait_seconds: float = 0.0
+    recipe: str,
+    overrides: tuple[str, ...] = (),
+    run_id: str | None = None,
+    wait_seconds: float = 0.0,
+    retry_failed: bool = False,
 ) -> dict[str, Any]:
     """Bring a lake up to what a recipe says, and return the run's figures.
 
     `recipe` is the path of a YAML file; `overrides` are KEY=VALUE as of `--set`. What the lake holds is not done again.
-    `run_id` and `wait_seconds` are as of `session.open_session`.
+    `run_id` and `wait_seconds` are as of `session.open_session`; `retry_failed`: see `ingest.forget_failed`.
     """
     wanted = recipes.load(recipe, overrides)
     sources = discover(wanted.corpus)
     with open_session(wanted, run_id, wait_seconds) as session:
+        ingest.forget_failed(session, retry_failed=retry_failed)
         survey = ingest.survey_sources(session, sources)
         plan = ingest.run_plan(session, survey)
         survey, plan = regions.follow(session, sources, survey, plan)

@@ -28,6 +28,7 @@ from patchlake.tasks.product import Product
 from patchlake.tasks.sound import Sound
 from patchlake.tasks.types import (
     PIXELS,
+    Culprit,
     FrameArray,
     FrameGrid,
     FrameSource,
@@ -87,6 +88,14 @@ def bench_of(job: Job) -> Bench:
     if _bench is None or _bench[0] != job.key:
         _bench = (job.key, Bench(job))
     return _bench[1]
+
+
+def try_unit(job: Job, unit: Unit) -> None:
+    """Decode and compute a unit as `extract_unit` does, but store nothing: does the process live through it?"""
+    work = _Work(job, unit, bench_of(job), get_decoder(), stores=False)
+    for slot, pieces in zip(unit.slots, unit.pieces, strict=True):
+        work.write_slot(slot, pieces)
+    work.close()
 
 
 def extract_unit(job: Job, unit: Unit) -> UnitResult:
@@ -161,6 +170,8 @@ class _Work:
     unit: Unit
     bench: Bench
     decoder: Decoder
+    stores: bool = True
+    """Whether anything is written."""
     written: dict[str, list[PieceReceipt]] = field(init=False)
     num_bytes: dict[str, int] = field(init=False)
     frames: list[PieceFrames] = field(default_factory=list)
@@ -173,6 +184,7 @@ class _Work:
         self.num_bytes = dict.fromkeys(self.unit.products, 0)
         self.from_store = PIXELS in self.job.products and PIXELS not in self.unit.products
         self.filtering = Filtering(() if self.from_store else self.bench.filters, self.job.frames)
+        self.culprits = {(culprit.span_key, culprit.row_start): culprit for culprit in self.unit.culprits}
         self.decodes = {run.span_key: runs for runs in self.unit.decodes for run in runs}
         self.sources = {source.video_id: source for source in self.unit.sources}
         pieces = [piece for slot in self.unit.pieces for piece in slot]
@@ -213,13 +225,15 @@ class _Work:
         if PIXELS in self.unit.products:
             blocks[PIXELS] = pixels
         faults.reach("decoding")
-        for name, block in blocks.items():
+        for name, block in blocks.items() if self.stores else ():
             with self.timed(f"write {name}"):
                 self.num_bytes[name] += self.bench.writer(name).write(slot, block)
             faults.reach("shard_written")
 
     def _write_piece(self, piece: Piece, out: FrameArray, blocks: dict[str, npt.NDArray[Any]], slot: int) -> int:
         reason, message, window = None, "", _nothing(out)
+        if (culprit := self.culprits.get((piece.span_key, piece.row_start))) is not None:
+            return self._leave_out(piece, culprit, slot)
         with self.timed("decode"):
             reading = self._reading(piece)
             try:
@@ -245,6 +259,24 @@ class _Work:
                 with self.timed(f"compute {name}", clock_of(self.bench.extractors[name])):
                     self._extract(name, piece, window, blocks[name], slot)
         return num_rows
+
+    def _leave_out(self, piece: Piece, culprit: Culprit, slot: int) -> int:
+        """Say why a piece has no rows; later pieces read past its frames."""
+        nothing = PieceFrames(
+            span_key=piece.span_key,
+            row_start=piece.row_start,
+            num_rows=0,
+            ticks=b"",
+            pts=b"",
+            reason=culprit.reason,
+            message=culprit.message,
+        )
+        self.frames.append(nothing)
+        none = np.empty(0, dtype=np.int64)
+        for name in self.unit.products:
+            stride = 1 if name == PIXELS else self.job.products[name].time_stride
+            self._record(name, piece.span_key, slot, piece.row_start // stride, none, none)
+        return 0
 
     def _why_short(self, piece: Piece, reading: _Reading, window: Window) -> tuple[str, str]:
         """Return why a piece has fewer rows than planned: its end is missing, or frames in between.

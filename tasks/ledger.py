@@ -10,6 +10,7 @@ from patchlake.tasks.lake import rows
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.pack import Layout
 from patchlake.tasks.plan import slots_of
+from patchlake.tasks.probe import OURS
 from patchlake.tasks.product import Product
 from patchlake.tasks.types import Placement, Source, Video
 
@@ -47,7 +48,10 @@ class Ledger:
             sources=judged,
             videos={row["video_id"]: rows.video_of(row) for row in tables.videos.rows()},
             tracks={row["track_id"]: row["track"] for row in tables.tracks.rows()},
-            placements={row["span_key"]: rows.placement_of(row) for row in tables.spans.rows()},
+            placements={
+                row["span_key"]: rows.placement_of(row)
+                for row in sorted(tables.spans.rows(), key=lambda row: row["row_start"])  # the last place counts
+            },
         )
         ledger.first_free_slot = max(
             (slots_of(p, layout)[-1] + 1 for p in ledger.placements.values() if p.span.num_rows), default=0
@@ -64,9 +68,22 @@ class Ledger:
                 ledger.done.setdefault(product.name, set()).update(row["slots"])
         ledger._forget_shut_out(layout)
         for row in tables.failures.rows():
-            if row["span_key"] in ledger.placements and row["row_start"] // layout.slot_frames in written:
+            if ledger.is_about(row) and row["row_start"] // layout.slot_frames in written:
                 ledger.note_surplus(row)
         return ledger
+
+    def is_about(self, failure: Mapping[str, Any]) -> bool:
+        """Return whether a row of `failures` is about the place where its span lies now."""
+        placement = self.placements.get(failure["span_key"])
+        return placement is not None and placement.row_start <= failure["row_start"] < placement.row_stop
+
+    def forget_failed(self, tables: Tables) -> None:
+        """Forget where spans lie of which nothing could be stored, by a fault of ours: they will be planned anew."""
+        failed = {row["span_key"] for row in tables.failures.rows() if self.is_about(row) and row["reason"] in OURS}
+        for row in tables.receipts.rows(["span_keys", "num_rows"]):
+            failed -= {key for key, num_rows in zip(row["span_keys"], row["num_rows"], strict=True) if num_rows}
+        for key in failed:
+            del self.placements[key]
 
     def note_surplus(self, failure: Mapping[str, Any]) -> None:
         """Remember frames that found no room, from a row of `failures`."""

@@ -431,10 +431,11 @@ def verdicts(
     num_rows: dict[str, int] = {}
     for placement in plan.placements:
         num_rows[placement.span.video_id] = num_rows.get(placement.span.video_id, 0) + placement.span.num_rows
-    spans_now = {placement.span.span_key for placement in plan.placements}
+    spans_now = {placement.span.span_key: placement for placement in plan.placements}
     failed: dict[str, Mapping[str, Any]] = {}
     for row in sorted(failures, key=lambda row: row["reason"] == "count_grew"):  # no loss: said where nothing else is
-        if row["span_key"] in spans_now:
+        now = spans_now.get(row["span_key"])
+        if now is not None and now.row_start <= row["row_start"] < now.row_stop:
             failed.setdefault(row["video_id"], row)
             num_rows[row["video_id"]] -= max(0, row["num_rows_planned"] - row["num_rows"])
     wanted_videos = {wanted.track.video_id for wanted in survey.wanted.values() if wanted.ranges}

@@ -285,6 +285,17 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Culprit:
+    """A piece that ends every process which computes it: it is left out, as padding."""
+
+    span_key: str
+    row_start: int
+    """As in `Piece`."""
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Unit:
     """Slots that one Dask task writes, alone."""
 
@@ -298,6 +309,8 @@ class Unit:
     """Of the videos that `pieces` name."""
     products: tuple[str, ...]
     """Names of the products to write; each is missing in every slot of the unit."""
+    culprits: tuple[Culprit, ...] = ()
+    """Pieces to leave out."""
 
     @property
     def unit_id(self) -> str:

@@ -1,0 +1,27 @@
+"""A unit that ends its workers, taken apart: which of its pieces does it?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from patchlake.tasks.types import Unit
+
+
+def pieces_of(unit: Unit) -> list[Unit]:
+    """Return units of one piece each, in order; each decodes for itself, and only its own span.
+
+    A piece is what lies of a span in one slot, so what is found does not depend on how slots are grouped into units.
+    """
+    runs = {run.span_key: run for run in unit.runs}
+    sources = {source.video_id: source for source in unit.sources}
+    return [
+        replace(
+            unit,
+            slots=(slot,),
+            pieces=((piece,),),
+            decodes=((runs[piece.span_key],),),
+            sources=(sources[piece.video_id],),
+        )
+        for slot, pieces in zip(unit.slots, unit.pieces, strict=True)
+        for piece in pieces
+    ]
