@@ -24,7 +24,8 @@ START_SECONDS = 60.0
 def detach(recipe: Recipe, path: str, overrides: Sequence[str], wait_seconds: float, *words: str) -> str:
     """Start a coordinator that outlives this process and its terminal, and return its run id.
 
-    The recipe has been checked; `words` are further options of `run`. A lake that another run owns is refused now, unless it is to be waited for.
+    The recipe has been checked; `words` are further options of `run`. A lake that another run owns is refused now,
+    unless it is to be waited for.
     """
     lake = Location(recipe.lake) / recipe.name
     if not wait_seconds:

@@ -22,7 +22,7 @@ from patchlake.tasks import recipe as recipes
 from patchlake.tasks.discover import discover
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.features.spec import Extractor
-from patchlake.tasks.lake import arrays
+from patchlake.tasks.lake import arrays, room
 from patchlake.tasks.lake import lock as locks
 from patchlake.tasks.lake.location import Location, existing
 from patchlake.tasks.lake.lock import Lock
@@ -146,7 +146,10 @@ def on_cluster(
     """Own the recipe's lake (made if there is none) for work on a cluster that outlives it."""
     lake = Location(recipe.lake) / recipe.name
     flow_run = runs.flow_run_id()
-    with locks.hold(lake, run_id or runs.new_id(), wait_seconds=wait_seconds, flow_run=flow_run) as lock:
+    with (
+        _sentences(lake),
+        locks.hold(lake, run_id or runs.new_id(), wait_seconds=wait_seconds, flow_run=flow_run) as lock,
+    ):
         arrays.make_dataset(lake, recipe.constants)
         arrays.clear_stage(lake)
         try:
@@ -154,3 +157,14 @@ def on_cluster(
         finally:
             if not lock.lost:
                 arrays.clear_stage(lake)
+
+
+@contextmanager
+def _sentences(lake: Location) -> Iterator[None]:
+    """Say in a sentence that the disk is full or the store away, wherever that was met."""
+    try:
+        yield
+    except Exception as error:
+        if (sentence := room.told(error, lake)) is not None:
+            raise sentence from error
+        raise

@@ -196,6 +196,8 @@ class _Work:
         self.after = max((reach_of(e)[1] for e in wanted), default=0)
         self.reading: dict[str, _Reading] = {}
         self.sound: tuple[str, Sound] | None = None
+        self.crashed: set[str] = set()
+        """Spans during which the decoding child died."""
 
     @contextmanager
     def timed(self, what: str, clock: Callable[[], float] = time.perf_counter) -> Iterator[None]:
@@ -231,18 +233,15 @@ class _Work:
             faults.reach("shard_written")
 
     def _write_piece(self, piece: Piece, out: FrameArray, blocks: dict[str, npt.NDArray[Any]], slot: int) -> int:
-        reason, message, window = None, "", _nothing(out)
+        reason, message = None, ""
         if (culprit := self.culprits.get((piece.span_key, piece.row_start))) is not None:
             return self._leave_out(piece, culprit, slot)
         with self.timed("decode"):
-            reading = self._reading(piece)
-            try:
-                if reading.broken is None:
-                    window = reading.reader.piece(piece.start, piece.stop, out)
-            except Unreachable:
-                raise  # it lies in the store, not in the video: nothing of the unit is committed, a re-run tries again
-            except DecodeError as error:
-                reading.broken = error
+            reading, window = self._read(piece, out)
+            if reading.broken is not None and reading.broken.reason == "crash" and piece.span_key not in self.crashed:
+                self.crashed.add(piece.span_key)  # somebody else may have ended the child: once more tells
+                self.close()
+                reading, window = self._read(piece, out)
         if reading.broken is not None:
             reason, message = reading.broken.reason, reading.broken.message
         elif len(window.surplus):
@@ -259,6 +258,17 @@ class _Work:
                 with self.timed(f"compute {name}", clock_of(self.bench.extractors[name])):
                     self._extract(name, piece, window, blocks[name], slot)
         return num_rows
+
+    def _read(self, piece: Piece, out: FrameArray) -> tuple[_Reading, Window]:
+        reading = self._reading(piece)
+        try:
+            if reading.broken is None:
+                return reading, reading.reader.piece(piece.start, piece.stop, out)
+        except Unreachable:
+            raise  # it lies in the store, not in the video: nothing of the unit is committed, a re-run tries again
+        except DecodeError as error:
+            reading.broken = error
+        return reading, _nothing(out)
 
     def _leave_out(self, piece: Piece, culprit: Culprit, slot: int) -> int:
         """Say why a piece has no rows; later pieces read past its frames."""

@@ -1,4 +1,8 @@
-"""Named moments of a run at which tests pull the plug: PATCHLAKE_FAULT=NAME kills the whole process group there.
+"""Named moments of a run at which tests do harm.
+
+PATCHLAKE_FAULT=NAME kills the whole process group at a moment. PATCHLAKE_FAULT=NAME:N:FILE makes the first process
+that comes to a moment for the N-th time make FILE, write its process id into FILE.here and wait until that is gone:
+time to kill, stop or cut off whatever a test wants gone just then. FILE stays, so this happens once.
 
 The moments are those after which another part of the work is durable; DESIGN.md's order of commits is tested by them.
 """
@@ -7,13 +11,35 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from collections import Counter
 
+WORKER_POINTS = ("decoding", "shard_written")
 POINTS = (
-    "planned", "decoding", "shard_written", "coordinates_written", "table_rows_written", "receipts_written", "after",
+    "planned", *WORKER_POINTS, "coordinates_written", "table_rows_written", "receipts_written", "after",
 )  # fmt: skip
+_met: Counter[str] = Counter()
 
 
 def reach(point: str) -> None:
     """Say that a moment is reached: nothing happens unless the environment asks for a fault here."""
-    if os.environ.get("PATCHLAKE_FAULT") == point:
+    name, _, rest = os.environ.get("PATCHLAKE_FAULT", "").partition(":")
+    if name != point:
+        return
+    if not rest:
         os.killpg(0, signal.SIGKILL)
+    count, _, file = rest.partition(":")
+    _met[point] += 1
+    if _met[point] == int(count):
+        _wait(file)
+
+
+def _wait(file: str) -> None:
+    try:
+        with open(file, "x") as mark:
+            mark.write(str(os.getpid()))
+    except FileExistsError:  # another process was first
+        return
+    os.link(file, f"{file}.here")  # whole, with its content
+    while os.path.exists(f"{file}.here"):
+        time.sleep(0.02)

@@ -20,6 +20,7 @@ Run = Callable[..., Done]
 FRAGILE = '''
 import os
 import signal
+import time
 
 import numpy as np
 
@@ -40,10 +41,12 @@ class Fragile:
 
     def __call__(self, frames):
         if DEADLY and (frames[:, 2:8] > 180).all(axis=(1, 2, 3)).any():
-            os.kill(os.getpid(), signal.SIGKILL)
+            HARM
         mean = frames.astype(np.float32).mean(axis=(1, 2, 3))
         return mean[: len(mean) // 2 * 2].reshape(-1, 2).mean(axis=1)[:, None, None, None]
 '''
+DIE = "os.kill(os.getpid(), signal.SIGKILL)"
+EAT = "held = [np.ones(10_000_000) for _ in range(10_000) if not time.sleep(0.1)]"  # 0.8 GB a second
 NAMES = {"left/a.mp4": 17, "left/bad.mp4": 14, "left/c.mp4": 15, "right/d.mp4": 40, "right/e.mp4": 20}
 
 
@@ -56,8 +59,8 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def recipe(folder: Path, *, deadly: bool, name: str = "small") -> str:
-    (folder / "fragile.py").write_text(FRAGILE.replace("DEADLY", str(deadly)))
+def recipe(folder: Path, *, deadly: bool, harm: str = DIE, name: str = "small") -> str:
+    (folder / "fragile.py").write_text(FRAGILE.replace("DEADLY", str(deadly)).replace("HARM", harm))
     wanted: dict[str, Any] = {
         "name": name,
         "lake": "lake",
@@ -67,7 +70,7 @@ def recipe(folder: Path, *, deadly: bool, name: str = "small") -> str:
         "patches": {"size": [8, 16, 16]},
         "features": ["edges", "fragile:Fragile"],
         "units": {"slot_frames": 64, "slots": 2},
-        "cluster": {"kind": "local", "workers": 2, "dashboard": False},
+        "cluster": {"kind": "local", "workers": 2, "dashboard": False, "memory_limit": "1 GiB"},
     }
     (folder / "recipe.yaml").write_text(yaml.safe_dump(wanted))
     return str(folder / "recipe.yaml")
@@ -111,3 +114,11 @@ def test_a_deadly_clip_is_left_out_and_tried_again_when_asked(patchlake: Run, fo
     assert values(lake) == wanted
     assert patchlake("verify", str(lake)).code == 0
     assert not Tables(Location(str(lake))).failures.rows()
+
+
+def test_a_clip_that_takes_all_memory_is_left_out(patchlake: Run, folder: Path) -> None:
+    done = patchlake("run", recipe(folder, deadly=True, harm=EAT))
+    assert done.code == 0, done.err
+    found = verdicts(folder / "lake" / "small")
+    assert {name: row["reason"] for name, row in found.items() if row["status"] != "ok"} == {"bad.mp4": "memory"}
+    assert "took more memory than it may" in found["bad.mp4"]["message"]
