@@ -1,15 +1,17 @@
 # make run     the whole job on a corpus that it renders itself; VIDEOS=/path/to/videos runs it on yours
 # make test    the whole test suite
 # make env     .venv with the patchlake command; CPU=1 takes torch's CPU build where pip would take CUDA's
+# make faults  harm at N seeded moments of each kind, in runs of over 200 units; prints a table (hours)
 # make check   ruff, mypy, import-linter
 
 PYTHON ?= python3
 BIN := .venv/bin
 VIDEOS ?=
+N ?= 20
 TORCH := $(if $(CPU),--extra-index-url https://download.pytorch.org/whl/cpu)
 SOURCES := $(shell find flows tasks cluster -type d -not -name __pycache__)
 
-.PHONY: env run test check clean
+.PHONY: env run test check faults clean
 env: .venv/installed
 
 .venv/requirements: pyproject.toml constraints.txt
@@ -43,6 +45,9 @@ check: env
 
 test: env
 	$(BIN)/python -m pytest
+
+faults: env
+	$(BIN)/python tests/harm.py --each $(N)
 
 clean:
 	rm -rf .venv build demo .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -1,6 +1,7 @@
 """Harm done to runs at seeded moments: who is killed, stopped, filled up or cut off, and when.
 
-`python tests/harm.py --each 20` is the campaign (`make faults N=20`); it prints a table in Markdown.
+`python tests/harm.py --each 20` is the campaign (`make faults N=20`); it prints a table in Markdown. The store is cut
+off only where AWS_ENDPOINT_URL names one with a bucket `lakes` (`tests/infra/ceph_rgw_local.sh start FOLDER`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +25,7 @@ import clips
 import psutil
 import yaml
 from command import Done, answers, end_group, free_port, run_patchlake, wait_until
+from objectstore import Meter, metered
 
 from patchlake.tasks.faults import POINTS, WORKER_POINTS
 from patchlake.tasks.lake.location import Location
@@ -41,8 +44,10 @@ class Scene:
     run: subprocess.Popen[str]
     at: int
     """Process id of who waits."""
-    lake: Path
+    lake: str
     server: subprocess.Popen[bytes] | None = None
+    door: Meter | None = None
+    """What leads to the object store."""
 
     def below(self, word: str) -> list[psutil.Process]:
         """Return the processes below the run whose command line holds a word; who waits comes first."""
@@ -82,9 +87,14 @@ def kill_server(scene: Scene) -> None:
 
 
 def fill_disk(scene: Scene) -> None:
-    with (scene.lake.parent / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
+    with (Path(scene.lake).parent / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
         while True:
             ballast.write(b"\0" * 4096)
+
+
+def cut_store(scene: Scene) -> None:
+    assert scene.door is not None
+    scene.door.shut()
 
 
 @dataclass(frozen=True)
@@ -110,6 +120,7 @@ KINDS = {
     "everything": Kind(kill_all, (-9,)),
     "full disk": Kind(fill_disk, (1,), points=POINTS[:-2], says="no room left"),
     "server": Kind(kill_server, (0, 1)),
+    "store": Kind(cut_store, (1,), points=POINTS[:-2], says="the object store does not answer"),
 }
 
 
@@ -138,11 +149,11 @@ def render_corpus(folder: Path) -> Path:
     return folder
 
 
-def recipe(path: Path, corpus: Path, lake: Path) -> str:
+def recipe(path: Path, corpus: Path, lake: str) -> str:
     """Write the recipe and return its path."""
     wanted = {
         "name": "small",
-        "lake": str(lake),
+        "lake": lake,
         "corpus": {"videos": str(corpus), "labels": "folder"},
         "clips": [{"method": "windows", "seconds": 1.0}],
         "frames": {"size": [48, 64]},
@@ -155,12 +166,25 @@ def recipe(path: Path, corpus: Path, lake: Path) -> str:
     return str(path)
 
 
-def harm(path: str, lake: Path, moment: Moment, env: dict[str, str], server: subprocess.Popen[bytes] | None) -> Done:
+def harm(path: str, lake: str, moment: Moment, env: dict[str, str], folder: Path) -> Done:
     """Run a recipe and do the harm when its moment comes; a run that ends before stays unharmed."""
     kind = KINDS[moment.kind]
+    with contextlib.ExitStack() as stack:
+        server = door = None
+        if moment.kind == "server":
+            port = free_port()
+            server = stack.enter_context(prefect_server(folder / f"prefect-{port}", port))
+            env = {**env, "PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
+        if moment.kind == "store":
+            door = stack.enter_context(metered(env["AWS_ENDPOINT_URL"]))
+            env = {**env, "AWS_ENDPOINT_URL": door.url}
+        return _harmed(path, moment, {**env, **kind.env}, lambda run, at: kind.do(Scene(run, at, lake, server, door)))
+
+
+def _harmed(path: str, moment: Moment, env: dict[str, str], do: Callable[[subprocess.Popen[str], int], None]) -> Done:
     mark = Path(tempfile.mkdtemp()) / "mark"
     here = mark.with_suffix(".here")
-    env = {**os.environ, **env, **kind.env, "PATCHLAKE_FAULT": f"{moment.point}:{moment.count}:{mark}"}
+    env = {**os.environ, **env, "PATCHLAKE_FAULT": f"{moment.point}:{moment.count}:{mark}"}
     command = [sys.executable, "-m", "patchlake.flows", "run", path]
     with tempfile.TemporaryFile("w+") as err:
         run = subprocess.Popen(command, stdout=err, stderr=err, text=True, start_new_session=True, env=env)
@@ -168,7 +192,7 @@ def harm(path: str, lake: Path, moment: Moment, env: dict[str, str], server: sub
             wait_until(lambda: here.exists() or run.poll() is not None, 300)
             if here.exists():
                 processes = psutil.Process(run.pid).children(recursive=True)
-                kind.do(Scene(run, int(here.read_text()), lake, server))
+                do(run, int(here.read_text()))
                 here.unlink()
             else:
                 processes = []
@@ -228,40 +252,44 @@ def prefect_server(home: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
         server.wait()
 
 
-def suffer(
-    folder: Path, corpus: Path, moments: list[Moment], *, api: str, wanted: str, again: Callable[..., Done]
-) -> list[int]:
+def suffer(folder: Path, corpus: Path, moments: list[Moment], *, env: dict[str, str], wanted: str) -> list[int]:
     """Do harm at each moment, in runs that follow each other on one lake; the last run is whole.
 
     Returns the harmed runs' exit codes, and asserts that nothing is lost.
     """
     codes = []
     with contextlib.ExitStack() as stack:
-        lake = stack.enter_context(small_disk(folder)) / "lake" if moments[0].kind == "full disk" else folder / "lake"
-        lake.mkdir(parents=True)
+        if moments[0].kind == "full disk":
+            stack.enter_context(small_disk(folder))
+        folder.mkdir(exist_ok=True)
+        lake = f"s3://lakes/{uuid.uuid4().hex}" if moments[0].kind == "store" else str(folder / "lake")
         path = recipe(folder.with_suffix(".yaml"), corpus, lake)
         for moment in moments:
-            env, server = {"PREFECT_API_URL": api}, None
-            with contextlib.ExitStack() as own:
-                if moment.kind == "server":
-                    port = free_port()
-                    server = own.enter_context(prefect_server(folder / f"prefect-{port}", port))
-                    env["PREFECT_API_URL"] = f"http://127.0.0.1:{port}/api"
-                done = harm(path, lake, moment, env, server)
-            (lake.parent / "ballast").unlink(missing_ok=True)
+            done = harm(path, lake, moment, env, folder)
+            (folder / "ballast").unlink(missing_ok=True)
             assert done.code in (0, *KINDS[moment.kind].codes), f"{moment}: {done.code}: {done.err}"
             if done.code == 1:
                 assert KINDS[moment.kind].says in done.err, f"{moment}: {done.err}"
             codes.append(done.code)
         if codes[-1] != 0:
-            last = again("run", path)
+            last = run_patchlake("run", path, env=env)
             assert last.code == 0, f"{moments}: {last.err}"
-        digest = again("digest", f"{lake}/small")
-        assert digest.out == wanted, f"{moments}: {digest.out} {digest.err}"
-        assert again("verify", f"{lake}/small").code == 0, moments
-        statuses = [row["status"] for row in Tables(Location(f"{lake}/small")).sources.rows()]
-        assert statuses == ["ok"] * NUM_CLIPS, moments
+        digest = run_patchlake("digest", f"{lake}/small", env=env)
+        assert digest.out == wanted, f"{moments}: got {digest.out} {digest.err}, expected {wanted}"
+        assert run_patchlake("verify", f"{lake}/small", env=env).code == 0, moments
+        assert statuses_of(f"{lake}/small", env) == ["ok"] * NUM_CLIPS, moments
     return codes
+
+
+def statuses_of(lake: str, env: dict[str, str]) -> list[str]:
+    """Return the verdict of each source."""
+    before = dict(os.environ)
+    os.environ.update(env)
+    try:
+        return [row["status"] for row in Tables(Location(lake)).sources.rows()]
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def main() -> None:
@@ -271,23 +299,22 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends with us
     root, port = Path(tempfile.mkdtemp(prefix="faults-")), free_port()
-    corpus, api = render_corpus(root / "corpus"), f"http://127.0.0.1:{port}/api"
-
-    def again(*words: str) -> Done:
-        return run_patchlake(*words, env={"PREFECT_API_URL": api})
-
+    corpus, env = render_corpus(root / "corpus"), {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
+    env |= {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    kinds = [kind for kind in args.kinds if kind != "store" or "AWS_ENDPOINT_URL" in env]
     print("| kind | seed | moment | exit of the harmed run | after |\n|---|---|---|---|---|", flush=True)
     with prefect_server(root / "prefect", port):
-        unbroken = again("run", recipe(root / "unbroken.yaml", corpus, root / "unbroken"))
+        unbroken = run_patchlake("run", recipe(root / "unbroken.yaml", corpus, f"{root}/unbroken"), env=env)
         assert unbroken.code == 0, unbroken.err
-        wanted = again("digest", f"{root}/unbroken/small").out
+        wanted = run_patchlake("digest", f"{root}/unbroken/small", env=env).out
         num_failed = 0
-        for kind in args.kinds:
+        for kind in kinds:
             for seed in range(args.first_seed, args.first_seed + args.each):
                 moment, folder = Moment.seeded(kind, seed), root / f"{kind}-{seed}".replace(" ", "-")
                 try:
-                    (code,) = suffer(folder, corpus, [moment], api=api, wanted=wanted, again=again)
+                    (code,) = suffer(folder, corpus, [moment], env=env, wanted=wanted)
                     said = f"{code} | equal, clean, all {NUM_CLIPS} sources ok"
                 except AssertionError as error:
                     num_failed += 1
