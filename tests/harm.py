@@ -24,7 +24,7 @@ from pathlib import Path
 import clips
 import psutil
 import yaml
-from command import Done, answers, end_group, free_port, run_patchlake, wait_until
+from command import Done, answers, end_group, free_port, run_patchlake, running, wait_until
 from objectstore import Meter, metered
 
 from patchlake.tasks.faults import POINTS, WORKER_POINTS
@@ -46,6 +46,7 @@ class Scene:
     """Process id of who waits."""
     lake: str
     server: subprocess.Popen[bytes] | None = None
+    """Prefect's, or Dask's scheduler."""
     door: Meter | None = None
     """What leads to the object store."""
 
@@ -84,6 +85,7 @@ def kill_all(scene: Scene) -> None:
 def kill_server(scene: Scene) -> None:
     assert scene.server is not None
     end_group(scene.server.pid)
+    scene.server.wait()
 
 
 def fill_disk(scene: Scene) -> None:
@@ -120,6 +122,7 @@ KINDS = {
     "everything": Kind(kill_all, (-9,)),
     "full disk": Kind(fill_disk, (1,), points=POINTS[:-2], says="no room left"),
     "server": Kind(kill_server, (0, 1)),
+    "scheduler": Kind(kill_server, (1,), points=(POINTS[0], *POINTS[3:-1]), says="cheduler"),
     "store": Kind(cut_store, (1,), points=POINTS[:-2], says="the object store does not answer"),
 }
 
@@ -170,7 +173,14 @@ def harm(path: str, lake: str, moment: Moment, env: dict[str, str], folder: Path
     """Run a recipe and do the harm when its moment comes; a run that ends before stays unharmed."""
     kind = KINDS[moment.kind]
     with contextlib.ExitStack() as stack:
-        server = door = None
+        server, door, options = None, None, list[str]()
+        if moment.kind == "scheduler":
+            file = str(folder / "scheduler.json")
+            program = running("scheduler", "--scheduler-file", file, "--host", "127.0.0.1", "--no-dashboard")
+            server = stack.enter_context(program)
+            wait_until(lambda: Path(file).exists(), 60)
+            stack.enter_context(running("worker", "--scheduler-file", file, "--workers", "2"))
+            options = ["--cluster", "address", "--set", f"cluster.scheduler_file={file}"]
         if moment.kind == "server":
             port = free_port()
             server = stack.enter_context(prefect_server(folder / f"prefect-{port}", port))
@@ -178,14 +188,17 @@ def harm(path: str, lake: str, moment: Moment, env: dict[str, str], folder: Path
         if moment.kind == "store":
             door = stack.enter_context(metered(env["AWS_ENDPOINT_URL"]))
             env = {**env, "AWS_ENDPOINT_URL": door.url}
-        return _harmed(path, moment, {**env, **kind.env}, lambda run, at: kind.do(Scene(run, at, lake, server, door)))
+        verb = ["run", path, *options]
+        return _harmed(verb, moment, {**env, **kind.env}, lambda run, at: kind.do(Scene(run, at, lake, server, door)))
 
 
-def _harmed(path: str, moment: Moment, env: dict[str, str], do: Callable[[subprocess.Popen[str], int], None]) -> Done:
+def _harmed(
+    verb: list[str], moment: Moment, env: dict[str, str], do: Callable[[subprocess.Popen[str], int], None]
+) -> Done:
     mark = Path(tempfile.mkdtemp()) / "mark"
     here = mark.with_suffix(".here")
     env = {**os.environ, **env, "PATCHLAKE_FAULT": f"{moment.point}:{moment.count}:{mark}"}
-    command = [sys.executable, "-m", "patchlake.flows", "run", path]
+    command = [sys.executable, "-m", "patchlake.flows", *verb]
     with tempfile.TemporaryFile("w+") as err:
         run = subprocess.Popen(command, stdout=err, stderr=err, text=True, start_new_session=True, env=env)
         try:
