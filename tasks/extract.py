@@ -8,7 +8,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import xxhash
@@ -86,7 +85,6 @@ _bench: tuple[str, Bench] | None = None
 def bench_of(job: Job) -> Bench:
     """Return this process's bench for a run; the one of an earlier run is let go."""
     global _bench
-    cv2.ipp.setUseIPP(False)  # holds for one thread alone, and units don't run in the one that `worker.setup` ran in
     if _bench is None or _bench[0] != job.key:
         _bench = (job.key, Bench(job))
     return _bench[1]

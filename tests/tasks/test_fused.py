@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import clips
-import cv2
 import deep
 import pytest
 from ingesting import Ingested, ingest
-
-from patchlake.tasks.extract import Job, bench_of
-from patchlake.tasks.grid import Grid
-from patchlake.tasks.lake.location import Location
-from patchlake.tasks.pack import Layout
-from patchlake.tasks.types import FrameGrid
 
 
 @pytest.fixture(scope="module")
@@ -57,24 +49,3 @@ def test_a_file_in_many_units_is_decoded_as_often_for_five_products_as_for_pixel
     fused = ingested(corpus, "cut", "long", ["edges", "color", "hog", FUSED[-1]])  # none wants context frames
     assert len(fused.plan.units) > 1
     assert fused.num_decoded == alone.num_decoded
-
-
-def test_units_run_without_ipp_in_any_thread(tmp_path: Path) -> None:
-    """Its last bits vary from run to run, and the switch holds for one thread: a worker's units run in another one."""
-    job = Job(
-        key="any",
-        lake=Location(str(tmp_path)),
-        layout=Layout(slot_frames=32, align=8),
-        frames=FrameGrid(size=(48, 64), fit="crop", fps=None),
-        patches=Grid(size=(8, 16, 16), stride=(8, 16, 16)),
-        entries=(),
-        products={},
-    )
-
-    def uses_ipp() -> bool:
-        cv2.ipp.setUseIPP(True)
-        bench_of(job)
-        return bool(cv2.ipp.useIPP())
-
-    with ThreadPoolExecutor(1) as pool:
-        assert not pool.submit(uses_ipp).result()
