@@ -1,6 +1,7 @@
 # make run     the whole job on a corpus that it renders itself; VIDEOS=/path/to/videos runs it on yours
 # make test    the whole test suite
 # make env     .venv with the patchlake command; CPU=1 takes torch's CPU build where pip would take CUDA's
+# make test-long  tests that take minutes each: every kind of fault at two moments
 # make faults  harm at N seeded moments of each kind, in runs of over 200 units; prints a table (hours)
 # make check   ruff, mypy, import-linter
 
@@ -11,7 +12,7 @@ N ?= 20
 TORCH := $(if $(CPU),--extra-index-url https://download.pytorch.org/whl/cpu)
 SOURCES := $(shell find flows tasks cluster -type d -not -name __pycache__)
 
-.PHONY: env run test check faults clean
+.PHONY: env run test test-long check faults clean
 env: .venv/installed
 
 .venv/requirements: pyproject.toml constraints.txt
@@ -45,6 +46,9 @@ check: env
 
 test: env
 	$(BIN)/python -m pytest
+
+test-long: env
+	$(BIN)/python -m pytest -m long
 
 faults: env
 	$(BIN)/python tests/harm.py --each $(N)

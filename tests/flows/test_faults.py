@@ -27,8 +27,14 @@ def unbroken(corpus: Path, prefect_server: str, tmp_path_factory: pytest.TempPat
     return harm.run_patchlake("digest", str(folder / "small"), env=env).out
 
 
+SHORT = ("worker", "flow")
+"""In every `make test`."""
+
+
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=() if kind in SHORT else pytest.mark.long) for kind in KINDS]
+)
 def test_nothing_is_lost(
     kind: str, corpus: Path, unbroken: str, tmp_path: Path, prefect_server: str, request: pytest.FixtureRequest
 ) -> None:
