@@ -78,6 +78,7 @@ def recipe_of(mix: Mix, videos: Path, scratch: Path, model: Path) -> recipe.Reci
     *classical, network = mix.features
     deep = {"kind": "hf", "path": str(model), "name": "resnet", **network}
     text = {"name": "bench", "lake": str(scratch), "corpus": {"videos": str(videos)}, "features": [*classical, deep]}
+    text["units"] = {"slot_frames": 128}  # so that jobs of some seconds have units enough for every worker
     return recipe.parse(text, base=Path.cwd())
 
 
