@@ -185,6 +185,8 @@ class Run(Generic[T, R]):
     def _settle(self, tasks: list[_Task]) -> Iterator[Outcome[T, R]]:
         """Turn ended tasks into outcomes, in order if so asked; suspects are put aside."""
         for task, reply in zip(tasks, self._replies(tasks), strict=True):
+            if reply.worker:
+                self.cluster.tender.note_worker()
             if task.alone:
                 self.cluster.window.yield_claim(self)
             if isinstance(reply.error, KilledWorker) and not task.alone:

@@ -28,6 +28,10 @@ class Tender:
         self._came = False
         """Whether there ever was a worker."""
 
+    def note_worker(self) -> None:
+        """Remember that there was a worker, also one that came and went between two looks."""
+        self._came = True
+
     def look(self) -> None:
         """Replace what did not start; asked often, it looks now and then.
 

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from obstore.exceptions import BaseError
+
 from patchlake.cluster import coordinator as jobs
 from patchlake.flows import runs
 from patchlake.flows.runs import Ended, Run, known_runs
@@ -25,7 +27,12 @@ def reap(lake: Location | None = None) -> Iterator[str]:
     """Clean after all dead runs, or those of a lake, and yield what was done, a line each."""
     for run in known_runs():
         if run.state == "dead" and run.ended is None and (lake is None or run.asked.lake == str(lake)):
-            yield from reap_run(run)
+            try:
+                yield from reap_run(run)
+            except (OSError, BaseError) as error:  # one lake that is away must not keep others from being cleaned
+                why = f"{type(error).__name__}: {str(error)[:200]}"
+                yield f"run {run.run_id}: {run.asked.lake} can't be cleaned now ({why})"
+                continue
             if run.asked.detached:
                 run.write("ended", Ended(state="dead", exit_code=-signal.SIGKILL))
             else:

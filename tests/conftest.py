@@ -28,6 +28,12 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _home_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What dead runs of other tests left is not this test's to reap."""
+    monkeypatch.setenv("PATCHLAKE_HOME", str(tmp_path_factory.mktemp("home")))
+
+
+@pytest.fixture(autouse=True)
 def _same_zarr_config() -> Iterator[None]:
     """A worker's settings (`worker.setup`), made in the test process, end with the test."""
     before = copy.deepcopy(zarr.config.config)
