@@ -49,7 +49,8 @@ class Share(NamedTuple):
 
     runs: tuple[tuple[Run, FrameSource], ...]
     num_slots: int
-    num_rows: int
+    num_windows: dict[str, int]
+    """Of each extractor."""
 
 
 def measured(action: Callable[[], object]) -> Cost:
@@ -95,10 +96,14 @@ def light_of(cluster: Cluster, job: Job, survey: Survey, plan: Plan) -> tuple[Co
     for product in job.products.values():
         shutil.rmtree(job.lake.path / arrays.ROOT / product.name / product.array / "c")
     runs = _whole_runs(survey, plan, cluster.num_workers)
-    num_slots, num_rows = sum(len(unit.slots) for unit in plan.units), plan.num_new_rows
     n = min(MAX_SHARES, len(plan.units))
-    slots, rows = ([total * (i + 1) // n - total * i // n for i in range(n)] for total in (num_slots, num_rows))
-    shares = [Share(tuple(runs[i::n]), slots[i], rows[i]) for i in range(n)]
+    num_slots = _spread(sum(len(unit.slots) for unit in plan.units), n)
+    spans = [placement.span.num_rows for placement in plan.placements]
+    wins = {}
+    for name, extractor in bench_of(job).extractors.items():
+        size, step = window_frames(extractor)
+        wins[name] = _spread(sum(max(0, (rows - size) // step + 1) for rows in spans), n)
+    shares = [Share(tuple(runs[i::n]), num_slots[i], {k: v[i] for k, v in wins.items()}) for i in range(n)]
     seconds: Counter[str] = Counter()
 
     def all_shares() -> None:
@@ -110,6 +115,10 @@ def light_of(cluster: Cluster, job: Job, survey: Survey, plan: Plan) -> tuple[Co
     for shard in (job.lake.path / arrays.STAGE).glob("*/c/0/0/0/*"):
         shard.unlink()
     return cost, seconds
+
+
+def _spread(total: int, n: int) -> list[int]:
+    return [total * (i + 1) // n - total * i // n for i in range(n)]
 
 
 def _whole_runs(survey: Survey, plan: Plan, num_workers: int) -> list[tuple[Run, FrameSource]]:
@@ -140,15 +149,14 @@ def bare_parts(job: Job, share: Share) -> dict[str, float]:
     for run, source in share.runs:
         request = frames.request_of(run, source, job.frames, start=run.start, stop=run.stop)
         seconds["decode"] += get_decoder().bare(request).wall_seconds
-    bench, rows_per_slot = bench_of(job), job.layout.slot_frames
+    bench = bench_of(job)
     for name, extractor in bench.extractors.items():
         begun = time.perf_counter()
-        around = sum(extractor.context_frames)
-        size, step = window_frames(extractor)
-        for first in range(0, share.num_rows, rows_per_slot):
-            rows = min(rows_per_slot, share.num_rows - first) // step * step
-            if rows >= size:
-                extractor(_inputs[name][: rows + around])  # type: ignore[arg-type]
+        around, (size, step) = sum(extractor.context_frames), window_frames(extractor)
+        most = (job.layout.slot_frames - size) // step + 1
+        for first in range(0, share.num_windows[name], most):
+            count = min(most, share.num_windows[name] - first)
+            extractor(_inputs[name][: (count - 1) * step + size + around])  # type: ignore[arg-type]
         seconds[name] = time.perf_counter() - begun
     for name, block in _blocks.items():
         begun = time.perf_counter()
