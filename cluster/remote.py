@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
-from patchlake.cluster.spec import ClusterSpec, Elastic
+from patchlake.cluster.spec import ClusterSpec, Elastic, Waiting
 from patchlake.cluster.values import PLAIN, bytes_text, plain, seconds_of_walltime, seconds_text, time_text
 
 Queue = Literal["slurm", "pbs", "lsf", "sge", "oar", "moab", "htcondor"]
@@ -41,7 +41,7 @@ class RemoteSpec(ClusterSpec):
         return seconds_text(self.grace)
 
 
-class QueueSpec(RemoteSpec):
+class QueueSpec(Waiting, RemoteSpec):
     """Jobs of a queueing system, one worker each, by dask-jobqueue."""
 
     kind: Queue = "slurm"
@@ -87,11 +87,6 @@ class QueueSpec(RemoteSpec):
         seconds_of_walltime(walltime)
         return walltime
 
-    @field_validator("wait")
-    @classmethod
-    def _wait_in_seconds(cls, wait: str) -> str:
-        return time_text("wait", wait)
-
     @model_validator(mode="after")
     def _slurm_only(self) -> QueueSpec:
         for name in ("gres", "constraint"):
@@ -115,11 +110,6 @@ class QueueSpec(RemoteSpec):
     def num_gpus(self) -> int:
         """Count the jobs that have a GPU: all or none."""
         return self.size()[1] * self.gpus
-
-    @property
-    def patience_seconds(self) -> float:
-        """Return `wait` as a number: queues are slow."""
-        return seconds_text(self.wait)
 
 
 class SshSpec(RemoteSpec):

@@ -132,18 +132,29 @@ class LocalSpec(ClusterSpec):
         return len(self.gpu_ids())
 
 
-class AddressSpec(ClusterSpec):
+class Waiting(Strict):
+    """What a spec has besides where workers may take long to come; it stands before the spec's other base."""
+
+    wait: str
+
+    @field_validator("wait")
+    @classmethod
+    def _wait_in_seconds(cls, wait: str) -> str:
+        return time_text("wait", wait)
+
+    @property
+    def patience_seconds(self) -> float:
+        """Return `wait` as a number."""
+        return seconds_text(self.wait)
+
+
+class AddressSpec(Waiting, ClusterSpec):
     """A scheduler that runs already."""
 
     kind: Literal["address"] = "address"
     address: str | None = Field(default=None, description="Where it listens, as in tcp://10.0.0.1:8786")
     scheduler_file: str | None = Field(default=None, description="Or the file into which it wrote that")
     wait: str = Field(default="1 m", description="How long its workers may take to come")
-
-    @field_validator("wait")
-    @classmethod
-    def _wait_in_seconds(cls, wait: str) -> str:
-        return time_text("wait", wait)
 
     @model_validator(mode="after")
     def _one_of_both(self) -> AddressSpec:
@@ -156,13 +167,8 @@ class AddressSpec(ClusterSpec):
             raise ValueError(f"tls is given, but address is {self.address!r}: expected tls://HOST:PORT")
         return self
 
-    @property
-    def patience_seconds(self) -> float:
-        """Return `wait` as a number."""
-        return seconds_text(self.wait)
 
-
-class ClassSpec(ClusterSpec):
+class ClassSpec(Waiting, ClusterSpec):
     """Any class of Dask's kind, by its dotted path, as dask_kubernetes.operator.KubeCluster."""
 
     workers: PositiveInt | Elastic = Field(default=1, description="Workers; or {min, max}: as there is work")
@@ -179,11 +185,6 @@ class ClassSpec(ClusterSpec):
             )
         return kind
 
-    @field_validator("wait")
-    @classmethod
-    def _wait_in_seconds(cls, wait: str) -> str:
-        return time_text("wait", wait)
-
     @model_validator(mode="after")
     def _tls_is_the_class_s(self) -> ClassSpec:
         if self.tls:
@@ -193,11 +194,6 @@ class ClassSpec(ClusterSpec):
     def size(self) -> tuple[int, int]:
         """Return the least and the most workers."""
         return (self.workers, self.workers) if isinstance(self.workers, int) else (self.workers.min, self.workers.max)
-
-    @property
-    def patience_seconds(self) -> float:
-        """Return `wait` as a number."""
-        return seconds_text(self.wait)
 
 
 def visible_gpus() -> list[str]:
