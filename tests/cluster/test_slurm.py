@@ -140,7 +140,6 @@ def test_a_killed_coordinator_leaves_no_job(slurm, tmp_path):
     jobs.wait_until(lambda: not squeue(), 30)
 
 
-@pytest.mark.long
 def test_a_replacement_that_does_not_start_is_replaced_too(slurm, tmp_path):
     python, marker = jobs.failing_python(tmp_path)
     with connect(parse({**slurm, "workers": 1, "python": python})) as cluster:
