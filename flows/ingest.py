@@ -50,7 +50,6 @@ def survey_sources(session: Session, sources: Sequence[Source]) -> Survey:
         wanted = [source for source in wanted if source.uri not in probed]
     if wanted:
         check_cluster(session, wanted[0].uri)
-        session.cluster.require(None)
     with session.stage("probe"):
         if wanted:
             for outcome in Progress("probe", total=len(wanted)).over(session.cluster.run(probe_source, wanted)):

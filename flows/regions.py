@@ -69,7 +69,6 @@ def _described(session: Session, entry: RegionsSpec, parts: Sequence[regions.Par
     """Return the rows of parts, from workers that read labels and frames."""
     if not parts:
         return []
-    session.cluster.require(None)
     job = regions.Job(
         lake=session.lake,
         product=session.products[entry.name],
