@@ -34,8 +34,9 @@ from patchlake.cluster.settings import CONFIG
 from patchlake.flows import ingest
 from patchlake.flows.session import cluster_spec, on_cluster
 from patchlake.tasks import recipe, worker
+from patchlake.tasks.bench import Job
 from patchlake.tasks.discover import discover
-from patchlake.tasks.extract import Job, extract_unit
+from patchlake.tasks.extract import extract_unit
 from patchlake.tasks.types import Unit
 
 RATES = {"320x240": 2600, "1280x720": 900, "1920x1080": 420}

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,9 @@ import psutil
 
 from patchlake.cluster.connect import Cluster
 from patchlake.tasks import frames
+from patchlake.tasks.bench import Job, bench_of
 from patchlake.tasks.decode import get_decoder
-from patchlake.tasks.extract import Job, bench_of
-from patchlake.tasks.features.spec import window_frames
+from patchlake.tasks.features.spec import Gatherer, window_frames
 from patchlake.tasks.lake import arrays
 from patchlake.tasks.plan import Plan, run_of
 from patchlake.tasks.planning import Survey
@@ -154,9 +154,13 @@ def bare_parts(job: Job, share: Share) -> dict[str, float]:
         begun = time.perf_counter()
         around, (size, step) = sum(extractor.context_frames), window_frames(extractor)
         most = (job.layout.slot_frames - size) // step + 1
-        for first in range(0, share.num_windows[name], most):
-            count = min(most, share.num_windows[name] - first)
-            extractor(_inputs[name][: (count - 1) * step + size + around])  # type: ignore[arg-type]
+        counts = [min(most, share.num_windows[name] - first) for first in range(0, share.num_windows[name], most)]
+        inputs: list[Any] = [_inputs[name][: (count - 1) * step + size + around] for count in counts]
+        if isinstance(extractor, Gatherer):  # full batches
+            extractor.gather(inputs)
+        else:
+            for one in inputs:
+                extractor(one)
         seconds[name] = time.perf_counter() - begun
     for name, block in _blocks.items():
         begun = time.perf_counter()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from patchlake.tasks import pts
-from patchlake.tasks.extract import Job
+from patchlake.tasks.bench import Job
 from patchlake.tasks.types import PIXELS, Piece, PieceFrames, PieceReceipt, Receipt, Unit, UnitResult
 
 

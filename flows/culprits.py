@@ -11,7 +11,8 @@ from distributed import KilledWorker
 from patchlake.cluster.spec import Resources
 from patchlake.flows.session import Session
 from patchlake.tasks import culprits
-from patchlake.tasks.extract import Job, extract_unit, try_unit
+from patchlake.tasks.bench import Job
+from patchlake.tasks.extract import extract_unit, try_unit
 from patchlake.tasks.types import Culprit, Unit, UnitResult
 
 

@@ -19,10 +19,11 @@ from patchlake.flows.progress import Progress
 from patchlake.flows.session import Session
 from patchlake.tasks import clips as cutting
 from patchlake.tasks import faults, linking, planning, scores, tracks
+from patchlake.tasks.bench import Job
 from patchlake.tasks.clips import Scores, Shots
 from patchlake.tasks.commit import Committer, Context, clip_rows
 from patchlake.tasks.errors import RecipeError
-from patchlake.tasks.extract import Job, extract_unit
+from patchlake.tasks.extract import extract_unit
 from patchlake.tasks.lake import arrays, rows
 from patchlake.tasks.plan import Plan
 from patchlake.tasks.planning import Survey

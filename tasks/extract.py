@@ -6,25 +6,21 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
-from patchlake.tasks import faults, features, filters, frames, pts
+from patchlake.tasks import faults, frames, pts
+from patchlake.tasks.bench import Bench, Job, bench_of
 from patchlake.tasks.decode import Decoder, DecodeRequest, get_decoder, get_listener
 from patchlake.tasks.errors import DecodeError
-from patchlake.tasks.features.spec import Extractor, Hearer, reach_of, window_frames, window_rows
+from patchlake.tasks.features.spec import Extractor, Gatherer, Hearer, reach_of, window_frames, window_rows
 from patchlake.tasks.filters.stream import Filtering
 from patchlake.tasks.frames import Block, Clock, Reader, Ticker, Window
-from patchlake.tasks.grid import Grid
 from patchlake.tasks.lake import arrays
-from patchlake.tasks.lake.arrays import ShardWriter
-from patchlake.tasks.lake.location import Location
 from patchlake.tasks.objects import Unreachable
-from patchlake.tasks.pack import Layout
-from patchlake.tasks.product import Product
 from patchlake.tasks.sound import Sound
 from patchlake.tasks.types import (
     PIXELS,
@@ -41,53 +37,6 @@ from patchlake.tasks.types import (
     Unit,
     UnitResult,
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What is the same for all units of a run; it travels with each of them."""
-
-    key: str
-    """Names the run: a worker builds its extractors and writers once for it."""
-    lake: Location
-    layout: Layout
-    frames: FrameGrid
-    patches: Grid
-    entries: tuple[Any, ...]
-    """The recipe's features."""
-    products: dict[str, Product]
-    filters: tuple[Any, ...] = ()
-    """The recipe's frame filters."""
-
-
-class Bench:
-    """What a worker process keeps from unit to unit: extractors with their models, writers, one slot of memory."""
-
-    def __init__(self, job: Job) -> None:
-        self.extractors: dict[str, Extractor] = {
-            entry.name: features.build(entry, patches=job.patches, frame_size=job.frames.size) for entry in job.entries
-        }
-        self.filters = filters.build_all(job.filters, job.frames.size)
-        self._job = job
-        self._writers: dict[str, ShardWriter] = {}
-        self.slot = np.zeros((job.layout.slot_frames, *job.frames.size, 3), dtype=np.uint8)
-
-    def writer(self, product: str) -> ShardWriter:
-        """Return the product's writer; its array must exist by now."""
-        if product not in self._writers:
-            self._writers[product] = ShardWriter(self._job.lake, self._job.products[product])
-        return self._writers[product]
-
-
-_bench: tuple[str, Bench] | None = None
-
-
-def bench_of(job: Job) -> Bench:
-    """Return this process's bench for a run; the one of an earlier run is let go."""
-    global _bench
-    if _bench is None or _bench[0] != job.key:
-        _bench = (job.key, Bench(job))
-    return _bench[1]
 
 
 def try_unit(job: Job, unit: Unit) -> None:
@@ -113,7 +62,7 @@ def extract_unit(job: Job, unit: Unit) -> UnitResult:
             product=name,
             product_digest=job.products[name].digest,
             slots=unit.slots,
-            pieces=tuple(work.written[name]),
+            pieces=tuple(sorted(work.written[name], key=lambda piece: (piece.slot, piece.row_start))),
             num_bytes=work.num_bytes[name],
             seconds={
                 "decode": work.seconds["decode"] - work.filtering.wall_seconds if name == unit.products[0] else 0.0,
@@ -162,6 +111,17 @@ class _Reading:
         return np.concatenate([np.empty(0, dtype=np.int64), *self.part.ticker.shown])[first : first + num_rows]
 
 
+class _Cells(NamedTuple):
+    """The rows that a piece gives an extractor."""
+
+    piece: Piece
+    frames: FrameArray
+    """What they are made of, with context; none where they are heard."""
+    firsts: IntArray
+    lasts: IntArray
+    """Ticks of each row's first and last frame."""
+
+
 @dataclass
 class _Work:
     """A unit under way."""
@@ -195,6 +155,8 @@ class _Work:
         self.before = max((reach_of(e)[0] for e in wanted), default=0)
         self.after = max((reach_of(e)[1] for e in wanted), default=0)
         self.reading: dict[str, _Reading] = {}
+        self.waiting: dict[str, list[_Cells]] = {}
+        """What of the present slot is computed at its end, at once."""
         self.sound: tuple[str, Sound] | None = None
         self.crashed: set[str] = set()
         """Spans during which the decoding child died."""
@@ -224,6 +186,9 @@ class _Work:
             num_rows = self._write_piece(piece, out, blocks, slot)
             clean = first + num_rows
         pixels[clean:] = 0
+        for name, waiting in self.waiting.items():
+            self._compute(name, waiting, blocks[name], slot)
+        self.waiting.clear()
         if PIXELS in self.unit.products:
             blocks[PIXELS] = pixels
         faults.reach("decoding")
@@ -254,9 +219,10 @@ class _Work:
         for name in self.unit.products:
             if name == PIXELS:
                 self._record(name, piece.span_key, slot, piece.row_start, out[:num_rows], window.ticks[:0])
+            elif isinstance(self.bench.extractors[name], Gatherer):
+                self.waiting.setdefault(name, []).append(self._cells(name, piece, window))
             else:
-                with self.timed(f"compute {name}", clock_of(self.bench.extractors[name])):
-                    self._extract(name, piece, window, blocks[name], slot)
+                self._compute(name, [self._cells(name, piece, window)], blocks[name], slot)
         return num_rows
 
     def _read(self, piece: Piece, out: FrameArray) -> tuple[_Reading, Window]:
@@ -302,25 +268,43 @@ class _Work:
             reason = summary.reason if summary.reason == "resolution_change" else reason
         return reason, message
 
-    def _extract(self, name: str, piece: Piece, window: Window, block: npt.NDArray[Any], slot: int) -> None:
+    def _cells(self, name: str, piece: Piece, window: Window) -> _Cells:
+        """Return the rows that a piece gives an extractor, with the frames they are made of."""
         extractor, product = self.bench.extractors[name], self.job.products[name]
         size, stride = product.time_size, product.time_stride
         frames_each, step = window_frames(extractor)
         num_windows = max(0, min(-(-len(window.own) // step), (len(window.ticks) - frames_each) // step + 1))
         num_rows = num_windows * window_rows(extractor)
-        row_start = piece.row_start // stride
-        first = row_start - slot * product.rows_per_slot
-        out = block[first : first + num_rows]
-        if num_rows and isinstance(extractor, Hearer):
-            tick = float(frames.tick_seconds(self.sources[piece.video_id], self.job.frames.fps))
-            first_ticks, last_ticks = (window.ticks[np.arange(num_rows) * stride + i] for i in (0, size - 1))
-            out[:] = extractor.hear(self._sound(piece), np.multiply(first_ticks, tick), np.multiply(last_ticks, tick))
-        elif num_rows:
+        around = window.own[:0]
+        if num_rows and not isinstance(extractor, Hearer):
             around = window.spread(rows=num_rows, size=size, stride=stride, context=extractor.context_frames)
-            out[:] = extractor(around)
         heads = np.arange(num_rows) * stride
-        ticks = (window.ticks[heads] + window.ticks[heads + size - 1]) // 2 if num_rows else window.ticks[:0]
-        self._record(name, piece.span_key, slot, row_start, out, ticks)
+        firsts, lasts = (window.ticks[heads + i] if num_rows else window.ticks[:0] for i in (0, size - 1))
+        return _Cells(piece, around, firsts, lasts)
+
+    def _compute(self, name: str, cells: Sequence[_Cells], block: npt.NDArray[Any], slot: int) -> None:
+        """Fill the rows of one piece, or of several at once where the extractor gathers them."""
+        extractor, product = self.bench.extractors[name], self.job.products[name]
+        with self.timed(f"compute {name}", clock_of(extractor)):
+            some = [one for one in cells if len(one.firsts)]
+            if isinstance(extractor, Hearer):
+                found = [self._heard(extractor, one) for one in some]
+            elif isinstance(extractor, Gatherer) and some:
+                found = extractor.gather([one.frames for one in some])
+            else:
+                found = [extractor(one.frames) for one in some]
+            values = iter(found)
+            for one in cells:
+                row_start = one.piece.row_start // product.time_stride
+                first = row_start - slot * product.rows_per_slot
+                out = block[first : first + len(one.firsts)]
+                if len(out):
+                    out[:] = next(values)
+                self._record(name, one.piece.span_key, slot, row_start, out, (one.firsts + one.lasts) // 2)
+
+    def _heard(self, hearer: Hearer, cells: _Cells) -> npt.NDArray[Any]:
+        tick = float(frames.tick_seconds(self.sources[cells.piece.video_id], self.job.frames.fps))
+        return hearer.hear(self._sound(cells.piece), np.multiply(cells.firsts, tick), np.multiply(cells.lasts, tick))
 
     def _sound(self, piece: Piece) -> Sound:
         """Return the sound of a piece's video, which goes on where the piece before left it."""

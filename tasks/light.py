@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from patchlake.tasks import frames
+from patchlake.tasks.bench import Bench, Job, bench_of
 from patchlake.tasks.decode import get_decoder, get_listener
-from patchlake.tasks.extract import Bench, Job, bench_of, clock_of
+from patchlake.tasks.extract import clock_of
 from patchlake.tasks.features.spec import Hearer, window_frames
 from patchlake.tasks.filters import Scene
 from patchlake.tasks.lake.arrays import ShardWriter

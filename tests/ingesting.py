@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from patchlake.tasks import planning, worker
 from patchlake.tasks import recipe as recipes
+from patchlake.tasks.bench import Job
 from patchlake.tasks.commit import Committer, Context
 from patchlake.tasks.discover import discover
-from patchlake.tasks.extract import Job, extract_unit
+from patchlake.tasks.extract import extract_unit
 from patchlake.tasks.lake import arrays, rows
 from patchlake.tasks.lake.location import Location
 from patchlake.tasks.lake.tables import Tables

@@ -24,15 +24,15 @@ class Crops:
             tuple(grid.centres(2, frame_size[1]).tolist()),
         )
 
-    def of(self, frames: FrameArray) -> Inputs:
+    def of(self, frames: FrameArray) -> CropInputs:
         """Return the inputs that (n, height, width, 3) frames give."""
         rows = max(0, (len(frames) - self._grid.size[0]) // self._grid.stride[0] + 1)
         shape = (rows, len(self._times), len(self._starts[0]), len(self._starts[1]))
-        return Inputs(frames, self._grid, self._times, self._starts, shape)
+        return CropInputs(frames, self._grid, self._times, self._starts, shape)
 
 
 @dataclass(frozen=True)
-class Inputs:
+class CropInputs:
     """Inputs in the order of row, input of the patch, y, x."""
 
     frames: FrameArray

@@ -18,7 +18,7 @@ from patchlake.tasks.features.network import Network
 from patchlake.tasks.features.spec import HfClipSpec, HfSpec
 from patchlake.tasks.types import FrameArray
 
-_FIRST, _MOST = 8, 256
+_FIRST, _MOST = 4, 256
 """Pictures at once where no batch is given; a clip counts as its frames. A GPU's grow, a CPU gains nothing by it."""
 INTERPOLATION = "bilinear, antialiased, corners not aligned (torch.nn.functional.interpolate)"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy.typing as npt
 
 from patchlake.tasks.features.crops import Crops
 from patchlake.tasks.features.forward import INTERPOLATION, Forward
+from patchlake.tasks.features.inputs import Windows, through
 from patchlake.tasks.features.network import Network, open_network
 from patchlake.tasks.features.spec import HfClipSpec, HfSpec
 from patchlake.tasks.grid import Grid
@@ -30,7 +32,7 @@ class HuggingFace:
     Source: transformers AutoModel, `last_hidden_state` (the maps of the last stage for convolutional networks).
     """
 
-    version = 2
+    version = 3
     context_frames = (0, 0)
 
     def __init__(self, spec: HfSpec, patches: Grid, frame_size: tuple[int, int]) -> None:
@@ -52,12 +54,18 @@ class HuggingFace:
 
     def __call__(self, frames: FrameArray) -> npt.NDArray[Any]:
         """Return (rows, y, x, token) for (n, height, width, 3) RGB frames."""
+        return self.gather([frames])[0]
+
+    def gather(self, pieces: Sequence[FrameArray]) -> list[npt.NDArray[Any]]:
+        """Return (rows, y, x, token) for the frames of each piece; the network sees them in common batches."""
         if self._crops is None:
-            picked = frames[:: self._every, None]
-            return self._forward(len(picked), lambda start, stop: np.ascontiguousarray(picked[start:stop]))[:, 0]
-        inputs = self._crops.of(frames)
-        found = self._forward(len(inputs), inputs.take).reshape(*inputs.shape, len(self.channels))
-        return np.asarray(found.mean(axis=1).astype(self.dtype))
+            windows = [Windows(frames, np.arange(0, len(frames), self._every), np.zeros(1, int)) for frames in pieces]
+            return [found[:, 0] for found in through(self._forward, windows)]
+        crops = [self._crops.of(frames) for frames in pieces]
+        return [
+            np.asarray(found.reshape(*part.shape, len(self.channels)).mean(axis=1).astype(self.dtype))
+            for part, found in zip(crops, through(self._forward, crops), strict=True)
+        ]
 
 
 def centres_of(network: Network, spec: HfSpec | HfClipSpec, frame_size: tuple[int, int]) -> Centres:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from patchlake.tasks.errors import ModelError, RecipeError
 from patchlake.tasks.features.crops import Crops
 from patchlake.tasks.features.forward import Forward
 from patchlake.tasks.features.hf import attrs_of, centres_of, digest_parts
+from patchlake.tasks.features.inputs import Windows, through
 from patchlake.tasks.features.network import Network, open_network
 from patchlake.tasks.features.spec import HfClipSpec
 from patchlake.tasks.grid import Grid
@@ -32,7 +34,7 @@ class HuggingFaceClip:
     Source: transformers AutoModel, `last_hidden_state`.
     """
 
-    version = 1
+    version = 2
 
     def __init__(self, spec: HfClipSpec, patches: Grid, frame_size: tuple[int, int]) -> None:
         network = open_network(spec, frame_size)
@@ -82,19 +84,23 @@ class HuggingFaceClip:
 
     def __call__(self, frames: FrameArray) -> npt.NDArray[Any]:
         """Return (rows, y, x, token) for (n, height, width, 3) RGB frames, those after the last row's being context."""
+        return self.gather([frames])[0]
+
+    def gather(self, pieces: Sequence[FrameArray]) -> list[npt.NDArray[Any]]:
+        """Return (rows, y, x, token) for the frames of each piece; the network sees them in common batches."""
         if self._crops is not None:
-            inputs = self._crops.of(frames)
-            found = self._forward(len(inputs), inputs.take)
-            return found.reshape(inputs.shape[0], *inputs.shape[2:], len(self.channels))
+            crops = [self._crops.of(frames) for frames in pieces]
+            return [
+                found.reshape(part.shape[0], *part.shape[2:], len(self.channels))
+                for part, found in zip(crops, through(self._forward, crops), strict=True)
+            ]
+        found = through(self._forward, [self._windows(frames) for frames in pieces])
+        return [tokens.reshape(-1, *tokens.shape[2:]) for tokens in found]
+
+    def _windows(self, frames: FrameArray) -> Windows:
         every, reach = self.window_rows * self.time_stride, int(self._times[-1]) + 1
-        windows = max(0, (len(frames) - reach) // every + 1)
-
-        def take(start: int, stop: int) -> FrameArray:
-            picked: FrameArray = frames[(np.arange(start, stop) * every)[:, None] + self._times]
-            return picked
-
-        found = self._forward(windows, take)
-        return found.reshape(-1, *found.shape[2:])
+        count = max(0, (len(frames) - reach) // every + 1)
+        return Windows(frames, every * np.arange(count), self._times)
 
 
 def _spread(count: int, length: int) -> list[int]:

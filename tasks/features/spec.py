@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Protocol, Self, runtime_checkable
 
 import numpy.typing as npt
@@ -41,6 +42,14 @@ class Extractor(Protocol):
 
     def __call__(self, frames: FrameArray) -> npt.NDArray[Any]:
         """Return (rows, y, x, channel) for (before + (rows - 1) stride + size + after, height, width, 3) frames."""
+
+
+@runtime_checkable
+class Gatherer(Protocol):
+    """An extractor that takes the frames of several pieces at once, so that its batches are full."""
+
+    def gather(self, pieces: Sequence[FrameArray]) -> list[npt.NDArray[Any]]:
+        """Return for each piece's frames what a call with them returns."""
 
 
 @runtime_checkable
