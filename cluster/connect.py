@@ -10,6 +10,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import cached_property
 from typing import Any, TypeVar
 
 from distributed import Client
@@ -250,7 +251,7 @@ class Cluster:
 
     def places(self, resources: Resources | None) -> int:
         """Count the items that run at once, at least one; on an elastic cluster as if it had its most workers."""
-        least, most = self.spec.size() or (1, 1)
+        least, most = self._bounds or (1, 1)
         return max(1 if least == most else most, self.slots_for(resources))
 
     def note_seconds(self, name: str, seconds: float) -> None:
@@ -260,14 +261,18 @@ class Cluster:
     @property
     def size(self) -> int:
         """Count the workers to plan for: the most that there may be, else those that there are."""
-        known = self.spec.size()
-        return known[1] if known else max(1, self.num_workers)
+        return self._bounds[1] if self._bounds else max(1, self.num_workers)
 
     def num_expected(self, resources: Resources | None = None) -> int:
         """Count the workers that there should be, also while some restart; 0 where only the cluster knows."""
         if "GPU" in (resources or {}):
             return self.spec.num_gpus() or 0
-        return (self.spec.size() or (0, 0))[0]
+        return (self._bounds or (0, 0))[0]
+
+    @cached_property
+    def _bounds(self) -> tuple[int, int] | None:
+        """The least and the most workers; looked up once, since runs ask for each item and GPUs are sought on disk."""
+        return self.spec.size()
 
     def has_resource(self, name: str) -> bool:
         """Tell whether any worker offers the resource."""
