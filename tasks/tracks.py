@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -66,13 +67,26 @@ def fit_frame(video: Upright, *, size: Size, fit: Fit, box: tuple[int, int, int,
     its shape changed. Sample aspect counts: a picture is shown as it is meant to look. Crops start and end on even
     pixels where the frame has them, so that subsampled chroma stays aligned.
     """
+    return _fitted(video.width, video.height, video.sample_aspect, video.rotation, size, fit, box)
+
+
+@lru_cache(maxsize=1024)  # the same for most files of a corpus
+def _fitted(
+    video_w: int,
+    video_h: int,
+    sample_aspect: Fraction,
+    rotation: int,
+    size: Size,
+    fit: Fit,
+    box: tuple[int, int, int, int] | None,
+) -> Geometry:
     height, width = size
-    left, top, box_w, box_h = box or (0, 0, video.width, video.height)
-    shown = Fraction(box_w, box_h) * video.sample_aspect
+    left, top, box_w, box_h = box or (0, 0, video_w, video_h)
+    shown = Fraction(box_w, box_h) * sample_aspect
     wanted = Fraction(width, height)
     whole = (left, top, box_w, box_h)
     if fit == "stretch" or shown == wanted:
-        return Geometry(rotation=video.rotation, crop=whole, scaled=size, pad=(0, 0), size=size)
+        return Geometry(rotation=rotation, crop=whole, scaled=size, pad=(0, 0), size=size)
     if fit == "crop":
         crop_w, crop_h = box_w, box_h
         if shown > wanted:
@@ -80,14 +94,14 @@ def fit_frame(video: Upright, *, size: Size, fit: Fit, box: tuple[int, int, int,
         else:
             crop_h = _even(box_h * shown / wanted, box_h)
         crop = (left + _centre(box_w, crop_w), top + _centre(box_h, crop_h), crop_w, crop_h)
-        return Geometry(rotation=video.rotation, crop=crop, scaled=size, pad=(0, 0), size=size)
+        return Geometry(rotation=rotation, crop=crop, scaled=size, pad=(0, 0), size=size)
     scaled_w, scaled_h = width, height
     if shown > wanted:
         scaled_h = max(1, round(width / shown))
     else:
         scaled_w = max(1, round(height * shown))
     pad = ((height - scaled_h) // 2, (width - scaled_w) // 2)
-    return Geometry(rotation=video.rotation, crop=whole, scaled=(scaled_h, scaled_w), pad=pad, size=size)
+    return Geometry(rotation=rotation, crop=whole, scaled=(scaled_h, scaled_w), pad=pad, size=size)
 
 
 def _pixels(box: Box, video: Upright) -> tuple[int, int, int, int]:
