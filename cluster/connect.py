@@ -17,8 +17,8 @@ from distributed import Client
 
 from patchlake.cluster.errors import ClusterError
 from patchlake.cluster.remote import QueueSpec, SshSpec
-from patchlake.cluster.runs import Outcome, Run
-from patchlake.cluster.spec import AddressSpec, ClassSpec, ClusterSpec, LocalSpec, Resources
+from patchlake.cluster.runs import NotYet, Outcome, Run
+from patchlake.cluster.spec import GPU, MEMORY, AddressSpec, ClassSpec, ClusterSpec, LocalSpec, Resources
 from patchlake.cluster.tend import Tender
 from patchlake.cluster.window import Window
 from patchlake.cluster.worker import CUT, Setup, stop_session, versions_of
@@ -171,7 +171,7 @@ class Cluster:
     def run(
         self,
         function: Callable[[T], R],
-        items: Iterable[T],
+        items: Iterable[T | NotYet],
         *,
         resources: Resources | None = None,
         key: Callable[[T], str] | None = None,
@@ -179,6 +179,8 @@ class Cluster:
         alone: bool = False,
     ) -> Iterator[Outcome[T, R]]:
         """Yield an outcome for every item, in completion order unless `ordered`; items are taken lazily.
+
+        Where they yield NOT_YET in place of an item, they are asked again a moment later.
 
         An item may run more than once (its worker died), but is yielded once. An error of the function is
         an outcome. An item whose worker dies again and again, at last with the cluster to itself, is one too;
@@ -262,6 +264,17 @@ class Cluster:
     def size(self) -> int:
         """Count the workers to plan for: the most that there may be, else those that there are."""
         return self._bounds[1] if self._bounds else max(1, self.num_workers)
+
+    @property
+    def num_gpu_workers(self) -> int:
+        """Count the workers with a GPU to plan for, as `size` counts all."""
+        known = self.spec.num_gpus()
+        return len(self.workers(GPU)) if known is None else known
+
+    def memory(self, num_bytes: int) -> Resources:
+        """Return what an item that takes so much memory asks for; nothing where a worker does not tell what it has."""
+        workers = self.info().values()
+        return {MEMORY: num_bytes} if workers and all(MEMORY in worker["resources"] for worker in workers) else {}
 
     def num_expected(self, resources: Resources | None = None) -> int:
         """Count the workers that there should be, also while some restart; 0 where only the cluster knows."""

@@ -44,7 +44,7 @@ MEMORY_SHARE = 0.85
 def open_queue(spec: QueueSpec, name: str = "patchlake") -> Iterator[Client]:
     """Submit jobs and keep their number: lost ones are replaced. They are cancelled at the context's end."""
     try:
-        import dask_jobqueue
+        import dask_jobqueue  # noqa: F401
     except ImportError as error:
         raise ClusterError(f"kind: {spec.kind} needs dask-jobqueue: pip install 'patchlake[jobqueue]'.") from error
     folder = folder_of(spec)
@@ -52,7 +52,7 @@ def open_queue(spec: QueueSpec, name: str = "patchlake") -> Iterator[Client]:
     with (
         dask.config.set(config),
         open_security(spec.tls, folder=str(folder)) as security,
-        getattr(dask_jobqueue, CLASSES[spec.kind])(**cluster_options(spec, security, folder, name)) as cluster,
+        class_of(spec, folder, name)(**cluster_options(spec, security, folder, name)) as cluster,
     ):
         minimum, maximum = spec.size()
         cluster.sync(_submit, cluster, minimum)
@@ -60,6 +60,27 @@ def open_queue(spec: QueueSpec, name: str = "patchlake") -> Iterator[Client]:
         cluster.adapt(minimum=minimum, maximum=maximum, interval="1s", wait_count=IDLE_SECONDS, target_duration="10ms")
         with Client(cluster, set_as_default=False) as client:
             yield client
+
+
+def class_of(spec: QueueSpec, folder: Path, name: str) -> Any:
+    """Return dask-jobqueue's class; where only some jobs have a GPU, one whose next job has one if too few have."""
+    import dask_jobqueue
+
+    found = getattr(dask_jobqueue, CLASSES[spec.kind])
+    if spec.gpus in (0, spec.size()[1]):
+        return found
+    plain = job_options(spec, folder, name, gpus=False)
+    without = {key: plain[key] for key in ("job_extra_directives", "worker_extra_args")}
+
+    class Mixed(found):  # type: ignore[misc, valid-type]
+        def new_worker_spec(self) -> dict[str, Any]:
+            ((name, job),) = super().new_worker_spec().items()
+            with_gpu = sum(other is self.new_spec for other in self.worker_spec.values())
+            if with_gpu >= spec.gpus:
+                job = {**job, "options": {**job["options"], **without}}
+            return {name: job}
+
+    return Mixed
 
 
 async def _submit(cluster: Any, count: int) -> None:
@@ -131,7 +152,7 @@ def job_options(spec: QueueSpec, folder: Path, name: str, *, gpus: bool = True) 
         # exec, so that the queue's SIGTERM does not end the shell, and with it the job, before the worker has left
         "python": f"exec {shlex.quote(spec.python or sys.executable)} -P",
         "worker_command": "patchlake.cluster.program",
-        "worker_extra_args": worker_arguments(spec),
+        "worker_extra_args": worker_arguments(spec, gpus=gpus),
         "death_timeout": 60,
         "log_directory": str(folder / "logs"),
     }
@@ -153,12 +174,12 @@ def directives_of(spec: QueueSpec, *, gpus: bool = True) -> list[str]:
     return [*gres, *constraint, *spec.directives]
 
 
-def worker_arguments(spec: QueueSpec) -> list[str]:
+def worker_arguments(spec: QueueSpec, *, gpus: bool = True) -> list[str]:
     """Return what `patchlake worker` is told beside what dask-jobqueue tells it."""
     memory_limit = int(MEMORY_SHARE * parse_bytes(spec.memory))
     arguments = {
         "--memory-limit": memory_limit,
-        "--gpus": spec.gpus,
+        "--gpus": int(gpus and spec.gpus > 0),
         "--lifetime": spec.walltime_seconds,
         "--grace": spec.grace_seconds,
     }

@@ -15,7 +15,7 @@ from distributed.security import Security
 from distributed.worker_memory import parse_memory_limit
 
 from patchlake.cluster.settings import CONFIG, HOST, IGNORE_CTRL_C, scheduler_options
-from patchlake.cluster.spec import GPU, LocalSpec
+from patchlake.cluster.spec import GPU, MEMORY, LocalSpec
 from patchlake.cluster.tls import open_security
 
 
@@ -53,10 +53,13 @@ def worker_options(spec: LocalSpec, security: Security | None = None) -> list[di
     """Return each worker's options: the first ones own one GPU each, the others see none."""
     num_workers, gpu_ids = spec.num_workers(), spec.gpu_ids()
     logger = logging.getLogger(__name__)
+    memory = parse_memory_limit(spec.memory_limit, 1, num_workers, logger=logger)
+    offered = {MEMORY: memory} if memory else {}
     common = {
         "host": HOST,
         "nthreads": 1,
-        "memory_limit": parse_memory_limit(spec.memory_limit, 1, num_workers, logger=logger),
+        "memory_limit": memory,
+        "resources": offered,
         "dashboard": False,
         "dashboard_address": f"{HOST}:0",
         "silence_logs": logging.CRITICAL,
@@ -64,6 +67,6 @@ def worker_options(spec: LocalSpec, security: Security | None = None) -> list[di
     }
     if security is not None:
         common |= {"security": security, "protocol": "tls://"}
-    with_gpu = [{**common, "resources": GPU, "env": {"CUDA_VISIBLE_DEVICES": gpu}} for gpu in gpu_ids]
+    with_gpu = [{**common, "resources": offered | GPU, "env": {"CUDA_VISIBLE_DEVICES": gpu}} for gpu in gpu_ids]
     without = {**common, "env": {"CUDA_VISIBLE_DEVICES": ""}}
     return with_gpu + [without] * (num_workers - len(with_gpu))

@@ -31,7 +31,7 @@ from distributed.worker_memory import parse_memory_limit
 
 from patchlake.cluster.errors import ClusterError
 from patchlake.cluster.settings import CONFIG, HOST, IGNORE_SIGNALS, host_towards
-from patchlake.cluster.spec import GPU, visible_gpus
+from patchlake.cluster.spec import GPU, MEMORY, visible_gpus
 from patchlake.cluster.worker import JOB_END, drain
 
 READY = "patchlake: ready"
@@ -185,10 +185,13 @@ def nanny_options(orders: Orders, security: Security, end: float | None) -> list
             f"{orders.workers} workers are to own {num_gpus} GPUs, but this job sees {len(seen)}: "
             "ask the queue for as many, and start a worker for each."
         )
+    memory = parse_memory_limit(orders.memory_limit, 1, orders.workers, logger=logging.getLogger(__name__))
+    offered = {MEMORY: memory} if memory else {}
     common = {
         "host": host_towards(orders.scheduler),
         "nthreads": 1,
-        "memory_limit": parse_memory_limit(orders.memory_limit, 1, orders.workers, logger=logging.getLogger(__name__)),
+        "memory_limit": memory,
+        "resources": offered,
         "local_directory": orders.folder,
         "dashboard": False,
         "dashboard_address": f"{HOST}:0",  # there still is a health page, for this machine alone
@@ -200,7 +203,7 @@ def nanny_options(orders: Orders, security: Security, end: float | None) -> list
     times = {} if end is None else {JOB_END: str(end - KILL_SECONDS)}
     found: list[dict[str, Any]] = []
     for i in range(orders.workers):
-        gpu = {"resources": GPU} if i < num_gpus else {}
+        gpu = {"resources": offered | GPU} if i < num_gpus else {}
         name = {} if orders.name is None else {"name": orders.name if orders.workers == 1 else f"{orders.name}-{i}"}
         env = {"CUDA_VISIBLE_DEVICES": seen[i] if gpu else "", **times}
         found.append({**common, **gpu, **name, "env": env})

@@ -50,7 +50,7 @@ class QueueSpec(Waiting, RemoteSpec):
     partition: str | None = Field(default=None, description="Partition or queue")
     account: str | None = Field(default=None, description="Account or project to charge")
     cores: PositiveInt = Field(default=1, description="Cores of a job; units use one, models may use more")
-    gpus: Literal[0, 1] = Field(default=0, description="1: every job has a GPU, and units that need one run there")
+    gpus: NonNegativeInt = Field(default=0, description="Jobs that have a GPU each, and do the units that take one")
     gres: str | None = Field(default=None, description="Instead of gpu:1, as in gpu:a100:1 (slurm)")
     constraint: str | None = Field(default=None, description="Features of nodes (slurm)")
     directives: tuple[str, ...] = Field(default=(), description="More header lines, as '--exclusive'")
@@ -93,9 +93,21 @@ class QueueSpec(Waiting, RemoteSpec):
             if getattr(self, name) and self.kind != "slurm":
                 raise ValueError(f"{name} is for slurm: with {self.kind} say it in directives")
         if self.gpus and self.kind != "slurm" and not (self.directives or self.options):
-            raise ValueError(f"gpus is 1: say in directives or options how {self.kind} asks for a GPU")
+            raise ValueError(f"gpus is {self.gpus}: say in directives or options how {self.kind} asks for a GPU")
         if self.gres and not self.gpus:
             raise ValueError(f"gres is {self.gres!r}, but gpus is 0: set gpus: 1, or ask for it in directives")
+        return self
+
+    @model_validator(mode="after")
+    def _gpus_are_among_the_jobs(self) -> QueueSpec:
+        least, most = self.size()
+        if self.gpus > most:
+            raise ValueError(f"gpus is {self.gpus}, but workers is {most}: expected at most that, jobs with a GPU each")
+        if self.gpus not in (0, most) and (least < most or self.kind != "slurm"):
+            raise ValueError(
+                f"gpus is {self.gpus} of {most} workers: expected 0 or {most}; only slurm, with a fixed number of "
+                "workers, has jobs with and without a GPU in one run"
+            )
         return self
 
     @property
@@ -108,8 +120,8 @@ class QueueSpec(Waiting, RemoteSpec):
         return (self.workers, self.workers) if isinstance(self.workers, int) else (self.workers.min, self.workers.max)
 
     def num_gpus(self) -> int:
-        """Count the jobs that have a GPU: all or none."""
-        return self.size()[1] * self.gpus
+        """Count the jobs that have a GPU."""
+        return self.gpus
 
 
 class SshSpec(RemoteSpec):

@@ -9,6 +9,8 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from enum import Enum
+from itertools import count
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from distributed import Future, KilledWorker
@@ -24,6 +26,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
+
+class NotYet(Enum):
+    """What items yield in place of one that is not ready: they are asked again, a moment later."""
+
+    NOT_YET = "not yet"
+
+
+NOT_YET = NotYet.NOT_YET
 MOST_CUTS = 3
 """How often an item may be cut off by the end of its job, or by preemption, before the run gives up."""
 
@@ -65,7 +75,7 @@ class Run(Generic[T, R]):
         self,
         cluster: Cluster,
         function: Callable[[T], R],
-        items: Iterable[T],
+        items: Iterable[T | NotYet],
         *,
         resources: Resources | None,
         key: Callable[[T], str] | None,
@@ -74,17 +84,20 @@ class Run(Generic[T, R]):
     ) -> None:
         self.cluster = cluster
         self.function = function
-        self.items: Iterator[tuple[int, T]] = enumerate(items)
+        self.items = iter(() if alone else items)
+        self.numbers = count()
         self.exhausted = False
         """Whether the last item was taken; some may still come back from workers that leave."""
         self.returned: deque[tuple[int, T]] = deque()
         self.resources = resources
+        self.needs_gpu = "GPU" in (resources or {})
+        """Then its items go first where they may run, since other workers do the others."""
         self.key = key
         self.ordered = ordered
         self.in_flight: dict[str, _Task] = {}
         self.ended: deque[str] = deque()
         """Keys whose tasks ended, not looked at yet; filled by Dask's callback thread."""
-        self.suspects: deque[tuple[int, T]] = deque(self.items if alone else ())
+        self.suspects: deque[tuple[int, Any]] = deque(enumerate(items) if alone else ())
         self.held: dict[int, Outcome[T, R] | None] = {}
         """Outcomes that wait for an earlier item; None stands for one that was skipped."""
         self.turn = 0
@@ -130,10 +143,12 @@ class Run(Generic[T, R]):
             if len(self.in_flight) + len(self.held) >= self._limit():
                 return
             name = uuid.uuid4().hex
-            if not self.cluster.window.admit(name, self, TASKS_PER_SLOT * self.cluster.places(None)):
+            places = self.cluster.places(self.resources if self.needs_gpu else None)
+            share = "GPU" if self.needs_gpu else ""
+            if not self.cluster.window.admit(name, self, TASKS_PER_SLOT * places, share):
                 return
             try:
-                number, item = self.returned.popleft() if self.returned else next(self.items)
+                number, item = self.returned.popleft() if self.returned else (-1, next(self.items))
             except StopIteration:
                 self.exhausted = True
                 self.cluster.window.leave(name)
@@ -141,7 +156,10 @@ class Run(Generic[T, R]):
                 self.cluster.window.leave(name)
                 raise
             else:
-                self._submit(name, number, item)
+                if item is NOT_YET:
+                    self.cluster.window.leave(name)
+                    return
+                self._submit(name, next(self.numbers) if number < 0 else number, item)
 
     def _has_more(self) -> bool:
         return bool(self.returned) or not self.exhausted
@@ -159,6 +177,7 @@ class Run(Generic[T, R]):
             self.cluster.slowest.get(name_of(self.function), 0.0),
             key=key,
             resources=self.resources,
+            priority=int(self.needs_gpu),
             pure=False,
         )
         self.in_flight[name] = _Task(number, item, future, alone)

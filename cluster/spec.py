@@ -18,6 +18,9 @@ Resources = dict[str, float]
 GPU: Resources = {"GPU": 1}
 """What a task asks for that needs a GPU to itself."""
 
+MEMORY = "MEMORY"
+"""Bytes: a worker offers what it may use, an item asks for what it takes, so that none begins where it has no room."""
+
 PATIENCE_SECONDS = 60.0
 """How long to wait for workers that are restarting before giving up."""
 

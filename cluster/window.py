@@ -9,7 +9,9 @@ TASKS_PER_SLOT = 3
 
 
 class Window:
-    """Admits tasks up to a limit; one owner at a time may ask to have the cluster to itself.
+    """Admits tasks up to a limit for each share; one owner at a time may ask to have the cluster to itself.
+
+    A share is what only some workers can do, such as tasks that need a GPU: others in flight must not keep it out.
 
     A place is freed when its task ends, not when somebody looks at the result, so a batch that is busy
     committing holds nothing, and `claim` always comes to an end.
@@ -18,21 +20,22 @@ class Window:
     def __init__(self) -> None:
         self.changed = threading.Condition()
         """Notified when a task ends and when the owner or the stop flag changes."""
-        self._keys: set[str] = set()
+        self._keys: dict[str, str] = {}
         self._owner: object | None = None
 
-    def admit(self, key: str, owner: object, limit: int) -> bool:
-        """Take a place for a task, if there is one for this owner."""
+    def admit(self, key: str, owner: object, limit: int, share: str = "") -> bool:
+        """Take a place of a share for a task, if there is one for this owner."""
         with self.changed:
-            if len(self._keys) >= limit or self._owner not in (None, owner):
+            taken = sum(other == share for other in self._keys.values())
+            if taken >= limit or self._owner not in (None, owner):
                 return False
-            self._keys.add(key)
+            self._keys[key] = share
             return True
 
     def leave(self, key: str) -> None:
         """Free a task's place; a second time does nothing."""
         with self.changed:
-            self._keys.discard(key)
+            self._keys.pop(key, None)
             self.changed.notify_all()
 
     def claim(self, owner: object) -> bool:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from patchlake.cluster.spec import GPU
+from patchlake.flows.apart import gpu_products
 from patchlake.flows.ingest import job_of
 from patchlake.flows.session import Session
 from patchlake.tasks import light
@@ -23,21 +26,39 @@ def measure_light(session: Session, plan: Plan) -> None:
     if figures is None or not figures.get("frames decoded"):
         return
     with session.stage("light"):
-        job, samples = job_of(session), light.samples_of(plan.units)
-        answers = session.cluster.each_worker(light.sample_light, job, samples, skip_lost=True)
-    found = [x for x in answers.values() if x is not None]
-    if not found:
+        apart = {name for unit in plan.apart for name in unit.products}
+        found = _sampled(session, plan, set(session.products) - apart)
+        on_gpus = _sampled(session, plan, apart) if apart else []
+    if not found or bool(apart) != bool(on_gpus):
         return
-    workers, rows = len(found), figures["rows"]
-    per_row = sum(x.per_row for x in found) / workers
+    rows, parts = figures["rows"], _parts(found)
+    gpu_parts = _parts(on_gpus) | {"decode": 0.0} if on_gpus else {}
+    parts = {name: parts.get(name, 0.0) + gpu_parts.get(name, 0.0) for name in {**parts, **gpu_parts}}
     figures["frames/s"] = rows / session.seconds["ingest"]
-    figures["light frames/s"] = workers / per_row
+    figures["light frames/s"] = len(found) / sum(parts.values())
+    if on_gpus:  # all workers share all of it, those with a GPU what is apart
+        figures["light frames/s"] = min(figures["light frames/s"], len(on_gpus) / sum(gpu_parts.values()))
     figures["measured / light"] = figures["frames/s"] / figures["light frames/s"]
-    figures["light parts"] = _parts(found)
-    bare = sum(sum(x.compute.values()) for x in found) / workers * rows
+    figures["light parts"] = parts
+    bare = sum(seconds for name, seconds in parts.items() if name not in ("decode", "write")) * rows
     spent = sum(seconds for name, seconds in figures.items() if name.startswith("compute "))
     if bare and spent:
         figures["features measured / light"] = bare / spent
+
+
+def _sampled(session: Session, plan: Plan, names: set[str]) -> list[Light]:
+    """Return the light of some products on each of the workers that compute them."""
+    job = job_of(session)
+    products = {name: product for name, product in job.products.items() if name in names}
+    gpu = GPU if gpu_products(products.values(), session.cluster) else None
+    answers = session.cluster.each_worker(
+        light.sample_light,
+        replace(job, products=products),
+        light.samples_of(plan.all_units),
+        resources=gpu,
+        skip_lost=True,
+    )
+    return [x for x in answers.values() if x is not None]
 
 
 def _parts(found: list[Light]) -> dict[str, float]:

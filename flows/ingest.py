@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -12,7 +11,9 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from patchlake.cluster.spec import GPU, Resources
+from patchlake.cluster.runs import NotYet
+from patchlake.cluster.spec import Resources
+from patchlake.flows.apart import Turns, needs_of, products_apart
 from patchlake.flows.culprits import expect_lost_worker, store_the_rest
 from patchlake.flows.preflight import check_cluster
 from patchlake.flows.progress import Progress
@@ -85,7 +86,7 @@ def run_plan(session: Session, survey: Survey) -> Plan:
     session.reread()
     again = plan_units(session, survey)
     run_units(session, survey, again)
-    return replace(again, units=(*plan.units, *again.units))
+    return again.after(plan)
 
 
 def plan_units(session: Session, survey: Survey) -> Plan:
@@ -98,6 +99,7 @@ def plan_units(session: Session, survey: Survey) -> Plan:
             session.recipe,
             session.products,
             num_workers=session.cluster.size,
+            apart=products_apart(session.recipe, session.products.values(), session.extractors, session.cluster),
         )
         _record(session, survey, plan, numbers)
         faults.reach("planned")
@@ -161,27 +163,43 @@ def _to_source(session: Session, survey: Survey, track: Track) -> tracks.Affine 
 
 def run_units(session: Session, survey: Survey, plan: Plan) -> None:
     """Fan the units out over the cluster and commit their receipts, batch by batch."""
-    if not plan.units:
+    if not plan.all_units:
         return
-    needs = _needs(session, plan.units)
-    check_cluster(session, plan.units[0].sources[0].uri if plan.units[0].sources else None)
+    first = plan.all_units[0]
+    check_cluster(session, first.sources[0].uri if first.sources else None)
     with session.stage("cluster"):
-        session.cluster.require(needs)
+        needs, apart_needs = needs_of(session, plan.units), needs_of(session, plan.apart)
+        for wanted in (needs, apart_needs):
+            session.cluster.require(wanted)
     committer = Committer(plan, _context(session, survey, plan))
-    progress = Progress("ingest", total=plan.num_new_rows, unit="rows")
-    batches = [plan.units[i : i + UNITS_PER_BATCH] for i in range(0, len(plan.units), UNITS_PER_BATCH)]
+    turns = Turns(session, committer)
+    progress = Progress("ingest", total=sum(unit.num_rows for unit in plan.all_units), unit="rows")
+    batches, apart = _batches(plan.units), _batches(plan.apart)
     job = job_of(session)
 
     @task(name="batch", task_run_name=f"batch {{index}} of {len(batches)}", cache_policy=NO_CACHE)
     def batch(index: int) -> Counter[str]:
-        return _run_batch(session, job, committer, batches[index], needs, progress)
+        return _run_batch(session, job, committer, batches[index], batches[index], needs, progress)
+
+    @task(name="batch apart", task_run_name=f"batch apart {{index}} of {len(apart)}", cache_policy=NO_CACHE)
+    def batch_apart(index: int) -> Counter[str]:
+        try:
+            return _run_batch(session, job, committer, apart[index], turns.of(apart[index]), apart_needs, progress)
+        except BaseException:
+            session.cluster.stop()  # now, not only when the others are done
+            raise
 
     figures: Counter[str] = Counter()
     with session.stage("ingest"):
         try:
-            with _runner() as runner:  # its end waits for the batches
+            with _runner() as runner, _runner() as beside:  # their ends wait for the batches
                 try:
-                    for future in [runner.submit(batch, {"index": i}) for i in range(len(batches))]:
+                    futures = [runner.submit(batch, {"index": i}) for i in range(len(batches))]
+                    futures_apart = [beside.submit(batch_apart, {"index": i}) for i in range(len(apart))]
+                    for future in futures:
+                        figures += future.result()
+                    turns.end()
+                    for future in futures_apart:
                         figures += future.result()
                 except BaseException:
                     session.cluster.stop()  # batches stop refilling; units in flight are committed
@@ -189,9 +207,8 @@ def run_units(session: Session, survey: Survey, plan: Plan) -> None:
         finally:
             committer.flush()
     progress.close()
-    num_slots = sum(len(unit.slots) for unit in plan.units)
     total = session.figures.setdefault("ingest", Counter())
-    total.update({**figures, "rows": plan.num_new_rows, "units": len(plan.units), "slots": num_slots})
+    total.update({**figures, "rows": plan.num_new_rows, "units": len(plan.all_units), "slots": plan.num_slots_written})
     total["padding"] = 1 - total["rows"] / (total["slots"] * plan.layout.slot_frames)
     faults.reach("after")
 
@@ -211,6 +228,10 @@ def job_of(session: Session) -> Job:
     )
 
 
+def _batches(units: Sequence[Unit]) -> list[Sequence[Unit]]:
+    return [units[i : i + UNITS_PER_BATCH] for i in range(0, len(units), UNITS_PER_BATCH)]
+
+
 def _runner() -> ThreadPoolTaskRunner[Any]:
     return ThreadPoolTaskRunner(max_workers=BATCHES_IN_FLIGHT)
 
@@ -220,12 +241,14 @@ def _run_batch(
     job: Job,
     committer: Committer,
     units: Sequence[Unit],
+    items: Iterable[Unit | NotYet],
     needs: Resources | None,
     progress: Progress,
 ) -> Counter[str]:
+    """Run the units as `items` yields them, and add up what is told of them."""
     figures: Counter[str] = Counter()
     num_rows = {unit.unit_id: unit.num_rows for unit in units}
-    for result in _results(session, job, units, needs):
+    for result in _results(session, job, items, needs):
         committer.add(result)
         progress.advance(num_rows[result.unit_id])
         figures["frames decoded"] += result.num_decoded
@@ -238,7 +261,9 @@ def _run_batch(
     return figures
 
 
-def _results(session: Session, job: Job, units: Sequence[Unit], needs: Resources | None) -> Iterator[UnitResult]:
+def _results(
+    session: Session, job: Job, units: Iterable[Unit | NotYet], needs: Resources | None
+) -> Iterator[UnitResult]:
     """Yield what came of the units; those that end their workers come last, without what did it."""
     lost = []
     for outcome in session.cluster.run(partial(extract_unit, job), units, resources=needs, key=lambda u: u.unit_id):
@@ -248,10 +273,6 @@ def _results(session: Session, job: Job, units: Sequence[Unit], needs: Resources
         else:
             yield outcome.result
     yield from store_the_rest(session, job, lost, needs)
-
-
-def _needs(session: Session, units: Sequence[Unit]) -> Resources | None:
-    return GPU if any(session.products[name].needs_gpu for unit in units for name in unit.products) else None
 
 
 def _context(session: Session, survey: Survey, plan: Plan) -> Context:

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from patchlake.flows.apart import products_apart
 from patchlake.flows.ingest import survey_sources
 from patchlake.flows.session import open_cluster, session_of
 from patchlake.tasks import planning
@@ -29,7 +30,14 @@ def plan_recipe(path: str, overrides: Sequence[str] = ()) -> Forecast:
         if arrays.root_attrs(session.lake) is not None:
             arrays.check_dataset(session.lake, recipe.constants)
         survey = survey_sources(session, sources)
-        plan, _ = planning.make_plan(survey, session.ledger, recipe, session.products, num_workers=cluster.size)
+        plan, _ = planning.make_plan(
+            survey,
+            session.ledger,
+            recipe,
+            session.products,
+            num_workers=cluster.size,
+            apart=products_apart(recipe, session.products.values(), session.extractors, cluster),
+        )
         return forecast(
             session.lake,
             survey,

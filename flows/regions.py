@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -25,7 +24,7 @@ def follow(session: Session, sources: Sequence[Source], survey: Survey, plan: Pl
         return survey, plan
     survey = ingest.survey_sources(session, sources)
     again = ingest.run_plan(session, survey)
-    return survey, replace(again, units=(*plan.units, *again.units))
+    return survey, again.after(plan)
 
 
 def describe(session: Session, placements: Iterable[Placement]) -> bool:

@@ -69,6 +69,12 @@ class Committer:
             if full or time.monotonic() - self._since >= GROUP_SECONDS:
                 self._commit()
 
+    def flush_old(self) -> None:
+        """Commit what is pending if it is old enough, though nothing new came: somebody waits for it."""
+        with self._lock:
+            if time.monotonic() - self._since >= GROUP_SECONDS:
+                self._commit()
+
     def flush(self) -> None:
         """Commit what is pending."""
         with self._lock:

@@ -101,8 +101,8 @@ def forecast(
         clips=sum(len(wanted.clips) for wanted in survey.wanted.values()),
         spans_reused=len(plan.placements) - len(new),
         spans_new=len(new),
-        units=len(plan.units),
-        slots=sum(len(unit.slots) for unit in plan.units),
+        units=len(plan.all_units),
+        slots=plan.num_slots_written,
         rows=plan.num_new_rows,
         padding=plan.padding,
         video_hours=sum(p.span.stop_seconds - p.span.start_seconds for p in plan.new) / 3600,
@@ -131,7 +131,7 @@ def _product(
     lake: Location, product: Product, plan: Plan, ledger: Ledger, bytes_per_slot: float | None
 ) -> ProductForecast:
     wanted = {slot for p in plan.placements for slot in slots_of(p, plan.layout)}
-    todo = {slot for unit in plan.units if product.name in unit.products for slot in unit.slots}
+    todo = {slot for unit in plan.all_units if product.name in unit.products for slot in unit.slots}
     redone = {slot for slot in todo if slot in ledger.written} if product.name in ledger.stale else set()
     stored = arrays.product_attrs(lake, product.name) or {}
     changes = tuple(differences(stored["product_key"], product.key)) if "product_key" in stored else ()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -26,28 +27,70 @@ class Plan:
     new: tuple[Placement, ...]
     """Those placed by this plan; recorded before any work."""
     units: tuple[Unit, ...]
+    """Any worker that has what they need may do them, in any order."""
     num_slots: int
     """Length of the time axis after this plan, in slots."""
     layout: Layout
     surplus: frozenset[str] = frozenset()
     """Keys of the spans whose frames the packets had not promised: a second pass."""
+    apart: tuple[Unit, ...] = ()
+    """Units that read stored pixels, each once those are committed (`slots_read`); the first to be ready come first."""
+
+    @property
+    def all_units(self) -> tuple[Unit, ...]:
+        """Return the units of both kinds."""
+        return (*self.units, *self.apart)
+
+    @property
+    def num_slots_written(self) -> int:
+        """Slots that any unit writes."""
+        return len(self._rows_by_slot())
 
     @property
     def num_new_rows(self) -> int:
-        """Pixel rows that the units will write."""
-        return sum(unit.num_rows for unit in self.units)
+        """Pixel rows of the slots that units write, each counted once."""
+        return sum(self._rows_by_slot().values())
 
     @property
     def padding(self) -> float:
         """Share of the units' rows that no frame fills."""
-        room = sum(len(unit.slots) for unit in self.units) * self.layout.slot_frames
+        room = self.num_slots_written * self.layout.slot_frames
         return 1 - self.num_new_rows / room if room else 0.0
+
+    def after(self, earlier: Plan) -> Plan:
+        """Return this plan with the units of an earlier pass before its own."""
+        return replace(self, units=(*earlier.units, *self.units), apart=(*earlier.apart, *self.apart))
+
+    def _rows_by_slot(self) -> dict[int, int]:
+        pairs = (
+            (slot, pieces) for unit in self.all_units for slot, pieces in zip(unit.slots, unit.pieces, strict=True)
+        )
+        return {slot: sum(piece.num_rows for piece in pieces) for slot, pieces in pairs}
 
 
 def slots_of(placement: Placement, layout: Layout) -> range:
     """Return the slots that a placed span touches."""
     r = layout.slot_frames
     return range(placement.row_start // r, -(-placement.row_stop // r) if placement.span.num_rows else 0)
+
+
+def slots_read(unit: Unit, layout: Layout) -> set[int]:
+    """Return the slots whose stored pixels a unit may read, those of its context included."""
+    r = layout.slot_frames
+    row_starts = {piece.span_key: piece.row_start - piece.start for pieces in unit.pieces for piece in pieces}
+    extents = [(row_starts[run.span_key] + run.start, row_starts[run.span_key] + run.stop) for run in unit.runs]
+    return {slot for start, stop in extents for slot in range(start // r, -(-stop // r))}
+
+
+def in_turn(apart: Iterable[Unit], units: Sequence[Unit], layout: Layout) -> tuple[Unit, ...]:
+    """Return units that read what others store in the order in which these may end, then the longest first."""
+    turns = {slot: i for i, unit in enumerate(units) for slot in unit.slots}
+
+    def key(unit: Unit) -> tuple[Any, ...]:
+        last = max((turns.get(slot, -1) for slot in slots_read(unit, layout)), default=-1)
+        return last, -unit.num_rows, unit.slots
+
+    return tuple(sorted(apart, key=key))
 
 
 def make_units(

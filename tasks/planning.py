@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from patchlake.tasks import clips, keys, spans, tracks
@@ -13,7 +14,7 @@ from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.filters.spec import BlurSpec
 from patchlake.tasks.ledger import Ledger
 from patchlake.tasks.pack import Load, pack
-from patchlake.tasks.plan import Plan, make_units
+from patchlake.tasks.plan import Plan, in_turn, make_units
 from patchlake.tasks.probe import OURS, Probed
 from patchlake.tasks.product import Product
 from patchlake.tasks.recipe import Recipe
@@ -298,8 +299,12 @@ def make_plan(
     products: Mapping[str, Product],
     *,
     num_workers: int,
+    apart: Collection[str] = (),
 ) -> tuple[Plan, dict[str, int]]:
-    """Return the plan, and the numbers of tracks that it is the first to use (track_id -> number)."""
+    """Return the plan, and the numbers of tracks that it is the first to use (track_id -> number).
+
+    The products `apart` are written by units of their own, from stored pixels.
+    """
     layout, frames = recipe.layout, recipe.frames.key()
     numbers = dict(ledger.tracks)
     new: dict[str, Span] = {}
@@ -334,21 +339,25 @@ def make_plan(
     placed, num_slots = pack(_loads(new.values()), layout, first_slot=ledger.first_free_slot)
     fresh = [Placement(span=s, track=numbers[s.track_id], row_start=placed[key]) for key, s in new.items()]
     placements = sorted([*kept, *fresh], key=lambda p: (p.row_start, p.span.span_key))
+    lacking = partial(ledger.missing, placements, layout=layout)
+    units_of = partial(
+        make_units,
+        placements,
+        survey.frame_sources,
+        survey.boxes,
+        layout=layout,
+        max_slots=recipe.units.slots,
+        num_workers=num_workers,
+    )
+    units = units_of(missing=lacking([name for name in products if name not in apart]))
     plan = Plan(
         placements=tuple(placements),
         new=tuple(sorted(fresh, key=lambda p: (p.row_start, p.span.span_key))),
-        units=make_units(
-            placements,
-            survey.frame_sources,
-            survey.boxes,
-            ledger.missing(placements, products, layout),
-            layout,
-            max_slots=recipe.units.slots,
-            num_workers=num_workers,
-        ),
+        units=units,
         num_slots=num_slots,
         layout=layout,
         surplus=frozenset(beyond),
+        apart=in_turn(units_of(missing=lacking([name for name in products if name in apart])), units, layout),
     )
     return plan, {key: number for key, number in numbers.items() if key not in ledger.tracks}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,9 @@ from patchlake.tasks.errors import PatchlakeError
 from patchlake.tasks.lake.arrays import STAGE
 from patchlake.tasks.lake.location import Location
 from patchlake.tasks.objects import open_uri
+from patchlake.tasks.product import Product
 from patchlake.tasks.recipe import Recipe
+from patchlake.tasks.types import PIXELS
 
 PACKAGES = (
     "patchlake", "distributed", "dask", "cloudpickle", "numpy", "zarr", "zarrs", "obstore", "av", "xxhash",
@@ -88,12 +90,27 @@ def bytes_needed(recipe: Recipe) -> int:
     return BASE_BYTES + 2 * recipe.units.slot_frames * height * width * 3
 
 
+def unit_bytes(recipe: Recipe, products: Mapping[str, Product], names: Iterable[str]) -> int:
+    """Return a lower bound of what a unit with these products takes: beside frames, a slot of each of the others."""
+    return bytes_needed(recipe) + sum(products[name].slot_bytes for name in names if name != PIXELS)
+
+
+def _offered(worker: Mapping[str, Any]) -> float:
+    return float(worker.get("resources", {}).get("MEMORY", 0))
+
+
+def _is_left_out(worker: Mapping[str, Any], roomy: bool) -> bool:
+    """Return whether a small worker gets no units, since it says how small it is, and others have the room."""
+    return roomy and _offered(worker) > 0
+
+
 def complaints(
     recipe: Recipe, sign: Sign, workers: Mapping[str, Mapping[str, Any]], seen: Mapping[str, Seen]
 ) -> list[str]:
     """Return a sentence per thing that is wrong, naming the first worker that has it; none is well."""
     found: dict[str, str] = {}
     needed = bytes_needed(recipe)
+    roomy = any(_offered(worker) >= needed for worker in workers.values())
     for address, worker in sorted(workers.items()):
         where = f"worker {address}"
         if worker["nthreads"] != 1:
@@ -102,7 +119,7 @@ def complaints(
                 f"{where} has {worker['nthreads']} threads, expected 1: start it with `patchlake worker`, or with "
                 "--nthreads 1",
             )
-        if worker["memory_limit"] and worker["memory_limit"] < needed:
+        if worker["memory_limit"] and worker["memory_limit"] < needed and not _is_left_out(worker, roomy):
             found.setdefault(
                 "memory",
                 f"{where} may use {worker['memory_limit'] / 2**20:,.0f} MiB, units need at least "

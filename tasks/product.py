@@ -10,7 +10,7 @@ import numpy as np
 
 from patchlake.tasks import features, filters, keys
 from patchlake.tasks.errors import RecipeError
-from patchlake.tasks.features.spec import Extractor, reach_of
+from patchlake.tasks.features.spec import Extractor, reach_of, wants_gpu
 from patchlake.tasks.plan import LEAD_FRAMES
 from patchlake.tasks.types import PIXELS
 
@@ -40,7 +40,10 @@ class Product:
     chunk: tuple[int, int, int]
     """time, y, x; every chunk holds all channels."""
     needs_gpu: bool
+    """Its extractor runs nowhere else."""
     attrs: dict[str, Any]
+    wants_gpu: bool = False
+    """Its extractor takes a GPU where the cluster has any."""
 
     @property
     def digest(self) -> str:
@@ -110,6 +113,7 @@ def product_of(name: str, kind: str, extractor: Extractor, recipe: Recipe) -> Pr
         rows_per_slot=rows,
         chunk=(length, len(y), len(x)),
         needs_gpu=extractor.needs_gpu,
+        wants_gpu=wants_gpu(extractor),
         attrs={"kind": kind, "version": extractor.version, **extractor.attrs},
     )
 

@@ -158,6 +158,10 @@ class Units(_Strict):
     """R: rows of a slot, which is one shard of every product."""
     slots: Positive = 8
     """The most slots that one task writes."""
+    fused: bool | Literal["auto"] = "auto"
+    """Whether features that take a GPU are computed by the units that decode. auto: where every worker has one, or
+    frames are not kept; else units of their own read stored frames, on the workers that have a GPU, while all workers
+    decode."""
 
 
 class Recipe(_Strict):
@@ -426,6 +430,8 @@ def _place(loc: Sequence[int | str]) -> str:
 _METHODS: dict[str, type[BaseModel]] = {"windows": Windows, "events": Events, "shots": Shots, "scores": Scores}
 _UNION_TAGS = {
     "literal['native']",
+    "literal['auto']",
+    "bool",
     "constrained-float",
     "function-plain",
     *extractors.MODELS,

@@ -49,6 +49,7 @@ class HuggingFace:
         self.dtype = spec.dtype
         self.channels = tuple(f"token_{i}" for i in range(network.width))
         self.needs_gpu = spec.device == "cuda"
+        self.wants_gpu = spec.device != "cpu"
         self.digest_parts = {**digest_parts(network, spec), "every": spec.every}
         self.attrs = attrs_of(network, spec)
 

@@ -53,6 +53,7 @@ class HuggingFaceClip:
         self.dtype = spec.dtype
         self.channels = tuple(f"token_{i}" for i in range(network.width))
         self.needs_gpu = spec.device == "cuda"
+        self.wants_gpu = spec.device != "cpu"
         self.digest_parts = {**digest_parts(network, spec), "step": step, "window_rows": self.window_rows}
         self.attrs = {**attrs_of(network, spec), "input_step": step}
 

@@ -70,6 +70,11 @@ def window_rows(extractor: Extractor) -> int:
     return int(getattr(extractor, "window_rows", 1))
 
 
+def wants_gpu(extractor: Extractor) -> bool:
+    """Return whether it takes a GPU where there is one: it needs one, or its optional attribute `wants_gpu` says so."""
+    return extractor.needs_gpu or bool(getattr(extractor, "wants_gpu", False))
+
+
 def window_frames(extractor: Extractor) -> tuple[int, int]:
     """Return the frames of one window, its context left out, and those from one window to the next."""
     rows = window_rows(extractor)

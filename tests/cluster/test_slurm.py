@@ -29,7 +29,7 @@ def squeue(*options):
 
 def test_a_gpu_is_one_worker_s_and_lost_jobs_are_replaced(slurm, tmp_path):
     """Three jobs on two nodes: one is cancelled, one requeued, while units run that need a GPU."""
-    spec = parse({**slurm, "workers": 3, "gpus": 1, "walltime": "10 m"})
+    spec = parse({**slurm, "workers": 3, "gpus": 3, "walltime": "10 m"})
     with connect(spec, setup=partial(jobs.note_setup, str(tmp_path)), packages=["patchlake"]) as cluster:
         ends = []
         work = partial(jobs.note_device, folder=str(tmp_path))

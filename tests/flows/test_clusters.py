@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -17,16 +19,19 @@ from command import Done, run_patchlake, running, wait_until
 
 from patchlake.tasks.lake import digest
 from patchlake.tasks.lake.location import existing
+from patchlake.tasks.lake.tables import Tables
 
 Write = Callable[..., Path]
 NEEDS_GPU = """
-import os
+import os, time
+from glob import glob
 from pathlib import Path
 
 import numpy as np
 
 class Mean:
-    version, channels, dtype, context_frames, needs_gpu = 1, ("mean",), "float32", (0, 0), True
+    "Mean of six frames, two of them before and three after: it needs its neighbours of other slots and units."
+    version, channels, dtype, context_frames, needs_gpu = 1, ("mean",), "float32", (2, 3), True
     time_size = time_stride = 1
     attrs = {"units": ["grey level"]}
 
@@ -35,9 +40,34 @@ class Mean:
         self.digest_parts = {}
 
     def __call__(self, frames):
-        if "NOTES" in os.environ:
-            Path(os.environ["NOTES"], f"{os.environ['CUDA_VISIBLE_DEVICES']}-{os.environ['SLURM_JOB_ID']}").touch()
-        return frames.mean(axis=(1, 2, 3), dtype=np.float32)[:, None, None, None]
+        began = time.time()
+        sums = self.sums(frames)
+        means = np.convolve(sums, np.ones(6, dtype=np.int64), mode="valid") / (6 * frames[0].size)
+        note(type(self).__name__, began)
+        return means.astype(np.float32)[:, None, None, None]
+
+    def sums(self, frames):
+        "On a GPU, where there is a real one; whole numbers, so that the bits do not depend on it."
+        if glob("/dev/nvidia[0-9]*"):
+            import torch
+            if torch.cuda.is_available():
+                return torch.from_numpy(frames).cuda().sum(dim=(1, 2, 3), dtype=torch.int64).cpu().numpy()
+        return frames.sum(axis=(1, 2, 3), dtype=np.int64)
+
+class Plain(Mean):
+    needs_gpu = False
+
+class Wants(Plain):
+    wants_gpu = True
+
+def note(name, began):
+    "Who computed, where, from when to when."
+    if "NOTES" in os.environ:
+        time.sleep(0.02)
+        names = name, os.environ.get("SLURMD_NODENAME", ""), os.environ["CUDA_VISIBLE_DEVICES"]
+        folder = Path(os.environ["NOTES"], *(word or "none" for word in names), str(os.getpid()))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{began}-{time.time()}").touch()
 """
 
 
@@ -146,15 +176,77 @@ def test_a_recipe_that_needs_a_gpu_is_refused_where_there_is_none(run: Callable[
     assert not list(lake.glob("arrays.zarr/pixels/frames/c/*"))
 
 
-def test_units_that_need_a_gpu_run_where_slurm_gives_one(
-    run: Callable[..., Any], slurm: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+DEEP = ["edges", "bright:Plain", "bright:Mean", "bright:Wants"]
+
+
+@pytest.fixture(scope="module")
+def notes(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
+    """Make a folder for the features' notes."""
+
+    def make() -> Path:
+        folder = tmp_path_factory.mktemp("notes")
+        os.environ["NOTES"] = str(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def wanted_deep(run: Callable[..., Any], notes: Callable[[], Path]) -> Iterator[str]:
+    """What one process that owns a GPU (a pretended one, where there is none) gives: one unit does it all."""
+    folder = notes()
+    done, lake = run({"kind": "local", "workers": 1, "gpus": 1, "dashboard": False}, features=DEEP)
+    found = digest_of(done, lake)
+    assert set(spans_in(folder)) == {("Plain", "none", "0"), ("Mean", "none", "0"), ("Wants", "none", "0")}
+    assert not decode_seconds(lake, "Mean"), "it had its frames from the unit that decoded them"
+    yield found
+    os.environ.pop("NOTES")
+
+
+@pytest.mark.parametrize("fused", ["auto", True])
+def test_a_mixed_cluster_computes_apart_what_takes_a_gpu(
+    run: Callable[..., Any], wanted_deep: str, notes: Callable[[], Path], fused: object
 ) -> None:
-    monkeypatch.setenv("NOTES", str(tmp_path))
-    done, _ = run({**slurm, "gpus": 1, "workers": 2}, features=["bright:Mean"])
-    assert done.code == 0, done.err
-    seen = [path.name.split("-") for path in tmp_path.glob("*-*")]
-    assert {device for device, _ in seen} <= {"0", "1"}
-    assert len({job for _, job in seen}) == len(seen) >= 1, "a job computes on one device"
+    """Two workers, one with a GPU: both decode, one computes what takes a GPU; or, if so asked, it does all."""
+    folder = notes()
+    units = {"slot_frames": 32, "slots": 1, "fused": fused}
+    cluster = {"kind": "local", "workers": 2, "gpus": 1, "dashboard": False}
+    done, lake = run(cluster, features=DEEP, units=units)
+    assert digest_of(done, lake) == wanted_deep
+    assert "measured / light" in done.out
+    seen = set(spans_in(folder))
+    assert {device for name, _, device in seen if name != "Plain"} == {"0"}
+    assert (("Plain", "none", "none") in seen) == (fused == "auto")
+    assert bool(decode_seconds(lake, "Mean")) == (fused == "auto"), "apart, it reads frames itself"
+
+
+def test_slurm_s_gpus_have_a_unit_each_while_other_jobs_decode(
+    run: Callable[..., Any], slurm: dict[str, Any], wanted_deep: str, notes: Callable[[], Path]
+) -> None:
+    folder = notes()
+    assert digest_of(*run({**slurm, "workers": 3, "gpus": 2}, features=DEEP)) == wanted_deep
+    seen = spans_in(folder)
+    on_gpus = {place: spans for place, spans in seen.items() if place[0] != "Plain"}
+    assert {device for _, _, device in on_gpus} <= {"0", "1"}
+    assert {node for _, node, _ in seen} <= {"n1", "n2"}
+    for _, node, device in on_gpus:
+        spans = sorted(span for place, held in seen.items() for span in held if place[1:] == (node, device))
+        assert all(a[1] <= b[0] for a, b in itertools.pairwise(spans)), "two units on one device"
+
+
+def spans_in(folder: Path) -> dict[tuple[str, str, str], list[tuple[float, float]]]:
+    """Return (feature, node, device) -> when it computed there."""
+    found: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
+    for path in folder.glob("*/*/*/*/*"):
+        name, node, device, _, times = path.relative_to(folder).parts
+        began, ended = map(float, times.split("-"))
+        found.setdefault((name, node, device), []).append((began, ended))
+    return found
+
+
+def decode_seconds(lake: Path, product: str) -> float:
+    rows = Tables(existing(str(lake))).receipts.rows()
+    return sum(row["decode_seconds"] for row in rows if row["product"] == product)
 
 
 def test_a_worker_with_another_folder_of_the_lake_s_name_is_found_out(run: Callable[..., Any], tmp_path: Path) -> None:
