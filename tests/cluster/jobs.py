@@ -95,6 +95,11 @@ def sleep_long(_: int) -> None:
     time.sleep(600)
 
 
+def sleep_and_return(seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
 def _first(marker: Path) -> bool:
     """True for the first caller only."""
     try:

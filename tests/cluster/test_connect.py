@@ -1,13 +1,16 @@
+import os
 import threading
 from functools import partial
 
 import jobs
 import psutil
 import pytest
+from command import answers
 
 from patchlake.cluster import connect as connect_module
 from patchlake.cluster.connect import connect
 from patchlake.cluster.errors import ClusterError
+from patchlake.cluster.runs import NOT_YET
 from patchlake.cluster.spec import GPU, LocalSpec
 from patchlake.cluster.window import TASKS_PER_SLOT
 
@@ -105,6 +108,31 @@ def test_odd_errors_come_back_too(cluster, function):
     assert "3" in str(outcome.error)
 
 
+def test_items_that_are_not_ready_are_asked_again(cluster):
+    """Later items may wait for what earlier ones gave; a run beside them goes on."""
+    given, ready = [], threading.Event()
+
+    def items():
+        yield from range(5)
+        while not ready.is_set():
+            yield NOT_YET
+        yield 9
+
+    for outcome in cluster.run(jobs.double, items()):
+        given.append(outcome.result)
+        if len(given) == 5:
+            assert [o.result for o in cluster.run(jobs.double, [7])] == [14]
+            ready.set()
+    assert given[-1] == 18
+    assert sorted(given) == [0, 2, 4, 6, 8, 18]
+
+
+def test_a_long_item_does_not_block_short_ones(cluster):
+    """What Dask had put behind it on its worker goes to the other one."""
+    outcomes = [o.item for o in cluster.run(jobs.sleep_and_return, [6.0, *[0.01] * 40])]
+    assert outcomes == [*[0.01] * 40, 6.0]
+
+
 def test_an_abandoned_run_frees_its_window(cluster):
     outcomes = cluster.run(jobs.double_slowly, range(30))
     next(outcomes)
@@ -178,6 +206,36 @@ def test_an_explicit_gpu_gets_a_worker_of_its_own(monkeypatch):
     _, alive = psutil.wait_procs(children, timeout=10)
     assert len(children) >= 2
     assert alive == []
+
+
+def test_gpu_items_are_not_kept_waiting_by_others_in_flight(tmp_path):
+    """All workers are full of others, of which each worker has more: those with a GPU come next on the worker of it."""
+    with connect(LocalSpec(workers=2, gpus=1, dashboard=False)) as cluster:
+        (owner,) = cluster.workers(GPU)
+        others = cluster.run(jobs.double_slowly, range(60))
+        ended = [next(others)]
+        assert len(cluster.window) >= TASKS_PER_SLOT * 2 - 1
+        with_gpu = list(cluster.run(jobs.double, range(5), resources=GPU))
+        assert {o.worker for o in with_gpu} == {owner}
+        waiting = len([None for future in cluster.client.futures.values() if future.status == "pending"])
+        assert waiting, "the others are still at it"
+        ended += others
+        assert sorted(o.item for o in ended) == list(range(60))
+
+
+@pytest.mark.parametrize("dashboard", [True, False])
+def test_a_local_cluster_listens_on_loopback_with_a_dashboard_or_without(dashboard):
+    before = jobs.ports_of(os.getpid())
+    with connect(LocalSpec(workers=1, dashboard=dashboard)) as cluster:
+        (pid,) = cluster.each_worker(jobs.pid).values()
+        there = jobs.ports_of(pid)
+        here = jobs.ports_of(os.getpid()) - before - there
+        assert {ip for ip, _ in here | there} == {"127.0.0.1"}
+        assert (len(here), len(there)) == (3, 2)  # scheduler, its page, nanny; worker, its health page
+        page = cluster.client.scheduler_info()["services"]["dashboard"]
+        assert ("127.0.0.1", page) in here
+        assert answers(f"http://127.0.0.1:{page}/health")
+        assert (cluster.dashboard_link is not None) == dashboard
 
 
 def test_another_version_on_a_worker_is_named(monkeypatch):

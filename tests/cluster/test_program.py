@@ -80,6 +80,19 @@ def test_sigterm_hands_back_and_ends_in_time(spec, worker, tmp_path):
     assert set(begun(tmp_path)[0].values()) == {1}
 
 
+def test_an_item_goes_only_where_there_is_room_for_it(spec, worker):
+    """Two workers, of which one is small: it gets nothing that takes more memory than it offers."""
+    with worker("--memory-limit", "900 MiB"), worker("--memory-limit", "600 MiB"), connect(spec) as cluster:
+        jobs.wait_until(lambda: cluster.num_workers == 2)
+        large, small = cluster.memory(800 << 20), cluster.memory(500 << 20)
+        (roomy,) = cluster.workers(large)
+        assert cluster.info()[roomy]["memory_limit"] == 900 << 20
+        assert {o.worker for o in cluster.run(jobs.double_slowly, range(12), resources=large)} == {roomy}
+        assert len({o.worker for o in cluster.run(jobs.double_slowly, range(12), resources=small)}) == 2
+        with pytest.raises(ClusterError, match="No worker offers"):
+            list(cluster.run(jobs.double, [1], resources=cluster.memory(1 << 30)))
+
+
 def test_a_unit_longer_than_any_job_ends_the_run(spec, worker, tmp_path, monkeypatch):
     monkeypatch.setattr(runs, "MOST_CUTS", 2)
     work = partial(jobs.note_begin_and_sleep, folder=str(tmp_path), seconds=600)

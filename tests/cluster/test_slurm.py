@@ -9,6 +9,7 @@ from functools import partial
 import jobs
 import pytest
 
+from patchlake.cluster import coordinator
 from patchlake.cluster.connect import connect
 from patchlake.cluster.errors import ClusterError
 from patchlake.cluster.kinds import parse
@@ -106,6 +107,37 @@ def test_no_secret_is_in_a_job_script_and_all_listen_on_loopback(slurm, monkeypa
     assert "hidden" not in script
     assert "PRIVATE" not in script
     assert not [entry for entry in os.scandir(slurm["folder"]) if entry.name.startswith("tls-")]
+
+
+def test_jobs_with_and_without_a_gpu_in_one_cluster(slurm):
+    """The one that has it is cancelled: its place is taken by another one that has."""
+    given = {"workers": 3, "gpus": 1, "walltime": "10 m"}
+    with connect(parse({**slurm, **given}), packages=["patchlake"]) as cluster:
+        cluster.require(GPU)
+        jobs.wait_until(lambda: cluster.num_workers == 3)
+        devices = cluster.each_worker(jobs.environment, "CUDA_VISIBLE_DEVICES")
+        (owner,) = cluster.workers(GPU)
+        assert sorted(devices.values()) == ["", "", devices[owner]]
+        assert devices[owner] in ("0", "1")
+        job = cluster.each_worker(jobs.environment, "SLURM_JOB_ID")[owner]
+        subprocess.run(["scancel", job], check=True)
+        jobs.wait_until(lambda: cluster.workers(GPU) not in ([], [owner]), 60)
+        outcomes = list(cluster.run(jobs.environment_of, range(4), resources=GPU))
+        assert {o.result for o in outcomes} <= {"0", "1"}
+        jobs.wait_until(lambda: cluster.num_workers == 3)
+        assert len(cluster.workers(GPU)) == 1
+
+
+def test_what_a_coordinator_s_job_is_told_is_told_word_for_word(slurm, tmp_path):
+    """Quotes, blanks, a command and a line break: none of it is shell, in variables and in arguments."""
+    odd = f"a 'b' \"c\"  $(touch {tmp_path / 'touched'}) `id` ;#\n#SBATCH --wrap=id \\ $HOME"
+    show = "import os, sys; print(repr((os.environ['GIVEN'], sys.argv[1:])))"
+    spec, log = parse({**slurm, "partition": "main"}), tmp_path / "a log"
+    coordinator.submit(spec, "one", [sys.executable, "-c", show, odd], log, {"GIVEN": odd})
+    jobs.wait_until(lambda: log.exists() and log.read_text())
+    assert log.read_text() == f"{(odd, [odd])!r}\n"
+    assert not (tmp_path / "touched").exists()
+    jobs.wait_until(lambda: not squeue())
 
 
 def test_elastic_jobs_come_with_the_work_and_go(slurm):

@@ -203,21 +203,18 @@ def wanted_deep(run: Callable[..., Any], notes: Callable[[], Path]) -> Iterator[
     os.environ.pop("NOTES")
 
 
-@pytest.mark.parametrize("fused", ["auto", True])
 def test_a_mixed_cluster_computes_apart_what_takes_a_gpu(
-    run: Callable[..., Any], wanted_deep: str, notes: Callable[[], Path], fused: object
+    run: Callable[..., Any], wanted_deep: str, notes: Callable[[], Path]
 ) -> None:
-    """Two workers, one with a GPU: both decode, one computes what takes a GPU; or, if so asked, it does all."""
+    """Two workers, one with a GPU: both decode, one computes what takes a GPU."""
     folder = notes()
-    units = {"slot_frames": 32, "slots": 1, "fused": fused}
-    cluster = {"kind": "local", "workers": 2, "gpus": 1, "dashboard": False}
-    done, lake = run(cluster, features=DEEP, units=units)
+    done, lake = run({"kind": "local", "workers": 2, "gpus": 1, "dashboard": False}, features=DEEP)
     assert digest_of(done, lake) == wanted_deep
     assert "measured / light" in done.out
     seen = set(spans_in(folder))
     assert {device for name, _, device in seen if name != "Plain"} == {"0"}
-    assert (("Plain", "none", "none") in seen) == (fused == "auto")
-    assert bool(decode_seconds(lake, "Mean")) == (fused == "auto"), "apart, it reads frames itself"
+    assert ("Plain", "none", "none") in seen
+    assert decode_seconds(lake, "Mean"), "apart, it reads frames itself"
 
 
 def test_slurm_s_gpus_have_a_unit_each_while_other_jobs_decode(

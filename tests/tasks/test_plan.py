@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from strategies import Stream, a_source, a_span, layouts, streams
 
 from patchlake.tasks import pts
 from patchlake.tasks.pack import Layout, Load, pack
-from patchlake.tasks.plan import LEAD_FRAMES, Plan, make_units, run_of, slots_of
+from patchlake.tasks.plan import LEAD_FRAMES, Plan, in_turn, make_units, run_of, slots_of, slots_read
 from patchlake.tasks.types import BoxPath, FrameSource, Placement, Unit
 
 quick = settings(max_examples=150, deadline=None)
@@ -194,3 +195,38 @@ def test_a_run_of_a_late_span_seeks_even_at_its_first_row() -> None:
     assert run_of(span, None, 490, 500).stop_pts == 600
     assert run_of(a_span("s", 500), None, 0, 10).key_pts == (0,)
     assert run_of(a_span("s", 500), None, 200, 210).key_pts == (132, 144, 156, 168, 180, 192)  # 136 is the first read
+
+
+@quick
+@given(case=cases(), max_slots=st.integers(1, 6), order=st.randoms())
+def test_units_apart_come_once_their_pixels_may_be_there(case, max_slots: int, order) -> None:
+    """What they read are all slots with rows that they write or may look at; none before its last one is written."""
+    placements, sources, missing, layout = case
+    first = make_units(placements, sources, WHOLE, missing, layout, max_slots=max_slots, num_workers=2)
+    deep = dict.fromkeys(missing, ("deep",))
+    apart = list(make_units(placements, sources, WHOLE, deep, layout, max_slots=max_slots, num_workers=1))
+    order.shuffle(apart)
+    r, extents = layout.slot_frames, {p.span.span_key: p for p in placements}
+    turns = []
+    for unit in in_turn(apart, first, layout):
+        wanted = set()
+        for piece in (piece for pieces in unit.pieces for piece in pieces):
+            begin, end = extents[piece.span_key].row_start, extents[piece.span_key].row_stop
+            low = max(begin, piece.row_start - LEAD_FRAMES)
+            wanted |= {row // r for row in range(low, min(end, piece.row_start + piece.num_rows + LEAD_FRAMES))}
+        assert slots_read(unit, layout) == wanted
+        turns.append(max((i for i, one in enumerate(first) if set(one.slots) & wanted), default=-1))
+    assert turns == sorted(turns)
+
+
+def test_rows_that_two_units_write_products_of_count_once() -> None:
+    layout = Layout(16, 8)
+    placements, sources = placed([20, 8], layout)
+    make = partial(make_units, placements, sources, WHOLE, layout=layout, max_slots=4, num_workers=1)
+    units, apart = make(missing={0: ("pixels",), 1: ("pixels",)}), make(missing={0: ("deep",), 1: ("deep",)})
+    plan = Plan(placements=tuple(placements), new=(), units=units, num_slots=2, layout=layout, apart=apart)
+    assert (plan.num_new_rows, plan.num_slots_written) == (28, 2)
+    assert plan.padding == pytest.approx(1 - 28 / 32)
+    added = Plan(placements=tuple(placements), new=(), units=(), num_slots=2, layout=layout, apart=apart)
+    assert added.num_new_rows == 28
+    assert added.after(plan).all_units == (*units, *apart, *apart)
