@@ -15,7 +15,9 @@ from collections import deque
 from dataclasses import dataclass
 from typing import IO, Any
 
+import psutil
 from distributed import Worker, get_worker
+from distributed.comm.addressing import get_address_host
 
 POLL_SECONDS = 0.1
 STDERR_BYTES = 4096
@@ -74,7 +76,7 @@ def run_rank(rank: Rank) -> RankEnd:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | rank.environment(),
+        env={**_interface_of(worker.address), **os.environ, **rank.environment()},
     )
     _children[rank.topic] = child
     try:
@@ -83,6 +85,15 @@ def run_rank(rank: Rank) -> RankEnd:
         child.kill()
         child.wait()
         del _children[rank.topic]
+
+
+def _interface_of(address: str) -> dict[str, str]:
+    """Return the variables by which gloo and nccl listen on the interface of the worker's address, and on no other."""
+    host = get_address_host(address)
+    for name, places in psutil.net_if_addrs().items():
+        if host in [place.address for place in places]:
+            return {"GLOO_SOCKET_IFNAME": name, "NCCL_SOCKET_IFNAME": name}
+    return {}
 
 
 def _watch(rank: Rank, child: subprocess.Popen[str], worker: Worker, key: str) -> RankEnd:

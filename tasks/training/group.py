@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -72,8 +73,22 @@ def join() -> Group:
     if group.world_size > 1:
         seconds = float(os.environ.get("PATCHLAKE_GROUP_TIMEOUT_SECONDS", "300"))
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(backend, timeout=timedelta(seconds=seconds))
+        timeout = timedelta(seconds=seconds)
+        store = _store(group, timeout)
+        dist.init_process_group(backend, store=store, rank=group.rank, world_size=group.world_size, timeout=timeout)
     return group
+
+
+def _store(group: Group, timeout: timedelta) -> dist.TCPStore:
+    """Return where ranks find each other, on MASTER_ADDR alone: torch by itself listens on all addresses."""
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    listener = None
+    if group.rank == 0:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family).detach()
+    return dist.TCPStore(
+        host, port, group.world_size, is_master=group.rank == 0, timeout=timeout, master_listen_fd=listener
+    )
 
 
 def pick_device() -> torch.device:

@@ -41,6 +41,19 @@ def test_ranks_meet_and_rank_0_tells_the_result(cluster, tmp_path):
     assert alive_ranks(tmp_path) == []
 
 
+def test_ranks_listen_on_their_worker_s_interface_alone(cluster, tmp_path):
+    """Ranks that have found each other as in a training; torch by itself would listen on all of them."""
+    before = jobs.ports_of(os.getpid())
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(run_gang, cluster, "listening_program", {"folder": str(tmp_path)}, on_event=lambda _: None)
+        jobs.wait_until(lambda: done.done() or len(list(tmp_path.glob("joined-*"))) == 2, 60)
+        more = jobs.ports_of(os.getpid()) - before
+        (tmp_path / "seen").touch()
+        done.result()
+    assert len(more) >= 2
+    assert {ip for ip, _ in more} == {"127.0.0.1"}
+
+
 @pytest.mark.parametrize(("whom", "sent"), [("rank", "SIGKILL"), ("worker", "SIGKILL"), ("rank", "SIGSTOP")])
 def test_a_fault_restarts_all_ranks_from_the_checkpoint(cluster, tmp_path, whom, sent):
     events, survivors = [], []
