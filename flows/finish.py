@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,8 +25,8 @@ def measure_light(session: Session, plan: Plan) -> None:
     if figures is None or not figures.get("frames decoded"):
         return
     with session.stage("light"):
-        apart = {name for unit in plan.apart for name in unit.products}
-        found = _sampled(session, plan, set(session.products) - apart)
+        apart = frozenset(name for unit in plan.apart for name in unit.products)
+        found = _sampled(session, plan, frozenset(session.products) - apart)
         on_gpus = _sampled(session, plan, apart) if apart else []
     if not found or bool(apart) != bool(on_gpus):
         return
@@ -46,17 +45,12 @@ def measure_light(session: Session, plan: Plan) -> None:
         figures["features measured / light"] = bare / spent
 
 
-def _sampled(session: Session, plan: Plan, names: set[str]) -> list[Light]:
+def _sampled(session: Session, plan: Plan, names: frozenset[str]) -> list[Light]:
     """Return the light of some products on each of the workers that compute them."""
-    job = job_of(session)
-    products = {name: product for name, product in job.products.items() if name in names}
-    gpu = GPU if gpu_products(products.values(), session.cluster) else None
+    gpu = GPU if gpu_products((session.products[name] for name in names), session.cluster) else None
+    samples = light.samples_of(plan.all_units)
     answers = session.cluster.each_worker(
-        light.sample_light,
-        replace(job, products=products),
-        light.samples_of(plan.all_units),
-        resources=gpu,
-        skip_lost=True,
+        light.sample_light, job_of(session), samples, names, resources=gpu, skip_lost=True
     )
     return [x for x in answers.values() if x is not None]
 

@@ -51,8 +51,13 @@ def samples_of(units: tuple[Unit, ...], count: int = 24) -> tuple[tuple[Run, Fra
     return tuple((run, next(s for s in unit.sources if s.video_id == videos[run.span_key])) for run, unit in picked)
 
 
-def sample_light(job: Job, samples: tuple[tuple[Run, FrameSource], ...]) -> Light | None:
-    """Measure the parts on this worker for about SAMPLE_SECONDS; None where nothing could be decoded."""
+def sample_light(
+    job: Job, samples: tuple[tuple[Run, FrameSource], ...], names: frozenset[str] | None = None
+) -> Light | None:
+    """Measure the parts on this worker for about SAMPLE_SECONDS; None where nothing could be decoded.
+
+    `names`: of the products that this worker computes; by default all.
+    """
     bench, decoder = bench_of(job), get_decoder()
     seconds, rows = 0.0, 0
     deadline = time.perf_counter() + SAMPLE_SECONDS / 2
@@ -80,6 +85,8 @@ def sample_light(job: Job, samples: tuple[tuple[Run, FrameSource], ...]) -> Ligh
     if bench.filters:
         compute["filters"] = _filter_seconds(bench, job, part[:FILTER_ROWS], *samples[0]) / len(part[:FILTER_ROWS])
     for name, product in job.products.items():
+        if names is not None and name not in names:
+            continue
         values = block
         if name != PIXELS and isinstance(extractor := bench.extractors[name], Hearer):
             found, compute[name] = _heard(extractor, product, job, *samples[0])

