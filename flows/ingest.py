@@ -222,7 +222,7 @@ def job_of(session: Session) -> Job:
         layout=recipe.layout,
         frames=recipe.frames.grid,
         patches=recipe.patches.grid,
-        entries=recipe.features,
+        entries=tuple(entry for entry in recipe.features if entry.name in session.products),
         products=session.products,
         filters=recipe.frames.filters,
     )
