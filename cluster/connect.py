@@ -74,6 +74,15 @@ def open_client(spec: ClusterSpec, name: str = "patchlake") -> AbstractContextMa
     raise TypeError(f"no kind of cluster: {spec!r}")
 
 
+def refuse(spec: ClusterSpec, resources: Resources | None) -> None:
+    """Raise ClusterError where the spec shows that no worker will offer the resources; nothing is started."""
+    if "GPU" in (resources or {}) and spec.num_gpus() == 0:
+        raise ClusterError(
+            f"No worker offers {resources}: the {spec.kind} cluster has no GPU. Set cluster.gpus, or run "
+            "where there are some."
+        )
+
+
 class Cluster:
     """Workers that run functions on items; any number of threads may use it at once."""
 
@@ -296,11 +305,7 @@ class Cluster:
 
         Where the spec shows that none will, nothing is started. Workers that are still to come are waited for.
         """
-        if "GPU" in (resources or {}) and self.spec.num_gpus() == 0:
-            raise ClusterError(
-                f"No worker offers {resources}: the {self.spec.kind} cluster has no GPU. Set cluster.gpus, or run "
-                "where there are some."
-            )
+        refuse(self.spec, resources)
         deadline = time.monotonic() + self.spec.patience_seconds
         while not _offering(workers := self.info(), resources):
             to_come = len(workers) < max(1, self.num_expected())

@@ -14,8 +14,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from patchlake.cluster import kinds
-from patchlake.cluster.connect import Cluster, connect
-from patchlake.cluster.spec import ClusterSpec
+from patchlake.cluster.connect import Cluster, connect, refuse
+from patchlake.cluster.spec import GPU, ClusterSpec
 from patchlake.flows import runs
 from patchlake.tasks import planning, preflight, product, worker
 from patchlake.tasks import recipe as recipes
@@ -83,8 +83,10 @@ def cluster_spec(recipe: Recipe) -> ClusterSpec:
 def check(path: str, overrides: Sequence[str]) -> Recipe:
     """Return the recipe if it can be run at all: keys, values, corpus, models, cluster; nothing is started."""
     recipe = recipes.load(path, overrides)
-    cluster_spec(recipe)
-    product.products_of(recipe, product.extractors_of(recipe))
+    spec, lake = cluster_spec(recipe), Location(recipe.lake) / recipe.name
+    products = product.products_of(recipe, product.extractors_of(recipe)).values()
+    if any(p.needs_gpu and arrays.product_attrs(lake, p.name) is None for p in products):
+        refuse(spec, GPU)  # what the lake holds already may be all that is wanted: that is seen later
     planning.read_given(recipe, discover(recipe.corpus))
     return recipe
 
