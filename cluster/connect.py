@@ -310,12 +310,7 @@ class Cluster:
         while not _offering(workers := self.info(), resources):
             to_come = len(workers) < max(1, self.num_expected())
             if not to_come or time.monotonic() > deadline:
-                offered = sorted({name for worker in workers.values() for name in worker["resources"]})
-                raise ClusterError(
-                    f"No worker offers {resources or 'a thread'}: {len(workers)} workers offer "
-                    f"{', '.join(offered) or 'no resources'}. Expected at least one that does: for GPUs set "
-                    "cluster.gpus, or start workers with --resources GPU=1."
-                )
+                raise ClusterError(_lack(workers, resources or {}))
             self.tender.look()
             time.sleep(0.2)
 
@@ -323,6 +318,22 @@ class Cluster:
     def dashboard_link(self) -> str | None:
         """Where Dask's dashboard is served, if it is."""
         return self.client.dashboard_link if self.spec.dashboard else None
+
+
+def _lack(workers: dict[str, dict[str, Any]], resources: Resources) -> str:
+    """Say what no worker offers."""
+    others = {name: amount for name, amount in resources.items() if name != MEMORY}
+    if MEMORY in resources and (fitting := _offering(workers, others)):
+        most = max(workers[address]["resources"].get(MEMORY, 0) for address in fitting)
+        return (
+            f"A unit takes at least {resources[MEMORY] / 2**20:,.0f} MiB, and a worker that could do it may use at most "
+            f"{most / 2**20:,.0f} MiB: give workers more memory, or make units.slot_frames smaller."
+        )
+    offered = sorted({name for worker in workers.values() for name in worker["resources"]})
+    return (
+        f"No worker offers {others or 'a thread'}: {len(workers)} workers offer {', '.join(offered) or 'no resources'}. "
+        "Expected at least one that does: for GPUs set cluster.gpus, or start workers with --resources GPU=1."
+    )
 
 
 def _offering(workers: dict[str, dict[str, Any]], resources: Resources | None) -> list[str]:
