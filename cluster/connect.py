@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from distributed import Client
 
 from patchlake.cluster.errors import ClusterError
+from patchlake.cluster.offers import lack, offering, refuse
 from patchlake.cluster.remote import QueueSpec, SshSpec
 from patchlake.cluster.runs import NotYet, Outcome, Run
 from patchlake.cluster.spec import GPU, MEMORY, AddressSpec, ClassSpec, ClusterSpec, LocalSpec, Resources
@@ -72,15 +73,6 @@ def open_client(spec: ClusterSpec, name: str = "patchlake") -> AbstractContextMa
 
         return open_class(spec)
     raise TypeError(f"no kind of cluster: {spec!r}")
-
-
-def refuse(spec: ClusterSpec, resources: Resources | None) -> None:
-    """Raise ClusterError where the spec shows that no worker will offer the resources; nothing is started."""
-    if "GPU" in (resources or {}) and spec.num_gpus() == 0:
-        raise ClusterError(
-            f"No worker offers {resources}: the {spec.kind} cluster has no GPU. Set cluster.gpus, or run "
-            "where there are some."
-        )
 
 
 class Cluster:
@@ -238,7 +230,7 @@ class Cluster:
 
     def workers(self, resources: Resources | None = None) -> list[str]:
         """List the addresses of the workers that offer the resources (all, if none are named)."""
-        return _offering(self.info(), resources)
+        return offering(self.info(), resources)
 
     @property
     def num_workers(self) -> int:
@@ -307,10 +299,10 @@ class Cluster:
         """
         refuse(self.spec, resources)
         deadline = time.monotonic() + self.spec.patience_seconds
-        while not _offering(workers := self.info(), resources):
+        while not offering(workers := self.info(), resources):
             to_come = len(workers) < max(1, self.num_expected())
             if not to_come or time.monotonic() > deadline:
-                raise ClusterError(_lack(workers, resources or {}))
+                raise ClusterError(lack(workers, resources or {}))
             self.tender.look()
             time.sleep(0.2)
 
@@ -318,29 +310,3 @@ class Cluster:
     def dashboard_link(self) -> str | None:
         """Where Dask's dashboard is served, if it is."""
         return self.client.dashboard_link if self.spec.dashboard else None
-
-
-def _lack(workers: dict[str, dict[str, Any]], resources: Resources) -> str:
-    """Say what no worker offers."""
-    others = {name: amount for name, amount in resources.items() if name != MEMORY}
-    if MEMORY in resources and (fitting := _offering(workers, others)):
-        most = max(workers[address]["resources"].get(MEMORY, 0) for address in fitting)
-        return (
-            f"A unit takes at least {resources[MEMORY] / 2**20:,.0f} MiB, and a worker that could do it may use at most "
-            f"{most / 2**20:,.0f} MiB: give workers more memory, or make units.slot_frames smaller."
-        )
-    offered = sorted({name for worker in workers.values() for name in worker["resources"]})
-    return (
-        f"No worker offers {others or 'a thread'}: {len(workers)} workers offer {', '.join(offered) or 'no resources'}. "
-        "Expected at least one that does: for GPUs set cluster.gpus, or start workers with --resources GPU=1."
-    )
-
-
-def _offering(workers: dict[str, dict[str, Any]], resources: Resources | None) -> list[str]:
-    """List those of the workers that offer the resources."""
-    wanted = (resources or {}).items()
-    return [
-        address
-        for address, worker in workers.items()
-        if all(worker["resources"].get(name, 0) >= amount for name, amount in wanted)
-    ]

@@ -14,7 +14,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from patchlake.cluster import kinds
-from patchlake.cluster.connect import Cluster, connect, refuse
+from patchlake.cluster.connect import Cluster, connect
+from patchlake.cluster.offers import refuse
 from patchlake.cluster.spec import GPU, ClusterSpec
 from patchlake.flows import runs
 from patchlake.tasks import planning, preflight, product, worker
