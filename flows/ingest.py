@@ -14,6 +14,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from patchlake.cluster.spec import GPU, Resources
 from patchlake.flows.culprits import expect_lost_worker, store_the_rest
+from patchlake.flows.observe import UnitWatch
 from patchlake.flows.preflight import check_cluster
 from patchlake.flows.progress import Progress
 from patchlake.flows.session import Session
@@ -55,7 +56,7 @@ def survey_sources(session: Session, sources: Sequence[Source]) -> Survey:
         if wanted:
             for outcome in Progress("probe", total=len(wanted)).over(session.cluster.run(probe_source, wanted)):
                 if outcome.result is None:
-                    expect_lost_worker(outcome.error)
+                    expect_lost_worker(outcome)
                 probed[outcome.item.uri] = outcome.result or Probed.lost(outcome.item, str(outcome.error))
         session.figures["probed"] = len(probed)
         return planning.survey(sources, probed, session.ledger, session.recipe, given)
@@ -170,11 +171,11 @@ def run_units(session: Session, survey: Survey, plan: Plan) -> None:
     committer = Committer(plan, _context(session, survey, plan))
     progress = Progress("ingest", total=plan.num_new_rows, unit="rows")
     batches = [plan.units[i : i + UNITS_PER_BATCH] for i in range(0, len(plan.units), UNITS_PER_BATCH)]
-    job = job_of(session)
+    job, watch = job_of(session), UnitWatch(session.run_id)
 
     @task(name="batch", task_run_name=f"batch {{index}} of {len(batches)}", cache_policy=NO_CACHE)
     def batch(index: int) -> Counter[str]:
-        return _run_batch(session, job, committer, batches[index], needs, progress)
+        return _run_batch(session, job, committer, batches[index], needs, progress, watch)
 
     figures: Counter[str] = Counter()
     with session.stage("ingest"):
@@ -222,10 +223,11 @@ def _run_batch(
     units: Sequence[Unit],
     needs: Resources | None,
     progress: Progress,
+    watch: UnitWatch,
 ) -> Counter[str]:
     figures: Counter[str] = Counter()
     num_rows = {unit.unit_id: unit.num_rows for unit in units}
-    for result in _results(session, job, units, needs):
+    for result in _results(session, job, units, needs, watch):
         committer.add(result)
         progress.advance(num_rows[result.unit_id])
         figures["frames decoded"] += result.num_decoded
@@ -238,16 +240,20 @@ def _run_batch(
     return figures
 
 
-def _results(session: Session, job: Job, units: Sequence[Unit], needs: Resources | None) -> Iterator[UnitResult]:
+def _results(
+    session: Session, job: Job, units: Sequence[Unit], needs: Resources | None, watch: UnitWatch
+) -> Iterator[UnitResult]:
     """Yield what came of the units; those that end their workers come last, without what did it."""
     lost = []
-    for outcome in session.cluster.run(partial(extract_unit, job), units, resources=needs, key=lambda u: u.unit_id):
-        expect_lost_worker(outcome.error)
+    for outcome in session.cluster.run(
+        partial(extract_unit, job), units, resources=needs, key=lambda u: u.unit_id, on_retry=watch.retried
+    ):
+        expect_lost_worker(outcome, watch.failed)
         if outcome.result is None:
             lost.append(outcome.item)
         else:
-            yield outcome.result
-    yield from store_the_rest(session, job, lost, needs)
+            yield watch.done(outcome, outcome.result)
+    yield from store_the_rest(session, job, lost, needs, watch)
 
 
 def _needs(session: Session, units: Sequence[Unit]) -> Resources | None:
