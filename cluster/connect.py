@@ -146,6 +146,7 @@ class Cluster:
         client.subscribe_topic("worker-restart-memory", self._note_memory_kill)  # a nanny's event
         client.subscribe_topic(CUT, lambda event: self.cuts.update([event[1]["key"].rpartition("-")[2]]))
         client.subscribe_topic("all", self._note_moved)
+        self._stack.callback(_leave_topic, client, "all")
         if self._performance_report is not None:
             self._stack.enter_context(performance.reporting(client, self._performance_report, self.name))
         if self._on_start is not None:
@@ -332,6 +333,12 @@ class Cluster:
             deployed: Any = client.cluster
             return str(format_dashboard_link(HOST, deployed.scheduler_info["services"]["dashboard"]))
         return str(client.dashboard_link)
+
+
+def _leave_topic(client: Client, topic: str) -> None:
+    """Hear no more of it: else the scheduler finds the client gone when it tells of that."""
+    with suppress(Exception):  # the scheduler may be gone
+        client.unsubscribe_topic(topic)
 
 
 def _offering(workers: dict[str, dict[str, Any]], resources: Resources | None) -> list[str]:
