@@ -159,7 +159,8 @@ class Run(Generic[T, R]):
         return TASKS_PER_SLOT * self.cluster.places(self.resources)
 
     def _submit(self, name: str, number: int, item: T, *, alone: bool = False) -> None:
-        key = f"{self.key(item) if self.key else getattr(self.function, '__name__', 'item')}-{name}"
+        # Dask keeps and shows what begins with one word as one: without it the scheduler would grow by each key.
+        key = "-".join([name_of(self.function), *([self.key(item)] if self.key else []), name])
         future = self.cluster.client.submit(
             perform,
             self.function,
