@@ -108,6 +108,9 @@ def test_items_tell_how_long_they_took_and_how_long_their_worker_was_idle():
         first = list(cluster.run(jobs.begin_and_end, range(5), ordered=True))
         time.sleep(0.3)
         second = list(cluster.run(jobs.begin_and_end, range(5), ordered=True))
+        assert cluster.dashboard_link is None
+        port = cluster.client.cluster.scheduler.http_server.port
+        assert "dask_scheduler_workers" in get(f"http://127.0.0.1:{port}", "/metrics"), "without dashboard, too"
     outcomes = sorted([*first, *second], key=lambda o: o.result)
     for before, after in pairwise(outcomes):
         assert after.seconds >= after.result[1] - after.result[0] >= 0.02
