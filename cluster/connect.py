@@ -332,7 +332,9 @@ class Cluster:
         if isinstance(self.spec, LocalSpec | QueueSpec | SshSpec):  # Dask would name the address workers come to
             deployed: Any = client.cluster
             return str(format_dashboard_link(HOST, deployed.scheduler_info["services"]["dashboard"]))
-        return str(client.dashboard_link)
+        with suppress(Exception):  # of a class that may have none
+            return str(client.dashboard_link)
+        return None
 
 
 def _leave_topic(client: Client, topic: str) -> None:
