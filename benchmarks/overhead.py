@@ -41,7 +41,7 @@ def survey_of(wanted: recipe.Recipe, session: ingest.Session, num_videos: int) -
     index = FrameIndex(pts=np.arange(SPAN_ROWS) * 512, key_rows=np.array([0]))
     sources = [Source(uri=f"/{i:07d}.mp4", size=i, version="0") for i in range(num_videos)]
     probed = {source.uri: Probed(source=source, video=video_of(i), index=index) for i, source in enumerate(sources)}
-    given = Given(boxes={}, events={}, unmatched={})
+    given = Given(boxes={}, events={}, hidden={}, unmatched={})
     return planning.survey(sources, probed, session.ledger, wanted, given)
 
 

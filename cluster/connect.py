@@ -14,11 +14,14 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from distributed import Client
+from distributed.utils import format_dashboard_link
 
+from patchlake.cluster import performance
 from patchlake.cluster.errors import ClusterError
 from patchlake.cluster.offers import lack, offering, refuse
 from patchlake.cluster.remote import QueueSpec, SshSpec
-from patchlake.cluster.runs import NotYet, Outcome, Run
+from patchlake.cluster.runs import NotYet, Outcome, Retry, Run
+from patchlake.cluster.settings import HOST
 from patchlake.cluster.spec import GPU, MEMORY, AddressSpec, ClassSpec, ClusterSpec, LocalSpec, Resources
 from patchlake.cluster.tend import Tender
 from patchlake.cluster.window import Window
@@ -37,13 +40,17 @@ def connect(
     setup: Callable[[], None] | None = None,
     packages: Iterable[str] = (),
     name: str = "patchlake",
+    on_start: Callable[[str | None], None] | None = None,
+    performance_report: str | None = None,
 ) -> Iterator[Cluster]:
     """Yield the cluster that the spec describes; it starts at its first use and is closed at the end.
 
     `setup` runs once in each worker process, restarted ones too, before any task. A worker on which Python or one of
-    the packages has another version than here is an error. Jobs of a queue get the name.
+    the packages has another version than here is an error. Jobs of a queue get the name. `on_start` is told where the
+    dashboard is, before any worker is waited for. Dask's performance report, from the start to the end of the cluster,
+    is written to the file that is named for it.
     """
-    cluster = Cluster(spec, setup, packages, name)
+    cluster = Cluster(spec, setup, packages, name, on_start, performance_report)
     try:
         yield cluster
     finally:
@@ -84,6 +91,8 @@ class Cluster:
         setup: Callable[[], None] | None = None,
         packages: Iterable[str] = (),
         name: str = "patchlake",
+        on_start: Callable[[str | None], None] | None = None,
+        performance_report: str | None = None,
     ) -> None:
         self.spec = spec
         self.name = name
@@ -98,6 +107,10 @@ class Cluster:
         """How many workers were ended since they took more memory than they may."""
         self.cuts: Counter[str] = Counter()
         """Name of a task in flight -> how often its worker had to leave before its end."""
+        self.moved: list[str] = []
+        """Names of tasks that were on a worker when that went away."""
+        self._on_start = on_start
+        self._performance_report = performance_report
         self._setup = Setup(setup, versions_of(packages)) if setup or packages else None
         self._stack = ExitStack()
         self._client: Client | None = None
@@ -134,6 +147,12 @@ class Cluster:
             ) from error
         client.subscribe_topic("worker-restart-memory", self._note_memory_kill)  # a nanny's event
         client.subscribe_topic(CUT, lambda event: self.cuts.update([event[1]["key"].rpartition("-")[2]]))
+        client.subscribe_topic("all", self._note_moved)
+        self._stack.callback(_leave_topic, client, "all")
+        if self._performance_report is not None:
+            self._stack.enter_context(performance.reporting(client, self._performance_report, self.name))
+        if self._on_start is not None:
+            self._on_start(self._link(client))
         if self._setup is not None:
             try:
                 client.register_plugin(self._setup)
@@ -144,6 +163,10 @@ class Cluster:
                     "correct what it names and run again."
                 ) from error
         return client
+
+    def _note_moved(self, event: tuple[float, dict[str, Any]]) -> None:
+        if event[1].get("action") == "remove-worker":
+            self.moved += [str(key).rpartition("-")[2] for key in event[1]["processing-tasks"]]
 
     def _note_memory_kill(self, _: object) -> None:
         self.memory_kills += 1
@@ -178,6 +201,7 @@ class Cluster:
         key: Callable[[T], str] | None = None,
         ordered: bool = False,
         alone: bool = False,
+        on_retry: Callable[[T, Retry], None] | None = None,
     ) -> Iterator[Outcome[T, R]]:
         """Yield an outcome for every item, in completion order unless `ordered`; items are taken lazily.
 
@@ -185,9 +209,10 @@ class Cluster:
 
         An item may run more than once (its worker died), but is yielded once. An error of the function is
         an outcome. An item whose worker dies again and again, at last with the cluster to itself, is one too;
-        `alone` gives each item the cluster to itself from the start.
+        `alone` gives each item the cluster to itself from the start; `on_retry` is told of each that is begun again.
         """
-        return Run(self, function, items, resources=resources, key=key, ordered=ordered, alone=alone).outcomes()
+        run = Run(self, function, items, resources=resources, key=key, ordered=ordered, alone=alone, on_retry=on_retry)
+        return run.outcomes()
 
     def each_worker(
         self, function: Callable[..., R], *args: Any, resources: Resources | None = None, skip_lost: bool = False
@@ -309,4 +334,20 @@ class Cluster:
     @property
     def dashboard_link(self) -> str | None:
         """Where Dask's dashboard is served, if it is."""
-        return self.client.dashboard_link if self.spec.dashboard else None
+        return self._link(self.client)
+
+    def _link(self, client: Client) -> str | None:
+        if self.spec.dashboard is False:
+            return None
+        if isinstance(self.spec, LocalSpec | QueueSpec | SshSpec):  # Dask would name the address workers come to
+            deployed: Any = client.cluster
+            return str(format_dashboard_link(HOST, deployed.scheduler_info["services"]["dashboard"]))
+        with suppress(Exception):  # of a class that may have none
+            return str(client.dashboard_link)
+        return None
+
+
+def _leave_topic(client: Client, topic: str) -> None:
+    """Hear no more of it: else the scheduler finds the client gone when it tells of that."""
+    with suppress(Exception):  # the scheduler may be gone
+        client.unsubscribe_topic(topic)

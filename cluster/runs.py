@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from itertools import count
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
 from distributed import Future, KilledWorker
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+Retry = Literal["worker_left", "handed_back", "alone"]
+"""Why an item is begun again: its worker went away, or left without having begun it; or it is tried alone."""
 
 
 class NotYet(Enum):
@@ -47,6 +50,10 @@ class Outcome(Generic[T, R]):
     error: BaseException | None = None
     worker: str = ""
     """Address of the worker that did it; empty if its workers died."""
+    seconds: float = 0.0
+    """How long that took there."""
+    idle_seconds: float = 0.0
+    """How long the worker had had nothing to do when it began: since its last item, at first since its start."""
 
     @property
     def ok(self) -> bool:
@@ -81,6 +88,7 @@ class Run(Generic[T, R]):
         key: Callable[[T], str] | None,
         ordered: bool,
         alone: bool = False,
+        on_retry: Callable[[T, Retry], None] | None = None,
     ) -> None:
         self.cluster = cluster
         self.function = function
@@ -94,6 +102,7 @@ class Run(Generic[T, R]):
         """Then its items go first where they may run, since other workers do the others."""
         self.key = key
         self.ordered = ordered
+        self.on_retry = on_retry or (lambda item, why: None)
         self.in_flight: dict[str, _Task] = {}
         self.ended: deque[str] = deque()
         """Keys whose tasks ended, not looked at yet; filled by Dask's callback thread."""
@@ -121,6 +130,7 @@ class Run(Generic[T, R]):
         changed = self.cluster.window.changed
         while True:
             self.cluster.tender.look()
+            self._tell_moved()
             self._refill()
             with changed:
                 if not self.ended and self.in_flight:
@@ -168,7 +178,8 @@ class Run(Generic[T, R]):
         return TASKS_PER_SLOT * self.cluster.places(self.resources)
 
     def _submit(self, name: str, number: int, item: T, *, alone: bool = False) -> None:
-        key = f"{self.key(item) if self.key else getattr(self.function, '__name__', 'item')}-{name}"
+        # Dask keeps and shows what begins with one word as one: without it the scheduler would grow by each key.
+        key = "-".join([name_of(self.function), *([self.key(item)] if self.key else []), name])
         future = self.cluster.client.submit(
             perform,
             self.function,
@@ -197,6 +208,12 @@ class Run(Generic[T, R]):
         self.cluster.window.admit(name, self, 1)
         self._submit(name, number, item, alone=True)
 
+    def _tell_moved(self) -> None:
+        """Say which items in flight were on a worker that went away: Dask begins them elsewhere, without a word."""
+        for name in [name for name in self.cluster.moved if name in self.in_flight]:
+            self.cluster.moved.remove(name)
+            self.on_retry(self.in_flight[name].item, "worker_left")
+
     def _pause(self) -> None:
         with self.cluster.window.changed:
             self.cluster.window.changed.wait(0.2)
@@ -209,9 +226,11 @@ class Run(Generic[T, R]):
             if task.alone:
                 self.cluster.window.yield_claim(self)
             if isinstance(reply.error, KilledWorker) and not task.alone:
+                self.on_retry(task.item, "alone")
                 self.suspects.append((task.number, task.item))
                 continue
             if reply.handed_back:
+                self.on_retry(task.item, "handed_back")
                 self.returned.append((task.number, task.item))
                 continue
             if reply.setup_error:
@@ -222,7 +241,9 @@ class Run(Generic[T, R]):
             if reply.error is not None and reply.trace:
                 reply.error.add_note(f"On worker {reply.worker}:\n{reply.trace}")
             self.cluster.note_seconds(name_of(self.function), reply.seconds)
-            outcome: Outcome[T, R] = Outcome(task.item, reply.result, reply.error, reply.worker)
+            outcome: Outcome[T, R] = Outcome(
+                task.item, reply.result, reply.error, reply.worker, reply.seconds, reply.idle_seconds
+            )
             self.held[task.number] = None if reply.skipped else outcome
             yield from self._unheld(task.number)
 

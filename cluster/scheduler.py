@@ -13,10 +13,11 @@ from pathlib import Path
 
 import dask
 from distributed import Scheduler
+from distributed.utils import format_dashboard_link
 
 from patchlake.cluster import tls
 from patchlake.cluster.errors import ClusterError
-from patchlake.cluster.settings import CONFIG, own_host, scheduler_options
+from patchlake.cluster.settings import CONFIG, HOST, own_host, scheduler_options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,7 +40,9 @@ def parser() -> argparse.ArgumentParser:
     where.add_argument("--interface", help="or network interface, as ib0")
     found.add_argument("--port", type=int, default=0, help="by default a free one")
     found.add_argument("--tls", metavar="FOLDER", help="of ca.pem, cert.pem and key.pem; made if it is not there")
-    found.add_argument("--no-dashboard", action="store_true", help="no dashboard on 127.0.0.1")
+    pages = found.add_mutually_exclusive_group()
+    pages.add_argument("--dashboard-port", type=int, help="of 127.0.0.1; by default a free one")
+    pages.add_argument("--no-dashboard", action="store_true", help="no dashboard on 127.0.0.1")
     return found
 
 
@@ -49,11 +52,14 @@ async def serve(args: argparse.Namespace) -> None:
     if args.tls:
         given = Path(args.tls).exists()
         security = tls.security_of(tls.files_in(args.tls) if given else tls.make_certificates(args.tls))
-    options = scheduler_options(args.host or own_host(args.interface), security, dashboard=not args.no_dashboard)
+    dashboard = args.dashboard_port or not args.no_dashboard
+    options = scheduler_options(args.host or own_host(args.interface), security, dashboard=dashboard)
     over = asyncio.Event()
     for sent in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sent, over.set)
     with dask.config.set(CONFIG):
         async with Scheduler(**options | {"port": args.port}, scheduler_file=args.scheduler_file) as scheduler:
             print(f"patchlake: scheduler at {scheduler.address}", flush=True)
+            if not args.no_dashboard:
+                print(f"patchlake: dashboard at {format_dashboard_link(HOST, scheduler.http_server.port)}", flush=True)
             await over.wait()

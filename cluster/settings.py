@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from typing import Any
 
 from distributed.comm.addressing import get_address_host
@@ -14,6 +15,9 @@ from distributed.utils import get_ip, get_ip_interface
 from patchlake.cluster.errors import ClusterError
 
 HOST = "127.0.0.1"
+
+ORIGINS = ("BOKEH_ALLOW_WS_ORIGIN", f"localhost:*,{HOST}:*")
+"""Variable that names the pages which may read a dashboard: its own, also at the near end of a tunnel."""
 
 IGNORE_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 """A terminal sends Ctrl-C to all processes; the coordinator alone decides, and drains its workers."""
@@ -44,6 +48,10 @@ CONFIG = {
     "distributed.worker.profile.cycle": "30s",
     "distributed.worker.memory.monitor-interval": "500ms",
     "distributed.scheduler.work-stealing-interval": "300ms",
+    # What the dashboard's task stream and a performance report show at most; Dask's 100,000 are too many to draw.
+    "distributed.scheduler.dashboard.tasks.task-stream-length": 20_000,
+    # Dask's `*` lets any web page that is open in a browser here read the dashboard; ORIGINS has the last word.
+    "distributed.scheduler.dashboard.bokeh-application.allow_websocket_origin": [HOST],
     # One process per core: more BLAS threads would only fight. Read before numpy is imported.
     "distributed.nanny.pre-spawn-environ.OMP_NUM_THREADS": 1,
     "distributed.nanny.pre-spawn-environ.MKL_NUM_THREADS": 1,
@@ -78,14 +86,19 @@ def host_towards(scheduler: str) -> str:
     return str(get_ip(get_address_host(scheduler)))
 
 
-def scheduler_options(host: str, security: Security | None, *, dashboard: bool) -> dict[str, Any]:
-    """Return how a scheduler in this process listens; its pages are for this machine alone."""
+def scheduler_options(host: str, security: Security | None, *, dashboard: bool | int) -> dict[str, Any]:
+    """Return how a scheduler in this process listens; its pages are for this machine alone.
+
+    `dashboard` is whether there is one, or its port.
+    """
+    if dashboard:
+        os.environ.setdefault(*ORIGINS)
     # Without a dashboard there still is a health page; an address keeps it off port 8787 and off the network.
     return {
         "host": host,
         "port": 0,
         "protocol": "tls://" if security else "tcp://",
         "security": security,
-        "dashboard": dashboard,
-        "dashboard_address": f"{HOST}:0",
+        "dashboard": bool(dashboard),
+        "dashboard_address": f"{HOST}:{0 if isinstance(dashboard, bool) else dashboard}",
     }

@@ -59,7 +59,16 @@ class ClusterSpec(Strict):
     tls: bool | str | TlsFiles = Field(
         default=False, description="true: certificates for this run alone; or a folder with ca.pem, cert.pem, key.pem"
     )
-    dashboard: bool = Field(default=True, description="Serve Dask's dashboard on a free port of 127.0.0.1")
+    dashboard: bool | int = Field(
+        default=True, description="Serve Dask's dashboard on a free port of 127.0.0.1, or on the port that is given"
+    )
+
+    @field_validator("dashboard")
+    @classmethod
+    def _port(cls, dashboard: bool | int) -> bool | int:
+        if not isinstance(dashboard, bool) and not 1024 <= dashboard <= 65535:
+            raise ValueError(f"dashboard is {dashboard}: expected true, false, or a port from 1024 to 65535")
+        return dashboard
 
     @model_validator(mode="before")
     @classmethod

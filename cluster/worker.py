@@ -29,6 +29,8 @@ FRESH = 0.1
 _stopped: set[str] = set()
 _slowest: dict[str, float] = {}
 _began = time.time()
+_free_since = time.monotonic()
+"""Since when this worker has had nothing to do: the end of its last item, at first the start of its process."""
 _leaving = False
 
 
@@ -49,6 +51,8 @@ class Reply(NamedTuple):
     """The worker's setup failed (a first one fails `connect`; this is a restarted or later worker)."""
     seconds: float = 0.0
     """How long the function took."""
+    idle_seconds: float = 0.0
+    """How long the worker had nothing to do before."""
 
 
 class Setup(WorkerPlugin):  # type: ignore[misc]
@@ -98,6 +102,7 @@ def perform(function: Callable[[Any], Any], item: Any, session: str, expected_se
 
     An item that may not be done before the worker's job ends (`expected_seconds`: the slowest so far) is handed back.
     """
+    global _free_since
     worker = get_worker()
     if session in _stopped:
         return Reply(worker.address, skipped=True)
@@ -109,14 +114,16 @@ def perform(function: Callable[[Any], Any], item: Any, session: str, expected_se
             worker.loop.add_callback(drain, worker)
         return Reply(worker.address, handed_back=True)
     begun = time.monotonic()
+    idle_seconds = begun - _free_since
     try:
         reply = Reply(worker.address, result=function(item))
     except (Exception, SystemExit) as error:
         trace = "".join(traceback.format_exception(error)).rstrip()
         reply = Reply(worker.address, error=_portable(error), trace=trace)
-    seconds = time.monotonic() - begun
+    _free_since = time.monotonic()
+    seconds = _free_since - begun
     _slowest[name] = max(seconds, _slowest.get(name, 0.0))
-    return reply._replace(seconds=seconds)
+    return reply._replace(seconds=seconds, idle_seconds=idle_seconds)
 
 
 def name_of(function: Callable[..., Any]) -> str:

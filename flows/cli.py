@@ -74,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--retry-failed", action="store_true", help="try again what timed out, ran out of memory or crashed before"
     )
+    _add_observation(run)
     _add_overrides(run)
     run.set_defaults(verb=_run)
 
@@ -90,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     features.add_argument("--add", action="append", default=[], metavar="NAME", help=entry)
     features.add_argument("--drop", action="append", default=[], metavar="NAME", help="a feature of the lake")
     _add_wait(features)
+    _add_observation(features)
     _add_overrides(features)
     features.set_defaults(verb=_features)
 
@@ -154,14 +156,28 @@ def _add_wait(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_observation(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--performance-report",
+        metavar="FILE.html",
+        type=os.path.abspath,
+        help="write Dask's performance report there, also if the run fails",
+    )
+    parser.add_argument("--verbose", action="store_true", help="print a line of JSON for each unit of work")
+
+
 def _run(args: argparse.Namespace) -> int:
+    from patchlake.flows.observe import check_report
     from patchlake.flows.session import check
 
     recipe = check(args.recipe, args.overrides)  # what is wrong is said before anything starts
+    check_report(args.performance_report)
     if args.detach:
         from patchlake.flows.detach import detach
 
-        print(detach(recipe, args.recipe, args.overrides, args.wait, *["--retry-failed"] * args.retry_failed))
+        report = ["--performance-report", args.performance_report] if args.performance_report else []
+        words = [*["--retry-failed"] * args.retry_failed, *report]
+        print(detach(recipe, args.recipe, args.overrides, args.wait, *words))
         return 0
     return _coordinate(args, recipe, lambda run_id: _run_flow(args, run_id))
 
@@ -169,7 +185,7 @@ def _run(args: argparse.Namespace) -> int:
 def _coordinate(args: argparse.Namespace, recipe: Recipe, work: Callable[[str], int]) -> int:
     """Do the work of a run, written down under its id; SIGTERM ends it as Ctrl-C does."""
     from patchlake.cluster.remote import QUEUES
-    from patchlake.flows import runs
+    from patchlake.flows import observe, runs
     from patchlake.tasks.lake.location import Location
     from patchlake.tasks.lake.lock import refuse_if_held
 
@@ -180,6 +196,8 @@ def _coordinate(args: argparse.Namespace, recipe: Recipe, work: Callable[[str], 
     run_id = detached or runs.new_id()
     os.environ[runs.VARIABLE] = run_id  # also a temporary Prefect server inherits it
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if args.verbose or detached:
+        observe.say_units()
     queue = kind if (kind := recipe.cluster.get("kind", "local")) in QUEUES else None
     asked = runs.Asked(
         recipe=os.path.abspath(args.recipe),
@@ -196,7 +214,8 @@ def _coordinate(args: argparse.Namespace, recipe: Recipe, work: Callable[[str], 
 def _run_flow(args: argparse.Namespace, run_id: str) -> int:
     from patchlake.flows.run import run
 
-    figures = run(os.path.abspath(args.recipe), tuple(args.overrides), run_id, args.wait, args.retry_failed)
+    report = args.performance_report
+    figures = run(os.path.abspath(args.recipe), tuple(args.overrides), run_id, args.wait, args.retry_failed, report)
     if not figures["clips"]:
         print("patchlake: no clip of the corpus is in the lake; the table `sources` says why", file=sys.stderr)
         return 1
@@ -216,6 +235,7 @@ def _plan(args: argparse.Namespace) -> int:
 
 def _features(args: argparse.Namespace) -> int:
     from patchlake.flows.features import change_features, with_features
+    from patchlake.flows.observe import check_report
     from patchlake.flows.session import check_lake
     from patchlake.tasks import recipe as recipes
 
@@ -223,10 +243,11 @@ def _features(args: argparse.Namespace) -> int:
         raise RecipeError("features: expected --add NAME or --drop NAME, as in --add hog")
     wanted, _ = with_features(recipes.load(args.recipe, args.overrides), args.recipe, tuple(args.add))
     check_lake(wanted)
+    check_report(args.performance_report)
     path, changes = os.path.abspath(args.recipe), (tuple(args.add), tuple(args.drop))
 
     def change(run_id: str) -> int:
-        change_features(path, tuple(args.overrides), *changes, run_id, args.wait)
+        change_features(path, tuple(args.overrides), *changes, run_id, args.wait, args.performance_report)
         return 0
 
     if code := _coordinate(args, wanted, change):

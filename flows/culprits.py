@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from typing import Any, TypeVar
 
 from distributed import KilledWorker
 
+from patchlake.cluster.runs import Outcome
 from patchlake.cluster.spec import Resources
+from patchlake.flows.observe import UnitWatch
 from patchlake.flows.session import Session
 from patchlake.tasks import culprits
 from patchlake.tasks.bench import Job
 from patchlake.tasks.extract import extract_unit, try_unit
 from patchlake.tasks.types import Culprit, Unit, UnitResult
 
+T = TypeVar("T")
 
-def store_the_rest(session: Session, job: Job, units: list[Unit], needs: Resources | None) -> Iterator[UnitResult]:
+
+def store_the_rest(
+    session: Session, job: Job, units: list[Unit], needs: Resources | None, watch: UnitWatch
+) -> Iterator[UnitResult]:
     """Yield the results of lost units without their culprits; a unit that is lost all the same costs its videos."""
     for unit in units:
+        watch.retried(unit, "without_culprits")
         found = find(session, job, unit, needs)
         rest = replace(unit, culprits=tuple(found))
         for outcome in session.cluster.run(partial(extract_unit, job), [rest], resources=needs, alone=True):
-            expect_lost_worker(outcome.error)
+            expect_lost_worker(outcome, watch.failed)
             if outcome.result is not None:
-                yield outcome.result
+                yield watch.done(outcome, outcome.result)
                 continue
+            watch.failed(outcome)
             message = f"its workers died {'with the rest of' if found else 'only with all of'} unit {unit.unit_id}"
             session.lost |= {source.video_id: f"{message}: {outcome.error}" for source in unit.sources}
 
@@ -39,7 +48,7 @@ def find(session: Session, job: Job, unit: Unit, needs: Resources | None) -> lis
         partial(try_unit, job), culprits.pieces_of(unit), resources=needs, key=lambda u: f"try-{u.unit_id}", alone=True
     )
     for outcome in outcomes:
-        expect_lost_worker(outcome.error)
+        expect_lost_worker(outcome)
         if outcome.error is not None:
             ((piece,),) = outcome.item.pieces
             what = f"rows [{piece.start}, {piece.stop}) of {names[piece.video_id]}"
@@ -57,7 +66,10 @@ def find(session: Session, job: Job, unit: Unit, needs: Resources | None) -> lis
     return found
 
 
-def expect_lost_worker(error: BaseException | None) -> None:
-    """An item that kills its workers costs its videos this run; any other error ends the run."""
-    if error is not None and not isinstance(error, KilledWorker):
-        raise error
+def expect_lost_worker(
+    outcome: Outcome[T, Any], on_error: Callable[[Outcome[T, Any]], None] = lambda outcome: None
+) -> None:
+    """An item that kills its workers costs its videos this run; any other error ends the run, and is told before."""
+    if outcome.error is not None and not isinstance(outcome.error, KilledWorker):
+        on_error(outcome)
+        raise outcome.error

@@ -26,15 +26,16 @@ def change_features(
     drop: tuple[str, ...] = (),
     run_id: str | None = None,
     wait_seconds: float = 0.0,
+    performance_report: str | None = None,
 ) -> dict[str, Any]:
     """Compute features from stored pixels, and drop others; return the run's figures.
 
-    `add` are names of the recipe's features, or entries as a recipe spells them; `drop` are names. `run_id` and
-    `wait_seconds` are as of `session.open_session`.
+    `add` are names of the recipe's features, or entries as a recipe spells them; `drop` are names. `run_id`,
+    `wait_seconds` and `performance_report` are as of `session.open_session`.
     """
     wanted, names = with_features(recipes.load(recipe, overrides), recipe, add)
     refuse_sound(wanted, names)
-    with open_session(wanted, run_id, wait_seconds) as session:
+    with open_session(wanted, run_id, wait_seconds, performance_report) as session:
         for name in drop:
             _drop(session, name)
         if names:

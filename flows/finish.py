@@ -17,6 +17,7 @@ from patchlake.flows.session import Session
 from patchlake.tasks import light
 from patchlake.tasks.light import Light
 from patchlake.tasks.plan import Plan
+from patchlake.tasks.report.facts import shares, time_spent
 
 
 def measure_light(session: Session, plan: Plan) -> None:
@@ -99,6 +100,8 @@ def table_of(session: Session, figures: dict[str, Any]) -> Table:
                 f"{ingest['frames/s']:,.0f} frames/s; speed of light {ingest['light frames/s']:,.0f}: "
                 f"measured / light {ingest['measured / light']:.2f}",
             )
+        if spent := time_spent(ingest):
+            table.add_row("time", shares(spent))
         if "features measured / light" in ingest:
             table.add_row("features", f"measured / light {ingest['features measured / light']:.2f}")
     else:

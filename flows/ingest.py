@@ -15,6 +15,7 @@ from patchlake.cluster.runs import NotYet
 from patchlake.cluster.spec import Resources
 from patchlake.flows.apart import Turns, needs_of, products_apart
 from patchlake.flows.culprits import expect_lost_worker, store_the_rest
+from patchlake.flows.observe import UnitWatch
 from patchlake.flows.preflight import check_cluster
 from patchlake.flows.progress import Progress
 from patchlake.flows.session import Session
@@ -56,7 +57,7 @@ def survey_sources(session: Session, sources: Sequence[Source]) -> Survey:
         if wanted:
             for outcome in Progress("probe", total=len(wanted)).over(session.cluster.run(probe_source, wanted)):
                 if outcome.result is None:
-                    expect_lost_worker(outcome.error)
+                    expect_lost_worker(outcome)
                 probed[outcome.item.uri] = outcome.result or Probed.lost(outcome.item, str(outcome.error))
         session.figures["probed"] = len(probed)
         return planning.survey(sources, probed, session.ledger, session.recipe, given)
@@ -175,16 +176,18 @@ def run_units(session: Session, survey: Survey, plan: Plan) -> None:
     turns = Turns(session, committer)
     progress = Progress("ingest", total=sum(unit.num_rows for unit in plan.all_units), unit="rows")
     batches, apart = _batches(plan.units), _batches(plan.apart)
-    job = job_of(session)
+    job, watch = job_of(session), UnitWatch(session.run_id)
 
     @task(name="batch", task_run_name=f"batch {{index}} of {len(batches)}", cache_policy=NO_CACHE)
     def batch(index: int) -> Counter[str]:
-        return _run_batch(session, job, committer, batches[index], batches[index], needs, progress)
+        return _run_batch(session, job, committer, batches[index], batches[index], needs, progress, watch)
 
     @task(name="batch apart", task_run_name=f"batch apart {{index}} of {len(apart)}", cache_policy=NO_CACHE)
     def batch_apart(index: int) -> Counter[str]:
         try:
-            return _run_batch(session, job, committer, apart[index], turns.of(apart[index]), apart_needs, progress)
+            return _run_batch(
+                session, job, committer, apart[index], turns.of(apart[index]), apart_needs, progress, watch
+            )
         except BaseException:
             session.cluster.stop()  # now, not only when the others are done
             raise
@@ -244,11 +247,12 @@ def _run_batch(
     items: Iterable[Unit | NotYet],
     needs: Resources | None,
     progress: Progress,
+    watch: UnitWatch,
 ) -> Counter[str]:
     """Run the units as `items` yields them, and add up what is told of them."""
     figures: Counter[str] = Counter()
     num_rows = {unit.unit_id: unit.num_rows for unit in units}
-    for result in _results(session, job, items, needs):
+    for result in _results(session, job, items, needs, watch):
         committer.add(result)
         progress.advance(num_rows[result.unit_id])
         figures["frames decoded"] += result.num_decoded
@@ -262,17 +266,19 @@ def _run_batch(
 
 
 def _results(
-    session: Session, job: Job, units: Iterable[Unit | NotYet], needs: Resources | None
+    session: Session, job: Job, units: Iterable[Unit | NotYet], needs: Resources | None, watch: UnitWatch
 ) -> Iterator[UnitResult]:
     """Yield what came of the units; those that end their workers come last, without what did it."""
     lost = []
-    for outcome in session.cluster.run(partial(extract_unit, job), units, resources=needs, key=lambda u: u.unit_id):
-        expect_lost_worker(outcome.error)
+    for outcome in session.cluster.run(
+        partial(extract_unit, job), units, resources=needs, key=lambda u: u.unit_id, on_retry=watch.retried
+    ):
+        expect_lost_worker(outcome, watch.failed)
         if outcome.result is None:
             lost.append(outcome.item)
         else:
-            yield outcome.result
-    yield from store_the_rest(session, job, lost, needs)
+            yield watch.done(outcome, outcome.result)
+    yield from store_the_rest(session, job, lost, needs, watch)
 
 
 def _context(session: Session, survey: Survey, plan: Plan) -> Context:

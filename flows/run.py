@@ -19,15 +19,17 @@ def run(
     run_id: str | None = None,
     wait_seconds: float = 0.0,
     retry_failed: bool = False,
+    performance_report: str | None = None,
 ) -> dict[str, Any]:
     """Bring a lake up to what a recipe says, and return the run's figures.
 
     `recipe` is the path of a YAML file; `overrides` are KEY=VALUE as of `--set`. What the lake holds is not done again.
-    `run_id` and `wait_seconds` are as of `session.open_session`; `retry_failed`: see `ingest.forget_failed`.
+    `run_id`, `wait_seconds` and `performance_report` are as of `session.open_session`; `retry_failed`: see
+    `ingest.forget_failed`.
     """
     wanted = recipes.load(recipe, overrides)
     sources = discover(wanted.corpus)
-    with open_session(wanted, run_id, wait_seconds) as session:
+    with open_session(wanted, run_id, wait_seconds, performance_report) as session:
         ingest.forget_failed(session, retry_failed=retry_failed)
         survey = ingest.survey_sources(session, sources)
         plan = ingest.run_plan(session, survey)

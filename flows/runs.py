@@ -27,6 +27,8 @@ from patchlake.tasks.lake.lock import BEAT_SECONDS, EXPIRE_SECONDS
 VARIABLE = "PATCHLAKE_RUN"
 """Environment variable by which the processes of a run are found."""
 State = Literal["queued", "running", "done", "failed", "cancelled", "dead"]
+TAIL_BYTES = 1 << 16
+"""Of a log, what is searched for its last line: a hundred units and more."""
 STOPPED = 130
 """Exit code of a run that a signal ended."""
 
@@ -134,11 +136,11 @@ class Run:
 
     @property
     def last_line(self) -> str:
-        """The last line of the log."""
+        """The last line of the log that is not about a unit, among the last ones."""
         with suppress(OSError), self.log.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
             lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
-            return lines[-1] if lines else ""
+            return next((line for line in reversed(lines) if not line.startswith("{")), lines[-1] if lines else "")
         return ""
 
     def write(self, name: str, value: Asked | Ended | Process) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -17,7 +18,7 @@ from patchlake.cluster import kinds
 from patchlake.cluster.connect import Cluster, connect
 from patchlake.cluster.offers import refuse
 from patchlake.cluster.spec import GPU, ClusterSpec
-from patchlake.flows import runs
+from patchlake.flows import observe, runs
 from patchlake.tasks import planning, preflight, product, worker
 from patchlake.tasks import recipe as recipes
 from patchlake.tasks.discover import discover
@@ -104,9 +105,18 @@ def setup_of(recipe: Recipe) -> Callable[[], None]:
     return partial(worker.setup, recipe.limits.of_child)
 
 
-def open_cluster(recipe: Recipe, name: str = "patchlake") -> AbstractContextManager[Cluster]:
+def open_cluster(
+    recipe: Recipe, name: str = "patchlake", performance_report: str | None = None
+) -> AbstractContextManager[Cluster]:
     """Connect to the recipe's cluster, whose workers must have the versions that are here; jobs get the name."""
-    return connect(cluster_spec(recipe), setup=setup_of(recipe), packages=preflight.PACKAGES, name=name)
+    return connect(
+        cluster_spec(recipe),
+        setup=setup_of(recipe),
+        packages=preflight.PACKAGES,
+        name=name,
+        on_start=observe.say_dashboard,
+        performance_report=performance_report,
+    )
 
 
 def session_of(recipe: Recipe, cluster: Cluster, lock: Lock | None = None) -> Session:
@@ -123,23 +133,28 @@ def session_of(recipe: Recipe, cluster: Cluster, lock: Lock | None = None) -> Se
 
 
 @contextmanager
-def open_session(recipe: Recipe, run_id: str | None = None, wait_seconds: float = 0.0) -> Iterator[Session]:
+def open_session(
+    recipe: Recipe, run_id: str | None = None, wait_seconds: float = 0.0, performance_report: str | None = None
+) -> Iterator[Session]:
     """Own the recipe's lake and open a cluster for it; close the cluster at the end.
 
     `run_id` (by default a new one) names the run in the lock, in the table `runs`, on its jobs and its Prefect flow
-    run. A lake that another run owns is waited for; then LockedError is raised.
+    run. A lake that another run owns is waited for; then LockedError is raised. Dask's performance report is written to
+    the file named for it.
     """
     run_id = run_id or runs.new_id()
     os.environ[runs.VARIABLE] = run_id  # what this run starts inherits it, and is found by it
     runs.tag_flow_run(run_id)
     with (
-        open_cluster(recipe, runs.name_of(run_id)) as cluster,
+        open_cluster(recipe, runs.name_of(run_id), performance_report) as cluster,
         on_cluster(recipe, cluster, run_id, wait_seconds) as session,
     ):
         try:
             yield session
         finally:
             cluster.stop()
+            if performance_report and not cluster.started:
+                print("no performance report: the run needed no cluster", file=sys.stderr)
 
 
 @contextmanager

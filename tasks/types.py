@@ -360,7 +360,7 @@ class Receipt:
     num_bytes: int
     """Bytes of the shards on disk."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Time spent: decode (waiting for frames), compute, write."""
+    """Time spent: decode (waiting for frames), compute, write; wait, which the coordinator adds (docs/observing.md)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -128,5 +128,5 @@ def receipt_row(receipt: Receipt) -> Row:
         "span_keys": [p.span_key for p in pieces], "slots": [p.slot for p in pieces],
         "row_starts": [p.row_start for p in pieces],
         "num_rows": [p.num_rows for p in pieces], "checksums": [f"{p.checksum:016x}" for p in pieces],
-        "num_bytes": receipt.num_bytes, **{f"{k}_seconds": v for k, v in receipt.seconds.items()},
+        "num_bytes": receipt.num_bytes, "wait_seconds": 0.0, **{f"{k}_seconds": v for k, v in receipt.seconds.items()},
     }  # fmt: skip

@@ -64,6 +64,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         unit_id=_TEXT, product=_TEXT, product_digest=_TEXT,
         span_keys=pa.list_(_TEXT), slots=pa.list_(_LONG), row_starts=pa.list_(_LONG), num_rows=pa.list_(_LONG),
         checksums=pa.list_(_TEXT), num_bytes=_LONG, decode_seconds=_REAL, compute_seconds=_REAL, write_seconds=_REAL,
+        wait_seconds=_REAL,
     ),
     "failures": _schema(
         span_key=_TEXT, video_id=_TEXT, row_start=_LONG, num_rows=_LONG, num_rows_planned=_LONG, reason=_TEXT,
@@ -102,11 +103,22 @@ class Table:
         return self._delta
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return all rows."""
+        """Return all rows; a column that the lake's code did not have yet is null."""
         names = list(columns or self.schema.names)
         if self._delta is None:
             return self.schema.empty_table().select(names)
-        return self._delta.to_pyarrow_table(columns=names)
+        if not (new := self._new_columns()):
+            return self._delta.to_pyarrow_table(columns=names)
+        held = [name for name in names if name not in new]
+        found = self._delta.to_pyarrow_table(columns=held or None)
+        for name in new:
+            found = found.append_column(self.schema.field(name), pa.nulls(found.num_rows, self.schema.field(name).type))
+        return found.select(names)
+
+    def _new_columns(self) -> set[str]:
+        """Return the columns of today that the table does not have."""
+        known = set() if self._delta is None else {field.name for field in self._delta.schema().fields}
+        return set(self.schema.names) - known
 
     def rows(self, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """Return all rows as dicts."""
@@ -153,6 +165,7 @@ class Table:
             self._delta,
             data,
             mode=mode,
+            schema_mode="merge" if self._new_columns() else None,
             commit_properties=CommitProperties(app_transactions=[Transaction(APP, number + 1)]),
         )
         self._delta.update_incremental()

@@ -12,43 +12,75 @@ from matplotlib.figure import Figure
 from patchlake.tasks.reductions.pca import transform
 from patchlake.tasks.report import canvas
 from patchlake.tasks.report.canvas import Picture
+from patchlake.tasks.report.facts import time_spent
 from patchlake.tasks.report.sample import SEED, ClipView, Feature
 
 MAX_POINTS = 3000
 CELLS_A_CLIP = 256
 MAX_COLOURS = 10
+GREYS = {"other": canvas.PALE, "wait": canvas.GRID}
+"""Parts of a run in which nothing of the job is done."""
+LEGEND_COLUMNS = 6
 
 
-def light_chart(ingest: Mapping[str, Any]) -> Picture | None:
-    """Return what a frame costs: the bare parts in a row, and what the run took; None without sample."""
-    parts: dict[str, float] = ingest.get("light parts") or {}
-    if not parts or not ingest.get("frames/s"):
+def time_chart(ingest: Mapping[str, Any]) -> Picture | None:
+    """Return where the workers' time went, per frame, and the bare parts beside it; None without figures.
+
+    Without a sample of the light (nothing was decoded) the run stands alone; without times of units, its sum does.
+    """
+    rows, spent = ingest.get("rows") or 0, time_spent(ingest)
+    light: dict[str, float] = ingest.get("light parts") or {}
+    bars: list[tuple[str, dict[str, float]]] = []
+    if light and ingest.get("frames/s"):
+        bars.append(("speed of light", {name: seconds * 1e3 for name, seconds in light.items()}))
+    if spent and rows:
+        bars.append(("this run", {name: seconds / rows * 1e3 for name, seconds in spent.items()}))
+    if not bars:
         return None
-    total = sum(parts.values())
-    workers = ingest["light frames/s"] * total
-    measured = workers / ingest["frames/s"] * 1e3
-    figure = canvas.blank(canvas.WIDTH, 1.55)
-    ax = canvas.axes(figure, 1.15, 0.48, canvas.WIDTH - 1.35, 0.72)
-    left = 0.0
-    for (name, seconds), colour in zip(parts.items(), canvas.colours(len(parts)), strict=True):
-        cost = seconds * 1e3
-        ax.barh(1, cost, left=left, color=colour, height=0.62, label=f"{canvas.short(name)} {cost:.2f}")
-        left += cost
-    ax.barh(0, measured, color=canvas.PALE, height=0.62)
-    longest = max(left, measured)
-    for y, value in ((1, left), (0, measured)):
-        ax.text(value + longest * 0.008, y, f"{value:.2f} ms", va="center")
-    ax.set_yticks([0, 1], ["this run", "speed of light"])
+    names = dict.fromkeys(name for _, parts in reversed(bars) for name in parts)
+    work = [name for name in names if name not in GREYS]
+    colour_of = dict(zip(work, canvas.colours(len(work)), strict=True)) | GREYS
+    figure = canvas.blank(canvas.WIDTH, 0.83 + 0.36 * len(bars) + 0.19 * ((len(names) - 1) // LEGEND_COLUMNS))
+    ax = canvas.axes(figure, 1.15, 0.48, canvas.WIDTH - 1.35, 0.36 * len(bars))
+    longest = max(sum(parts.values()) for _, parts in bars)
+    for y, (_, parts) in enumerate(reversed(bars)):
+        left = 0.0
+        for name in (name for name in names if name in parts):
+            ax.barh(y, parts[name], left=left, color=colour_of[name], height=0.62)
+            left += parts[name]
+        ax.text(left + longest * 0.008, y, f"{left:.2f} ms", va="center")
+    ax.set_yticks(range(len(bars)), [name for name, _ in reversed(bars)])
     ax.tick_params(axis="y", length=0)
     ax.set_xlim(0, longest * 1.1)
-    ax.set_xlabel("ms per frame on one worker")
+    ax.set_xlabel("ms of one worker per frame")
     ax.spines["left"].set_visible(False)
-    ax.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=6, handlelength=0.9, columnspacing=1.4)
-    caption = (
-        f"Milliseconds of one worker per frame: the bare parts alone, which add up to {left:.2f} ms, and "
-        f"what the run took ({measured:.2f} ms, everything included, {workers:.0f} workers)."
-    )
-    return canvas.picture(figure, caption)
+    costs = bars[-1][1]
+    handles = [
+        ax.barh(0, 0, color=colour_of[n], label=f"{canvas.short(n, 18)} {costs[n]:.2f}" if n in costs else n)
+        for n in names
+    ]
+    ax.legend(
+        handles=handles, loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=LEGEND_COLUMNS,
+        handlelength=0.9, columnspacing=1.2,
+    )  # fmt: skip
+    return canvas.picture(figure, _time_caption(bars, ingest))
+
+
+def _time_caption(bars: Sequence[tuple[str, dict[str, float]]], ingest: Mapping[str, Any]) -> str:
+    said = []
+    for name, parts in bars:
+        if name == "this run":
+            said.append(
+                f"What workers did for one frame in this run, {sum(parts.values()):.2f} ms: decode (waiting for it), "
+                "each feature, write, other (between these), wait (nothing to do before a unit began)"
+            )
+        else:
+            said.append(f"the bare parts alone, {sum(parts.values()):.2f} ms")
+    text = "; ".join(reversed(said))
+    if "frames/s" in ingest and "light frames/s" in ingest:
+        workers = ingest["light frames/s"] * sum(ingest["light parts"].values())
+        text += f". {workers:.0f} workers, {ingest['frames/s']:,.0f} frames/s from the first unit to the last commit"
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def pca_chart(model: xr.Dataset, feature: Feature, clips: Sequence[ClipView]) -> Picture | None:

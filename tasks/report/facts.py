@@ -14,6 +14,7 @@ from patchlake.tasks.keys import digest
 from patchlake.tasks.lake.location import Location
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.recipe import Recipe
+from patchlake.tasks.types import PIXELS
 
 MAX_SOURCES = 50
 _WORST_FIRST = ("failed", "partial", "rejected", "skipped", "duplicate")
@@ -71,9 +72,39 @@ def _ingest_rows(ingest: Mapping[str, Any]) -> list[tuple[str, str]]:
     if "measured / light" in ingest:
         speed = f"{ingest['frames/s']:,.0f} frames/s; speed of light {ingest['light frames/s']:,.0f} frames/s"
         rows += [("speed", speed), ("ingest: measured / light", f"{ingest['measured / light']:.2f}")]
+    if spent := time_spent(ingest):
+        rows.append(("time of the workers", f"{shares(spent)}; {sum(spent.values()):,.1f} seconds in all"))
     if "features measured / light" in ingest:
         rows.append(("features: measured / light", f"{ingest['features measured / light']:.2f}"))
     return rows
+
+
+def time_spent(ingest: Mapping[str, Any]) -> dict[str, float]:
+    """Return the seconds that workers spent on units, by part, and waited before them; nothing for figures without.
+
+    `other` is what lies between a unit's parts: opening, seeking, moving shards into place, and time in which an
+    extractor did not have the core.
+    """
+    if "busy seconds" not in ingest:
+        return {}
+    parts = {"decode": _sum_of(ingest, "decode ")}
+    for name, seconds in ingest.items():
+        if name.startswith("compute ") and seconds > 0:
+            product = name.removeprefix("compute ")
+            parts["filters" if product == PIXELS else product] = seconds
+    parts["write"] = _sum_of(ingest, "write ")
+    parts["other"] = max(0.0, ingest["busy seconds"] - sum(parts.values()))
+    return {**parts, "wait": _sum_of(ingest, "wait ")}
+
+
+def shares(spent: Mapping[str, float]) -> str:
+    """Return parts of a whole as words: "decode 61%, write 39%"."""
+    total = sum(spent.values()) or 1.0
+    return ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in spent.items())
+
+
+def _sum_of(ingest: Mapping[str, Any], prefix: str) -> float:
+    return float(sum(seconds for name, seconds in ingest.items() if name.startswith(prefix)))
 
 
 def bad_sources(tables: Tables) -> tuple[list[dict[str, str]], int]:

@@ -14,7 +14,7 @@ from patchlake.tasks.recipe import Recipe
 from patchlake.tasks.reductions import store
 from patchlake.tasks.report import canvas, facts
 from patchlake.tasks.report.canvas import Picture
-from patchlake.tasks.report.charts import light_chart, pca_chart
+from patchlake.tasks.report.charts import pca_chart, time_chart
 from patchlake.tasks.report.facts import Run
 from patchlake.tasks.report.filtered import filter_pictures
 from patchlake.tasks.report.learning import learning_pictures
@@ -43,14 +43,14 @@ def render(lake: Location, tables: Tables, recipe: Recipe, run: Run, *, key: str
     """
     rows, count = facts.bad_sources(tables)
     with canvas.style():
-        light = light_chart(run.figures.get("ingest") or {})
+        time = time_chart(run.figures.get("ingest") or {})
         sections = _sections(lake, tables, recipe, run)
     source = (resources.files(__package__) / "page.html").read_text(encoding="utf-8")
     strict = jinja2.StrictUndefined
     environment = jinja2.Environment(autoescape=True, undefined=strict, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(source).render(
         key=key, name=recipe.name, lake=lake.url, run=run, figures=facts.figure_rows(run, recipe),
-        light=light, bad_sources=rows, bad_count=count, sections=sections, opening=facts.opening(lake),
+        time=time, bad_sources=rows, bad_count=count, sections=sections, opening=facts.opening(lake),
     )  # fmt: skip
 
 

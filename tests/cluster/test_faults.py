@@ -55,13 +55,15 @@ def test_an_item_that_kills_its_worker_once_still_comes(cluster, tmp_path):
 @pytest.mark.parametrize("ordered", [False, True])
 def test_a_poisoned_item_is_condemned_alone(ordered):
     with connect(LocalSpec(workers=1, dashboard=False)) as cluster:
-        function = partial(jobs.die_if_poisoned, poison=2)
-        outcomes = list(cluster.run(function, range(12), ordered=ordered))
+        function, again = partial(jobs.die_if_poisoned, poison=2), []
+        tell = lambda item, why: again.append((item, why))  # noqa: E731
+        outcomes = list(cluster.run(function, range(12), ordered=ordered, on_retry=tell))
     good = [(o.item, o.result) for o in outcomes if o.ok]
     assert sorted(good) == [(x, 2 * x) for x in range(12) if x != 2]
     (bad,) = (o for o in outcomes if not o.ok)
     assert bad.item == 2
     assert "KilledWorker" in type(bad.error).__name__
+    assert {(2, "worker_left"), (2, "alone")} <= set(again)
     assert not ordered or [o.item for o in outcomes] == list(range(12))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -88,9 +89,15 @@ def values(lake: Path) -> dict[tuple[str, str], bytes]:
 
 
 def test_a_deadly_clip_is_left_out_and_tried_again_when_asked(patchlake: Run, folder: Path) -> None:
-    done = patchlake("run", recipe(folder, deadly=True))
+    done = patchlake("run", recipe(folder, deadly=True), "--verbose")
     assert done.code == 0, done.err
     lake = folder / "lake" / "small"
+    told = [json.loads(line) for line in done.err.splitlines() if line.startswith("{")]
+    (without,) = (line for line in told if line.get("why") == "without_culprits")
+    states = [line["state"] for line in told if line["unit_id"] == without["unit_id"]]
+    assert len(states) > 2
+    assert states == ["retried"] * (len(states) - 1) + ["done"]
+    assert told[-1]["short"] == {"crash": 1}
     found = verdicts(lake)
     assert {name: row["status"] for name, row in found.items()} == {
         Path(name).name: "failed" if "bad" in name else "ok" for name in NAMES

@@ -106,9 +106,10 @@ def test_again_decodes_nothing_and_changes_nothing(patchlake: Run, recipe: Write
     versions = {
         name: len(list((lake / "tables" / name / "_delta_log").glob("*.json"))) for name in ("clips", "receipts")
     }
-    again = patchlake("run", str(recipe()))
+    again = patchlake("run", str(recipe()), "--performance-report", str(lake / "performance.html"))
     assert again.code == 0
     assert "nothing was decoded" in again.out
+    assert "no performance report: the run needed no cluster" in again.err
     assert "ingest" not in figures(lake)
     assert figures(lake)["probed"] == 0
     assert digest(patchlake, lake) == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -118,6 +119,10 @@ def test_detached_cancelled_and_gone_on_with(
     wait_until(lambda: again.state != "running", 20)
     assert (again.state, again.ended and again.ended.exit_code) == ("done", 0), log
     assert "rows, " in log
+    units = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    assert {unit["run_id"] for unit in units} == {again.run_id}
+    assert len({unit["unit_id"] for unit in units if unit["state"] == "done"}) == len(units) > 0
+    assert not again.last_line.startswith("{"), "`status` has no room for units"
     assert "report" in log.splitlines()[-2], "nothing is left out at the end"
     assert [row["run_id"] for row in Tables(Location(str(lake))).runs.rows(["run_id"])] == [again.run_id]
     assert len(Tables(Location(str(lake))).receipts.rows()) > len(committed)

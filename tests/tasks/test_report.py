@@ -54,7 +54,9 @@ FIGURES: dict[str, Any] = {
     "ingest": {
         "frames decoded": 1234, "frames re-decoded": 56, "bytes": 7_890_000, "rows": 4321, "units": 3,
         "padding": 0.125, "frames/s": 250.0, "light frames/s": 500.0, "measured / light": 0.5,
-        "features measured / light": 0.75,
+        "features measured / light": 0.75, "busy seconds": 30.0, "decode pixels": 12.0, "decode flow": 0.0,
+        "compute pixels": 0.0, "compute edges": 3.0, "compute flow": 9.0, "write pixels": 2.0, "write flow": 1.0,
+        "wait pixels": 10.0,
         "light parts": {"decode": 1e-3, "write": 1e-4, "edges": 4e-4, "flow": 2.5e-3},
     },
 }  # fmt: skip
@@ -215,7 +217,8 @@ def test_the_page_tells_run_figures_and_shows_every_section(page: str) -> None:
         "7.9 MB",
         "12.5%", "1,234 frames, 56 of them again", "250 frames/s; speed of light 500 frames/s",
         "measured / light 0.50", "measured / light 0.75", "probe 1.5, ingest 20.2 seconds; 21.8 in all",
-        "None: every source is ok.", "add up to 4.00 ms", "took (8.00 ms", "2 workers",
+        "None: every source is ok.", "bare parts alone, 4.00 ms", "this run, 9.26 ms", "2 workers",
+        "decode 30%, edges 8%, flow 22%, write 8%, other 8%, wait 25%; 40.0 seconds in all",
     ):  # fmt: skip
         assert part in text, part
     counts = {"figures": 1, "patches": 4, "features": 2, "principal-components": 1, "training": 3}
