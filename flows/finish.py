@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from patchlake.flows import server
 from patchlake.flows.ingest import job_of
 from patchlake.flows.session import Session
 from patchlake.tasks import light
@@ -60,7 +61,7 @@ def close_run(session: Session) -> dict[str, Any]:
         }
     ])  # fmt: skip
     Console().print(table_of(session, figures))
-    return figures
+    return server.note_done(figures)
 
 
 def table_of(session: Session, figures: dict[str, Any]) -> Table:
