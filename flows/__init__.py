@@ -6,6 +6,6 @@ import os
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")  # else each event that did not get there is printed
 # After 2, 4 and 8 s Prefect's client gives up; by its default of 5 a silent server would hold a run for minutes.
-os.environ.setdefault("PREFECT_LOGGING_INTERNAL_LEVEL", "CRITICAL")  # each event would be shown that it did not get
 os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "3")

@@ -63,9 +63,7 @@ def _silence(error: BaseException) -> str | None:
 
     if isinstance(error, RuntimeError) and str(error).startswith("Failed to reach API at"):
         cause = error.__cause__ or error.__context__ or error
-    elif isinstance(error, httpx.TransportError) and _is_ours(error):
-        cause = error
-    elif isinstance(error, httpx.HTTPStatusError) and error.response.status_code >= 500 and _is_ours(error):
+    elif isinstance(error, httpx.TransportError | httpx.HTTPStatusError) and _is_ours(error):
         cause = error
     else:
         return None
@@ -73,7 +71,9 @@ def _silence(error: BaseException) -> str | None:
 
 
 def _is_ours(error: Any) -> bool:
-    """Tell whether a request went to the Prefect server: others (a model's hub) use the same library."""
+    """Tell whether the Prefect server failed to answer this request: others (a model's hub) are made by httpx, too."""
+    if getattr(error, "response", None) is not None and error.response.status_code < 500:
+        return False
     url = str(error.request.url)
     address = _address()
     return "/api/" in url if address == TEMPORARY else url.startswith(address)

@@ -14,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from patchlake.cluster.gang import run_gang
 from patchlake.flows.reduce import committed
 from patchlake.flows.session import Session
+from patchlake.tasks import faults
 from patchlake.tasks.keys import digest
 from patchlake.tasks.training.job import ClipRows, TrainJob, check
 from patchlake.tasks.training.probe import mean_flow_probe
@@ -40,6 +41,7 @@ def run_training(session: Session) -> None:
         if known.get("key") != key:
             train = task(name=f"train {spec.model}", cache_policy=NO_CACHE)(lambda: _train(session, job))
             known = {**train(), "key": key}
+            faults.reach("trained")
             session.lake.put(RESULT, json.dumps(known).encode())
             session.figures["trained"] = True
         session.figures["train"] = known

@@ -116,7 +116,7 @@ def extract_unit(job: Job, unit: Unit) -> UnitResult:
             pieces=tuple(work.written[name]),
             num_bytes=work.num_bytes[name],
             seconds={
-                "decode": work.seconds["decode"] - work.filtering.wall_seconds if name == unit.products[0] else 0.0,
+                "decode": work.seconds.get("decode", 0.0) - work.filtering.wall_seconds if name == unit.products[0] else 0.0,
                 "compute": work.seconds.get(f"compute {name}", 0.0)
                 + (work.filtering.cpu_seconds if name == unit.products[0] else 0.0),
                 "write": work.seconds.get(f"write {name}", 0.0),
