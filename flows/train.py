@@ -60,6 +60,9 @@ def _say(event: dict[str, Any]) -> None:
             "train {variant}: epoch {epoch}, loss {train_loss:.3f}, test accuracy {test_accuracy:.3f}, {seconds:.1f} s"
         )
         print(text.format(**event), file=sys.stderr, flush=True)
+    elif event.get("event") == "gang_failed":
+        why = event["message"].strip().splitlines()[-1]
+        print(f"train: {why}; all ranks start again from the last checkpoint", file=sys.stderr, flush=True)
 
 
 def _flow_product(session: Session) -> tuple[str, int, int] | None:

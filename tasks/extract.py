@@ -116,7 +116,7 @@ def extract_unit(job: Job, unit: Unit) -> UnitResult:
             pieces=tuple(work.written[name]),
             num_bytes=work.num_bytes[name],
             seconds={
-                "decode": work.seconds.get("decode", 0.0) - work.filtering.wall_seconds if name == unit.products[0] else 0.0,
+                "decode": work.seconds["decode"] - work.filtering.wall_seconds if name == unit.products[0] else 0.0,
                 "compute": work.seconds.get(f"compute {name}", 0.0)
                 + (work.filtering.cpu_seconds if name == unit.products[0] else 0.0),
                 "write": work.seconds.get(f"write {name}", 0.0),
@@ -175,7 +175,7 @@ class _Work:
     written: dict[str, list[PieceReceipt]] = field(init=False)
     num_bytes: dict[str, int] = field(init=False)
     frames: list[PieceFrames] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=lambda: {"decode": 0.0})  # of a unit of culprits nothing is read
     num_decoded: int = 0
     num_redecoded: int = 0
 

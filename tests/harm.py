@@ -147,6 +147,7 @@ class Kind:
 
 
 _ON = POINTS[1:-1]
+_AGAIN = "all ranks start again from the last checkpoint"
 SLURM_OPTIONS = "{kind: slurm, interface: lo, wait: 60 s, grace: 3 s, memory: 2 GiB, workers: 2, dashboard: false}"
 _SLURM = ("--set", f"cluster={SLURM_OPTIONS}")
 KINDS = {
@@ -172,8 +173,8 @@ KINDS = {
     "GPU error": Kind(None, (0,), env={"HARM": "gpu"}, reason="crash", says="this worker's GPU can't", together=True),
     "worker in reduction": Kind(kill_worker, (0,), points=REDUCE_POINTS[:1], part="reduce", together=True),
     "flow in reduction": Kind(kill_flow, (-9,), points=REDUCE_POINTS, part="reduce"),
-    "rank in training": Kind(kill_rank, (0,), points=RANK_POINTS, part="train", together=True),
-    "worker in training": Kind(kill_worker, (0,), points=RANK_POINTS, part="train", together=True),
+    "rank in training": Kind(kill_rank, (0,), points=RANK_POINTS, part="train", says=_AGAIN, together=True),
+    "worker in training": Kind(kill_worker, (0,), points=RANK_POINTS, part="train", says=_AGAIN, together=True),
     "flow in training": Kind(kill_flow, (-9,), points=TRAIN_POINTS, part="train"),
     "cancelled job": Kind(cancel_job, (0,), points=_ON, options=_SLURM, needs="SLURM_CONF", together=True),
     "requeued job": Kind(requeue_job, (0,), points=_ON, options=_SLURM, needs="SLURM_CONF", together=True),
