@@ -20,7 +20,8 @@ from pathlib import Path
 
 from command import free_port
 from harm import KINDS, NUM_CLIPS, Moment
-from harmed import Unbroken, prefect_server, render_corpus, suffer
+from harmed import prefect_server, suffer
+from unbroken import Unbroken, render_corpus
 
 HEAD = "| kind | seed | moment | exit of the harmed run | after | seconds |\n|---|---|---|---|---|---|\n"
 INFRASTRUCTURE = ("AWS_", "SLURM_CONF")

@@ -9,12 +9,12 @@ from pathlib import Path
 import harmed
 import pytest
 from harm import KINDS, Moment
-from harmed import Unbroken
+from unbroken import Unbroken, render_corpus
 
 
 @pytest.fixture(scope="module")
 def unbroken(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
-    corpus = harmed.render_corpus(tmp_path_factory.mktemp("many"))
+    corpus = render_corpus(tmp_path_factory.mktemp("many"))
     return Unbroken.run(tmp_path_factory.mktemp("unbroken"), corpus, {"PREFECT_API_URL": prefect_server})
 
 
