@@ -64,6 +64,7 @@ def harm(path: str, lake: str, moments: Sequence[Moment], env: dict[str, str], f
         server, door, options = None, None, [*kind.options]
         if name == "scheduler":
             file = str(folder / "scheduler.json")
+            Path(file).unlink(missing_ok=True)  # the one before was killed: nobody took it away
             program = running("scheduler", "--scheduler-file", file, "--host", "127.0.0.1", "--no-dashboard")
             server = stack.enter_context(program)
             wait_until(lambda: Path(file).exists(), 60)
