@@ -2,13 +2,14 @@
 # make test    the whole test suite
 # make env     .venv with the patchlake command; CPU=1 takes torch's CPU build where pip would take CUDA's
 # make test-long  tests that take minutes each: every kind of fault at two moments
-# make faults  harm at N seeded moments of each kind, in runs of over 200 units; prints a table (hours)
+# make faults  harm at N seeded moments of each kind, in runs of over 200 units; rows are added to TABLE (hours)
 # make check   ruff, mypy, import-linter
 
 PYTHON ?= python3
 BIN := .venv/bin
 VIDEOS ?=
 N ?= 20
+TABLE ?= faults.md
 TORCH := $(if $(CPU),--extra-index-url https://download.pytorch.org/whl/cpu)
 SOURCES := $(shell find flows tasks cluster -type d -not -name __pycache__)
 
@@ -51,7 +52,7 @@ test-long: env
 	$(BIN)/python -m pytest -m long
 
 faults: env
-	$(BIN)/python tests/harm.py --each $(N)
+	$(BIN)/python tests/campaign.py --each $(N) --table $(TABLE)
 
 clean:
 	rm -rf .venv build demo .pytest_cache .mypy_cache .ruff_cache *.egg-info

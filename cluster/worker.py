@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 from distributed import WorkerPlugin, get_worker
 from distributed.protocol import pickle
 
+from patchlake.cluster import device
+
 PLUGIN = "patchlake-setup"
 JOB_END = "PATCHLAKE_JOB_END"
 """Variable with the time (seconds since 1970) at which this worker's job is over; without it there is no end."""
@@ -119,6 +121,8 @@ def perform(function: Callable[[Any], Any], item: Any, session: str, expected_se
         reply = Reply(worker.address, result=function(item))
     except (Exception, SystemExit) as error:
         trace = "".join(traceback.format_exception(error)).rstrip()
+        if device.is_lost(error):
+            device.leave(trace)
         reply = Reply(worker.address, error=_portable(error), trace=trace)
     _free_since = time.monotonic()
     seconds = _free_since - begun

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patchlake.cluster.errors import ClusterError
+from patchlake.flows import server
 from patchlake.tasks.errors import PatchlakeError, RecipeError
 
 if TYPE_CHECKING:
@@ -26,10 +27,7 @@ def main(argv: list[str] | None = None) -> None:
     args = _parser().parse_args(argv)
     if getattr(args, "cluster", None):
         args.overrides.insert(0, f"cluster={args.cluster}")
-    code = _code_of(lambda: args.verb(args))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    sys.exit(code)
+    server.leave(_code_of(lambda: args.verb(args)))
 
 
 def _code_of(work: Callable[[], int]) -> int:
@@ -214,8 +212,8 @@ def _coordinate(args: argparse.Namespace, recipe: Recipe, work: Callable[[str], 
 def _run_flow(args: argparse.Namespace, run_id: str) -> int:
     from patchlake.flows.run import run
 
-    report = args.performance_report
-    figures = run(os.path.abspath(args.recipe), tuple(args.overrides), run_id, args.wait, args.retry_failed, report)
+    path, report = os.path.abspath(args.recipe), args.performance_report
+    figures = server.call(run, path, tuple(args.overrides), run_id, args.wait, args.retry_failed, report)
     if not figures["clips"]:
         print("patchlake: no clip of the corpus is in the lake; the table `sources` says why", file=sys.stderr)
         return 1
@@ -247,7 +245,8 @@ def _features(args: argparse.Namespace) -> int:
     path, changes = os.path.abspath(args.recipe), (tuple(args.add), tuple(args.drop))
 
     def change(run_id: str) -> int:
-        change_features(path, tuple(args.overrides), *changes, run_id, args.wait, args.performance_report)
+        report = args.performance_report
+        server.call(change_features, path, tuple(args.overrides), *changes, run_id, args.wait, report)
         return 0
 
     if code := _coordinate(args, wanted, change):

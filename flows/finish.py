@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from patchlake.cluster.spec import GPU
+from patchlake.flows import server
 from patchlake.flows.apart import gpu_products
 from patchlake.flows.ingest import job_of
 from patchlake.flows.session import Session
@@ -76,7 +77,7 @@ def close_run(session: Session) -> dict[str, Any]:
         }
     ])  # fmt: skip
     Console().print(table_of(session, figures))
-    return figures
+    return server.note_done(figures)
 
 
 def table_of(session: Session, figures: dict[str, Any]) -> Table:

@@ -9,6 +9,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from patchlake.flows.session import Session
+from patchlake.tasks import faults
 from patchlake.tasks.keys import digest
 from patchlake.tasks.reductions import moments, store
 from patchlake.tasks.reductions.pca import pca
@@ -58,6 +59,7 @@ def _pca(session: Session, spec: PcaSpec, key: str) -> dict[str, Any]:
     if total is None:
         return {"cells": 0}
     result = pca(total, channels=product.channels, components=spec.components)
+    faults.reach("reduced")
     store.write(session.lake, spec.name, result, key=key)
     return {"cells": total.count, "rank": result.attrs["rank"], "components": result.sizes["component"]}
 

@@ -14,6 +14,7 @@ from prefect.cache_policies import NO_CACHE
 from patchlake.cluster.gang import run_gang
 from patchlake.flows.reduce import committed
 from patchlake.flows.session import Session
+from patchlake.tasks import faults
 from patchlake.tasks.keys import digest
 from patchlake.tasks.training.job import ClipRows, TrainJob, check
 from patchlake.tasks.training.probe import mean_flow_probe
@@ -40,6 +41,7 @@ def run_training(session: Session) -> None:
         if known.get("key") != key:
             train = task(name=f"train {spec.model}", cache_policy=NO_CACHE)(lambda: _train(session, job))
             known = {**train(), "key": key}
+            faults.reach("trained")
             session.lake.put(RESULT, json.dumps(known).encode())
             session.figures["trained"] = True
         session.figures["train"] = known
@@ -58,6 +60,9 @@ def _say(event: dict[str, Any]) -> None:
             "train {variant}: epoch {epoch}, loss {train_loss:.3f}, test accuracy {test_accuracy:.3f}, {seconds:.1f} s"
         )
         print(text.format(**event), file=sys.stderr, flush=True)
+    elif event.get("event") == "gang_failed":
+        why = event["message"].strip().splitlines()[-1]
+        print(f"train: {why}; all ranks start again from the last checkpoint", file=sys.stderr, flush=True)
 
 
 def _flow_product(session: Session) -> tuple[str, int, int] | None:

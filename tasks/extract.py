@@ -135,7 +135,7 @@ class _Work:
     written: dict[str, list[PieceReceipt]] = field(init=False)
     num_bytes: dict[str, int] = field(init=False)
     frames: list[PieceFrames] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=lambda: {"decode": 0.0})  # of a unit of culprits nothing is read
     num_decoded: int = 0
     num_redecoded: int = 0
 

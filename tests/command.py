@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
 
 
 @dataclass
@@ -74,7 +75,7 @@ def answers(url: str) -> bool:
     try:
         with opener.open(url, timeout=2):
             return True
-    except OSError:
+    except (OSError, HTTPException):  # something else may have got the port
         return False
 
 

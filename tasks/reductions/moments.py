@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from patchlake.tasks import faults
 from patchlake.tasks.lake import arrays
 from patchlake.tasks.lake.location import Location
 from patchlake.tasks.types import FloatArray
@@ -77,4 +78,10 @@ def slot_samples(lake: Location, product: str, slot: int, rows_per_slot: int) ->
 
 def node_moments(lake: Location, product: str, rows_per_slot: int, slots: tuple[int, ...]) -> Moments | None:
     """Return the moments of the slots of one aligned node: a task of the distributed reduction."""
-    return merge((slot, chunk(slot_samples(lake, product, slot, rows_per_slot))) for slot in slots)
+    return merge((slot, _slot_moments(lake, product, slot, rows_per_slot)) for slot in slots)
+
+
+def _slot_moments(lake: Location, product: str, slot: int, rows_per_slot: int) -> Moments | None:
+    found = chunk(slot_samples(lake, product, slot, rows_per_slot))
+    faults.reach("reducing")
+    return found

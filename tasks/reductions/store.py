@@ -7,6 +7,7 @@ import warnings
 import xarray as xr
 import zarr
 
+from patchlake.tasks import faults
 from patchlake.tasks.lake.location import Location
 
 
@@ -21,6 +22,7 @@ def write(lake: Location, name: str, result: xr.Dataset, *, key: str) -> None:
     target.delete("")
     store = target.zarr_store()
     result.to_zarr(store, mode="w", zarr_format=3, consolidated=False)
+    faults.reach("reduction_written")
     zarr.open_group(store, mode="r+").update_attributes({"key": key})
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from patchlake.tasks import faults
 from patchlake.tasks.lake.location import Location
 
 
@@ -31,6 +32,7 @@ def load(folder: Location, name: str, digest: str) -> dict[str, Any] | None:
 def save_model(folder: Location, weights: dict[str, Any], card: dict[str, Any]) -> None:
     """Write `model.pt` (a state_dict) and `model.json` (what it takes to use it)."""
     save(folder, "model.pt", weights)
+    faults.reach("model_written")
     folder.put("model.json", json.dumps(card, indent=1).encode())
 
 

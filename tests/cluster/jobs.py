@@ -50,6 +50,15 @@ def die_once(x: int, victim: int, folder: str) -> int:
     return 2 * x
 
 
+def lose_gpu_once(x: int, victim: int, folder: str) -> int:
+    import torch
+
+    time.sleep(0.05)
+    if x == victim and _first(Path(folder) / "lost"):
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+    return 2 * x
+
+
 def note_and_double(x: int, folder: str) -> int:
     (Path(folder) / f"begun-{x}").touch()
     time.sleep(0.3)

@@ -6,25 +6,16 @@ import os
 import zlib
 from pathlib import Path
 
-import harm
+import harmed
 import pytest
 from harm import KINDS, Moment
+from unbroken import Unbroken, render_corpus
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return harm.render_corpus(tmp_path_factory.mktemp("many"))
-
-
-@pytest.fixture(scope="module")
-def unbroken(corpus: Path, prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The digest of a run that nothing happened to."""
-    folder = tmp_path_factory.mktemp("unbroken")
-    env = {"PREFECT_API_URL": prefect_server}
-    done = harm.run_patchlake("run", harm.recipe(folder / "recipe.yaml", corpus, str(folder)), env=env)
-    assert done.code == 0, done.err
-    assert " in 202 units" in done.out
-    return harm.run_patchlake("digest", str(folder / "small"), env=env).out
+def unbroken(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> Unbroken:
+    corpus = render_corpus(tmp_path_factory.mktemp("many"))
+    return Unbroken.run(tmp_path_factory.mktemp("unbroken"), corpus, {"PREFECT_API_URL": prefect_server})
 
 
 SHORT = ("worker", "flow")
@@ -36,9 +27,14 @@ SHORT = ("worker", "flow")
     "kind", [pytest.param(kind, marks=() if kind in SHORT else pytest.mark.long) for kind in KINDS]
 )
 def test_nothing_is_lost(
-    kind: str, corpus: Path, unbroken: str, tmp_path: Path, prefect_server: str, request: pytest.FixtureRequest
+    kind: str, unbroken: Unbroken, tmp_path: Path, prefect_server: str, request: pytest.FixtureRequest
 ) -> None:
-    env = {"PREFECT_API_URL": prefect_server, **(request.getfixturevalue("s3") if kind == "store" else {})}
+    env = {"PREFECT_API_URL": prefect_server}
+    if KINDS[kind].needs == "AWS_ENDPOINT_URL":
+        env |= request.getfixturevalue("s3")
+    if KINDS[kind].needs == "SLURM_CONF":
+        env |= {"SLURM_CONF": request.getfixturevalue("slurm_conf")}
     seed = int(os.environ.get("PATCHLAKE_SEED", zlib.crc32(kind.encode())))
-    moments = [Moment.seeded(kind, seed), Moment.seeded(kind, seed + 1)]
-    harm.suffer(tmp_path / "place", corpus, moments, env=env, wanted=unbroken)
+    harmed.suffer(
+        tmp_path / "place", [Moment.seeded(kind, seed), Moment.seeded(kind, seed + 1)], env=env, unbroken=unbroken
+    )

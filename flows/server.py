@@ -1,0 +1,85 @@
+"""The Prefect server keeps the record of a run. The work does not need it: its silence costs the record alone."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from patchlake.tasks.errors import PatchlakeError
+
+TEMPORARY = "a free port of this machine (a temporary one)"
+_done: dict[str, Any] | None = None
+_is_silent = False
+
+
+class ServerError(PatchlakeError):
+    """The Prefect server does not answer."""
+
+
+def note_done(figures: dict[str, Any]) -> dict[str, Any]:
+    """Remember that the flow's work is done: what may still fail is only to say so to the server."""
+    global _done
+    _done = figures
+    return figures
+
+
+def call(flow: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
+    """Run a flow and return its figures, also where its work was done but the server went away in the midst.
+
+    Raises ServerError where the server was needed and did not answer.
+    """
+    global _done, _is_silent
+    _done = None
+    try:
+        return flow(*args)
+    except Exception as error:
+        if (why := _silence(error)) is None:
+            raise
+        _is_silent = True
+        said = f"the Prefect server at {_address()} does not answer: {why}"
+        if _done is None:
+            raise ServerError(
+                f"{said}. What was committed stays; start it (`prefect server start`), or unset PREFECT_API_URL for a "
+                "temporary one, then run again: it goes on from there"
+            ) from error
+        print(f"patchlake: {said}. The run itself is done; only its record on the server is not", file=sys.stderr)
+        return _done
+
+
+def leave(code: int) -> NoReturn:
+    """Exit; without what Prefect still wants to tell a silent server, which would take a minute."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if _is_silent:
+        os._exit(code)
+    sys.exit(code)
+
+
+def _silence(error: BaseException) -> str | None:
+    """Return what a request to the server met, or None where the error is another one."""
+    import httpx
+
+    if isinstance(error, RuntimeError) and str(error).startswith("Failed to reach API at"):
+        cause = error.__cause__ or error.__context__ or error
+    elif isinstance(error, httpx.TransportError | httpx.HTTPStatusError) and _is_ours(error):
+        cause = error
+    else:
+        return None
+    return " ".join(str(cause).split()) or type(cause).__name__
+
+
+def _is_ours(error: Any) -> bool:
+    """Tell whether the Prefect server failed to answer this request: others (a model's hub) are made by httpx, too."""
+    if getattr(error, "response", None) is not None and error.response.status_code < 500:
+        return False
+    url = str(error.request.url)
+    address = _address()
+    return "/api/" in url if address == TEMPORARY else url.startswith(address)
+
+
+def _address() -> str:
+    from prefect.settings import PREFECT_API_URL
+
+    return PREFECT_API_URL.value() or TEMPORARY

@@ -1,0 +1,92 @@
+"""The campaign: harm at many seeded moments of every kind, each on a lake of its own (`make faults N=20`).
+
+Results are appended to a table in Markdown, seed by seed, so that one broken off covers every kind; what the table has
+is not done again. The store is cut off only where AWS_ENDPOINT_URL names one with a bucket `lakes`
+(`tests/infra/ceph_rgw_local.sh start FOLDER`), jobs are cancelled only where SLURM_CONF names a Slurm
+(`tests/infra/slurm_local.sh start FOLDER`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from command import free_port
+from harm import KINDS, NUM_CLIPS, Moment
+from harmed import prefect_server, suffer
+from unbroken import Unbroken, render_corpus
+
+HEAD = "| kind | seed | moment | exit of the harmed run | after | seconds |\n|---|---|---|---|---|---|\n"
+INFRASTRUCTURE = ("AWS_", "SLURM_CONF")
+
+
+def main() -> None:
+    """Run what is left of the campaign; exit with 1 if anything was lost."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--each", type=int, default=20, help="moments of each kind")
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
+    parser.add_argument("--table", type=Path, default=Path("faults.md"), help="where rows are appended")
+    parser.add_argument("--pause-file", type=Path, help="no moment begins while this file is there")
+    args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends with us
+    kinds = [kind for kind in args.kinds if not KINDS[kind].needs or KINDS[kind].needs in os.environ]
+    for kind in sorted(set(args.kinds) - set(kinds)):
+        print(f"{kind}: left out, {KINDS[kind].needs} is not set", file=sys.stderr)
+    done = done_in(args.table)
+    seeds = range(args.first_seed, args.first_seed + args.each)
+    left = [(seed, kind) for seed in seeds for kind in kinds if (kind, seed) not in done]
+    if not left:
+        return
+    if not args.table.exists():
+        args.table.write_text(HEAD)
+    root, port, num_failed = Path(tempfile.mkdtemp(prefix="faults-")), free_port(), 0
+    env = {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api", "PATCHLAKE_HOME": str(root / "home")}
+    env |= {name: value for name, value in os.environ.items() if name.startswith(INFRASTRUCTURE)}
+    try:
+        with prefect_server(root / "prefect", port):
+            unbroken = Unbroken.run(root, render_corpus(root / "corpus"), env)
+            for seed, kind in left:
+                while args.pause_file and args.pause_file.exists():
+                    time.sleep(1)
+                row, went_well = _row(kind, seed, root, env, unbroken)
+                num_failed += not went_well
+                with args.table.open("a") as table:
+                    table.write(row)
+                print(row, end="", flush=True)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+    sys.exit(num_failed > 0)
+
+
+def done_in(table: Path) -> set[tuple[str, int]]:
+    """Return the (kind, seed) that a table has."""
+    lines = table.read_text().splitlines()[2:] if table.exists() else []
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    return {(cell[0], int(cell[1])) for cell in cells}
+
+
+def _row(kind: str, seed: int, root: Path, env: dict[str, str], unbroken: Unbroken) -> tuple[str, bool]:
+    moment, folder, begun = Moment.seeded(kind, seed), root / f"{kind}-{seed}".replace(" ", "-"), time.monotonic()
+    code, went_well = "?", True
+    try:
+        (number,) = suffer(folder, [moment], env=env, unbroken=unbroken)
+        code, rest = str(number), f"all {NUM_CLIPS} sources ok" if KINDS[kind].do else f"{NUM_CLIPS - 1} sources equal"
+        said = f"equal, clean, {rest}"
+    except Exception as error:
+        went_well = False
+        said = f"**{type(error).__name__}: {' '.join(str(error).replace('|', '/').split())[:300]}**"
+    with contextlib.suppress(OSError):
+        shutil.rmtree(folder)
+    return f"| {kind} | {seed} | {moment} | {code} | {said} | {time.monotonic() - begun:.0f} |\n", went_well
+
+
+if __name__ == "__main__":
+    main()

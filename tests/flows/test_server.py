@@ -1,0 +1,70 @@
+"""A Prefect server that does not answer: what needs it is told in a sentence, other errors stay what they are."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import httpx
+import pytest
+from command import free_port, run_patchlake
+
+from patchlake.flows import server
+
+
+def test_without_a_server_nothing_begins(recipe: Callable[..., Path], tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}/api"
+    done = run_patchlake("run", str(recipe()), env={"PREFECT_API_URL": url}, timeout=60)
+    assert done.code == 1
+    assert f"patchlake: the Prefect server at {url} does not answer: " in done.err.splitlines()[-1]
+    assert "run again: it goes on from there" in done.err.splitlines()[-1]
+
+
+@pytest.fixture
+def failing() -> Iterator[str]:
+    """A server that answers 503 below /api/ and 404 elsewhere."""
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(503 if self.path.startswith("/api/") else 404)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    listener = HTTPServer(("127.0.0.1", 0), Answers)
+    threading.Thread(target=listener.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{listener.server_port}"
+    listener.shutdown()
+
+
+def get(url: str) -> dict[str, object]:
+    with httpx.Client(trust_env=False) as client:
+        client.get(url).raise_for_status()
+    return server.note_done({"clips": 3})
+
+
+def done_then_get(url: str) -> dict[str, object]:
+    server.note_done({"clips": 3})
+    return get(url)
+
+
+def test_only_the_server_s_own_silence_is_told(
+    failing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", f"{failing}/api")
+    with pytest.raises(server.ServerError, match=rf"the Prefect server at {failing}/api does not answer: .*503"):
+        server.call(get, f"{failing}/api/flows")
+    assert server.call(done_then_get, f"{failing}/api/flows") == {"clips": 3}
+    assert "The run itself is done" in capsys.readouterr().err
+    for other in (f"{failing}/models", "http://127.0.0.1:9/models"):
+        with pytest.raises(httpx.HTTPError):
+            server.call(get, other)
+    with pytest.raises(RuntimeError, match="mine"):
+        server.call(raise_mine)
+
+
+def raise_mine() -> dict[str, object]:
+    raise RuntimeError("mine")
