@@ -229,12 +229,13 @@ def plain_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 READER = """
-import sys, time, warnings
+import os, sys, time, warnings
 warnings.simplefilter("error")
 import xarray
-path, loops = sys.argv[1], int(sys.argv[2])
-shapes = set()
-for i in range(loops):
+path, end = sys.argv[1], sys.argv[2]
+shapes, ends = set(), False
+while not ends:
+    ends = os.path.exists(end)
     tree = xarray.open_datatree(path, engine="zarr")
     pixels = tree["pixels"].dataset
     assert set(pixels.coords) == {"track", "seconds", "y", "x", "channel"}, pixels.coords
@@ -242,8 +243,7 @@ for i in range(loops):
     assert tree["flow"].sizes["time"] * 8 == pixels.sizes["time"]
     stored = pixels.frames[pixels.track.values >= 0]
     shapes.add(pixels.sizes["time"])
-    if loops > 1:
-        time.sleep(0.02)
+    time.sleep(0.02)
 print(len(shapes), int(stored.astype("int64").sum()))
 """
 
@@ -256,14 +256,16 @@ def test_plain_readers_see_labels_also_while_a_run_grows_the_lake(
     corpus = {"videos": str(folder), "labels": "none"}
     assert patchlake("run", str(recipe(corpus=corpus))).code == 0
     arrays = str(lake / "arrays.zarr")
-    reader = [str(plain_python), "-c", READER, arrays]
-    reading = subprocess.Popen([*reader, "150"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    reader = [str(plain_python), "-c", READER, arrays]  # reads until a file is there, and once more
+    end = tmp_path / "end"
+    reading = subprocess.Popen([*reader, str(end)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     shutil.copytree(small_corpus / "left", folder / "left")
     assert patchlake("run", str(recipe(corpus=corpus))).code == 0
+    end.touch()
     out, err = reading.communicate(timeout=120)
     assert reading.returncode == 0, err
     assert int(out.split()[0]) == 2, "the reader was to see the lake before and after it grew"
-    done = subprocess.run([*reader, "1"], capture_output=True, text=True)
+    done = subprocess.run([*reader, str(end)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     pixels = xr.open_datatree(arrays, engine="zarr")["pixels"].dataset
     there = pixels["track"].values >= 0

@@ -22,7 +22,7 @@ from patchlake.tasks.errors import DecodeError
 from patchlake.tasks.types import Geometry
 from patchlake.tasks.uris import uri_of
 
-SMALL = Limits(stall_seconds=1.0, slots=2, slot_rows=4, slot_bytes=1 << 20)
+SMALL = Limits(stall_seconds=20.0, slots=2, slot_rows=4, slot_bytes=1 << 20)
 """The child can run 8 frames ahead, so that it is in the middle of a video when something is done to it."""
 
 
@@ -57,11 +57,12 @@ def test_a_killed_child_is_a_crash_seen_at_once(decoder: Decoder, clip: Path) ->
     with pytest.raises(DecodeError, match="SIGKILL") as caught:
         list(reading)
     assert caught.value.reason == "crash"
-    assert time.monotonic() - start < 0.5
+    assert time.monotonic() - start < 10, "not by the stall limit"
     assert_works(decoder, clip)
 
 
 def test_a_stopped_child_is_a_timeout_at_the_stall_limit(decoder: Decoder, clip: Path) -> None:
+    decoder.limits = replace(SMALL, stall_seconds=2.0)
     reading = decoder.frames(request(clip))
     next(reading)
     assert decoder.pid is not None
@@ -70,16 +71,16 @@ def test_a_stopped_child_is_a_timeout_at_the_stall_limit(decoder: Decoder, clip:
     with pytest.raises(DecodeError, match="no sign of life") as caught:
         list(reading)
     assert caught.value.reason == "timeout"
-    assert 0.9 < time.monotonic() - start < 2
+    assert time.monotonic() - start > 1.9
+    decoder.limits = SMALL
     assert_works(decoder, clip)
 
 
 def test_a_slow_reader_is_no_stall(clip: Path) -> None:
-    decoder = Decoder(Limits(stall_seconds=0.3, wall_seconds=0.6, slots=2, slot_rows=100))
-    decoder.probe(str(clip))
+    decoder = Decoder(Limits(stall_seconds=2.0, wall_seconds=2.5, slots=2, slot_rows=100))
     num_rows = 0
     for block in decoder.frames(request(clip)):
-        time.sleep(0.7)
+        time.sleep(2.6 if not num_rows else 0)
         num_rows += len(block.frames)
     assert decoder.summary is not None
     assert (decoder.summary.num_rows, decoder.summary.reason) == (num_rows, None)
