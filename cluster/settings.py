@@ -43,7 +43,7 @@ CONFIG = {
     # idle: 2 % of a core.
     "distributed.admin.tick.interval": "500ms",
     "distributed.admin.system-monitor.interval": "2s",
-    "distributed.worker.profile.interval": "100ms",
+    "distributed.worker.profile.interval": "500ms",
     # One profile a second, kept for an hour, took 0.05 MB/s: half a minute each is still fine on the dashboard.
     "distributed.worker.profile.cycle": "30s",
     "distributed.worker.memory.monitor-interval": "500ms",
