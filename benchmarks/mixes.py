@@ -1,6 +1,6 @@
 """Fused ingestion beside its speed of light: pixels, three classical features and a network, at three mixes.
 
-    python benchmarks/mixes.py [--rounds 15] [--mixes decode flow model] [--seconds 12] [--folder FOLDER]
+    python benchmarks/mixes.py [--rounds 15] [--mixes decode flow model] [--folder FOLDER]
 
 Each mix is one recipe whose time goes mostly into one part: decoding (one long file of 1080p), dense optical flow
 (many short files of 320x240), or a network (ResNet-18 with random weights on every second frame of these). Job: from
@@ -45,12 +45,17 @@ class Mix(NamedTuple):
     """Frames/s of a job on 2 cores, about."""
     features: tuple[Any, ...]
     """Three classical ones and the options of the network."""
+    seconds: float
+    """About how long a job takes."""
+    slot_frames: int
+    """Few enough for units for every worker; enough for a network's batch, where it sees one frame of a file."""
 
 
+FLOW = {"kind": "flow", "preset": "medium"}
 MIXES = {
-    "decode": Mix((1920, 1080), "one", 150, ("motion", "edges", "color", {"every": 64})),
-    "flow": Mix((320, 240), "short", 160, ("motion", "edges", {"kind": "flow", "preset": "medium"}, {"every": 64})),
-    "model": Mix((320, 240), "short", 90, ("motion", "edges", "color", {"every": 2})),
+    "decode": Mix((1920, 1080), "one", 150, ("motion", "edges", "color", {"every": 64}), 12, 128),
+    "flow": Mix((320, 240), "short", 190, ("motion", "edges", FLOW, {"every": 64}), 26, 512),
+    "model": Mix((320, 240), "short", 90, ("motion", "edges", "color", {"every": 2}), 12, 128),
 }
 
 
@@ -78,7 +83,7 @@ def recipe_of(mix: Mix, videos: Path, scratch: Path, model: Path) -> recipe.Reci
     *classical, network = mix.features
     deep = {"kind": "hf", "path": str(model), "name": "resnet", **network}
     text = {"name": "bench", "lake": str(scratch), "corpus": {"videos": str(videos)}, "features": [*classical, deep]}
-    text["units"] = {"slot_frames": 128}  # so that jobs of some seconds have units enough for every worker
+    text["units"] = {"slot_frames": mix.slot_frames}
     return recipe.parse(text, base=Path.cwd())
 
 
@@ -113,7 +118,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--mixes", nargs="+", default=list(MIXES))
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "patchlake-bench")
-    parser.add_argument("--seconds", type=float, default=12.0, help="about how long a job shall take")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     model = resnet18(args.folder / "resnet18")
@@ -122,7 +126,7 @@ def main() -> None:
         mix = MIXES[name]
         width, height = mix.size
         make = corpora.one_file if mix.kind == "one" else corpora.short_files
-        videos = make(args.folder, width=width, height=height, frames=int(mix.rate * args.seconds))
+        videos = make(args.folder, width=width, height=height, frames=int(mix.rate * mix.seconds))
         wanted = [recipe_of(mix, videos, args.folder / f"lake-{i}", model) for i in range(args.rounds + 1)]
         with connect(cluster_spec(wanted[0]), setup=setup_of(wanted[0])) as cluster:
             rounds = [one_round(cluster, one) for one in wanted]
