@@ -31,7 +31,7 @@ from prefect import flow
 
 from patchlake.cluster.connect import Cluster, connect
 from patchlake.cluster.settings import CONFIG
-from patchlake.flows import ingest
+from patchlake.flows import ingest, units
 from patchlake.flows.session import cluster_spec, on_cluster
 from patchlake.tasks import recipe, worker
 from patchlake.tasks.bench import Job
@@ -67,8 +67,8 @@ def one_round(cluster: Cluster, pool: ProcessPoolExecutor, videos: Path, scratch
     with on_cluster(wanted, cluster) as session:
         survey = ingest.survey_sources(session, discover(wanted.corpus))
         plan = ingest.plan_units(session, survey)
-        job = measured(lambda: ingest.run_units(session, survey, plan))
-        told = ingest.job_of(session)
+        job = measured(lambda: units.run_units(session, survey, plan))
+        told = units.job_of(session)
         light, seconds = light_of(cluster, told, survey, plan)
         halves = plan.units[::2], plan.units[1::2]
         begun = time.perf_counter()

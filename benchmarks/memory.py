@@ -21,7 +21,7 @@ import psutil
 from prefect import flow
 
 from patchlake.cluster.connect import connect
-from patchlake.flows import ingest
+from patchlake.flows import ingest, units
 from patchlake.flows.session import cluster_spec, on_cluster
 from patchlake.tasks import recipe, worker
 from patchlake.tasks.discover import discover
@@ -71,7 +71,7 @@ def main() -> None:
 
         thread = threading.Thread(target=sample)
         thread.start()
-        ingest.run_units(session, survey, plan)
+        units.run_units(session, survey, plan)
         wall = time.perf_counter() - begun
         done.set()
         thread.join()

@@ -28,7 +28,7 @@ from lightparts import Cost, interval, light_of, measured
 from prefect import flow
 
 from patchlake.cluster.connect import Cluster, connect
-from patchlake.flows import ingest
+from patchlake.flows import ingest, units
 from patchlake.flows.session import cluster_spec, on_cluster, setup_of
 from patchlake.tasks import recipe
 from patchlake.tasks.discover import discover
@@ -92,8 +92,8 @@ def one_round(cluster: Cluster, wanted: recipe.Recipe) -> Round:
     with on_cluster(wanted, cluster) as session:
         survey = ingest.survey_sources(session, discover(wanted.corpus))
         plan = ingest.plan_units(session, survey)
-        job = measured(lambda: ingest.run_units(session, survey, plan))
-        light, parts = light_of(cluster, ingest.job_of(session), survey, plan)
+        job = measured(lambda: units.run_units(session, survey, plan))
+        light, parts = light_of(cluster, units.job_of(session), survey, plan)
     shutil.rmtree(wanted.lake)
     return Round(job, light, parts, session.figures["ingest"])
 

@@ -23,7 +23,7 @@ import psutil
 from prefect import flow
 
 from patchlake.cluster.connect import connect
-from patchlake.flows import ingest
+from patchlake.flows import ingest, units
 from patchlake.flows.session import cluster_spec, on_cluster, setup_of
 from patchlake.tasks import planning, recipe
 from patchlake.tasks.commit import Committer
@@ -92,8 +92,8 @@ class Watch:
         self.times.append(time.perf_counter())
         if len(self.times) % 10_000 == 0:
             self.memory.append((len(self.times), *resident()))
-            units, ours, server = self.memory[-1]
-            print(f"{units:,} units: coordinator and scheduler {ours:.1f} MB, server {server:.1f} MB", flush=True)
+            count, ours, server = self.memory[-1]
+            print(f"{count:,} units: coordinator and scheduler {ours:.1f} MB, server {server:.1f} MB", flush=True)
 
 
 @flow(name="benchmark", validate_parameters=False)
@@ -111,12 +111,12 @@ def main() -> None:
     wanted = recipe.parse(text, base=Path.cwd())
     watch = Watch()
     Committer.add = lambda self, result: watch.add(self, result)  # type: ignore[method-assign]
-    ingest.extract_unit = noop.no_op
+    units.extract_unit = noop.no_op
     with connect(cluster_spec(wanted), setup=setup_of(wanted)) as cluster, on_cluster(wanted, cluster) as session:
         survey = survey_of(wanted, session, args.units * SPANS_PER_UNIT)
         plan = ingest.plan_units(session, survey)
         begun = time.perf_counter()
-        ingest.run_units(session, survey, plan)
+        units.run_units(session, survey, plan)
         wall = time.perf_counter() - begun
     each = np.diff(np.array([begun, *watch.times])[::GROUP]) / GROUP * 1000
     p50, p90, p99 = np.quantile(each, [0.5, 0.9, 0.99])

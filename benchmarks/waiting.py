@@ -15,7 +15,7 @@ import numpy as np
 from prefect import flow
 
 from patchlake.cluster.connect import connect
-from patchlake.flows import ingest
+from patchlake.flows import ingest, units
 from patchlake.flows.session import cluster_spec, on_cluster
 from patchlake.tasks import recipe, worker
 from patchlake.tasks.discover import discover
@@ -50,7 +50,7 @@ def waits_of(videos: Path, lake: Path, repeats: int) -> list[float]:
             with on_cluster(wanted, cluster) as session:
                 survey = ingest.survey_sources(session, discover(wanted.corpus))
                 plan = ingest.plan_units(session, survey)
-                ingest.run_units(session, survey, plan)
+                units.run_units(session, survey, plan)
                 figures, wall = session.figures["ingest"], session.seconds["ingest"]
                 waits.append(1 - figures["busy seconds"] / (cluster.num_workers * wall))
                 print(

@@ -7,8 +7,9 @@ from typing import Any
 from prefect import flow
 
 from patchlake.flows import finish, regions
-from patchlake.flows.ingest import drop_product, make_room, run_units
+from patchlake.flows.ingest import drop_product, make_room
 from patchlake.flows.session import Session, open_session
+from patchlake.flows.units import run_units
 from patchlake.tasks import features, planning
 from patchlake.tasks import recipe as recipes
 from patchlake.tasks.errors import RecipeError

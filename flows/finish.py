@@ -13,8 +13,8 @@ from rich.table import Table
 from patchlake.cluster.spec import GPU
 from patchlake.flows import server
 from patchlake.flows.apart import gpu_products
-from patchlake.flows.ingest import job_of
 from patchlake.flows.session import Session
+from patchlake.flows.units import job_of
 from patchlake.tasks import light
 from patchlake.tasks.light import Light
 from patchlake.tasks.plan import Plan
