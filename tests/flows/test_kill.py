@@ -14,7 +14,7 @@ from patchlake.tasks.faults import POINTS
 Run = Callable[..., Done]
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.long)])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     if request.param == "folder":
         yield str(tmp_path), {}
