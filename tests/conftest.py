@@ -33,13 +33,15 @@ def _home_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyte
     monkeypatch.setenv("PATCHLAKE_HOME", str(tmp_path_factory.mktemp("home")))
 
 
+_ZARR = copy.deepcopy(zarr.config.config)
+
+
 @pytest.fixture(autouse=True)
 def _same_zarr_config() -> Iterator[None]:
-    """A worker's settings (`worker.setup`), made in the test process, end with the test."""
-    before = copy.deepcopy(zarr.config.config)
+    """A worker's settings (`worker.setup`), made by a test or by a fixture of its module, end with the test."""
     yield
     zarr.config.config.clear()
-    zarr.config.config.update(before)
+    zarr.config.config.update(copy.deepcopy(_ZARR))
 
 
 @pytest.fixture

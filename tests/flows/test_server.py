@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from command import free_port, run_patchlake
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from patchlake.flows import server
 
@@ -40,6 +41,12 @@ def failing() -> Iterator[str]:
     listener.shutdown()
 
 
+@pytest.fixture
+def at_failing(failing: str) -> Iterator[None]:
+    with temporary_settings({PREFECT_API_URL: f"{failing}/api"}):  # Prefect has read the environment long ago
+        yield
+
+
 def get(url: str) -> dict[str, object]:
     with httpx.Client(trust_env=False) as client:
         client.get(url).raise_for_status()
@@ -52,9 +59,8 @@ def done_then_get(url: str) -> dict[str, object]:
 
 
 def test_only_the_server_s_own_silence_is_told(
-    failing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    failing: str, at_failing: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("PREFECT_API_URL", f"{failing}/api")
     with pytest.raises(server.ServerError, match=rf"the Prefect server at {failing}/api does not answer: .*503"):
         server.call(get, f"{failing}/api/flows")
     assert server.call(done_then_get, f"{failing}/api/flows") == {"clips": 3}
