@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,20 +38,14 @@ class Job:
 class Bench:
     """What a worker process keeps from unit to unit: extractors with their models, writers, one slot of memory."""
 
-    def __init__(self, job: Job, kept: dict[Any, Extractor] | None = None) -> None:
+    def __init__(self, job: Job, kept: Mapping[Any, Extractor]) -> None:
         """`kept`: extractors by what they were built from; those that the job wants again keep their models."""
         self.built: dict[Any, Extractor] = {}
         self.extractors: dict[str, Extractor] = {}
         for entry in job.entries:
-            key = (
-                repr(entry),
-                job.patches,
-                job.frames.size,
-                job.products[entry.name].digest,
-            )  # it knows the model's bytes
-            extractor = (kept or {}).get(key)
-            if extractor is None:
-                extractor = features.build(entry, patches=job.patches, frame_size=job.frames.size)
+            digest = job.products[entry.name].digest  # it knows the model's bytes
+            key = repr(entry), job.patches, job.frames.size, digest
+            extractor = kept.get(key) or features.build(entry, patches=job.patches, frame_size=job.frames.size)
             self.built[key] = self.extractors[entry.name] = extractor
         self.filters = filters.build_all(job.filters, job.frames.size)
         self._job = job

@@ -13,13 +13,15 @@ from typing import Any
 import clips
 import yaml
 from command import run_patchlake
+from extractors import MEAN, PAIRS
 from harm import CLIP_FRAMES, CLIP_NUMBERS, KINDS, NUM_CLIPS, Moment, Part
 
 from patchlake.tasks.lake import digest
 from patchlake.tasks.lake.location import Location
 from patchlake.tasks.lake.tables import Tables
 
-FRAGILE = '''
+FRAGILE = (
+    '''
 import os
 import signal
 import time
@@ -29,25 +31,15 @@ import numpy as np
 
 class Fragile:
     """Mean of each frame pair; the process comes to harm at frames whose number (tests/clips.py) is in POISON."""
-
-    version = 1
-    channels = ("mean",)
-    dtype = "float32"
-    context_frames = (0, 0)
-    needs_gpu = False
-
-    def __init__(self, patches, frame_size):
-        self.time_size, self.time_stride = 2, 2
-        self.centres = ((frame_size[0] / 2,), (frame_size[1] / 2,))
-        self.digest_parts, self.attrs = {}, {}
-        self.poison = {int(word) for word in os.environ.get("POISON", "").split(",") if word}
+'''
+    + PAIRS
+    + """        self.poison = {int(word) for word in os.environ.get("POISON", "").split(",") if word}
 
     def __call__(self, frames):
         if self.poison & set(numbers_of(frames)):
-            harm(os.environ["HARM"])
-        mean = frames.astype(np.float32).mean(axis=(1, 2, 3))
-        return mean[: len(mean) // 2 * 2].reshape(-1, 2).mean(axis=1)[:, None, None, None]
-
+            harm(os.environ["HARM"])"""
+    + MEAN
+    + """
 
 def numbers_of(frames):
     _, height, width, _ = frames.shape
@@ -64,7 +56,8 @@ def harm(how):
     import torch
 
     raise torch.AcceleratorError("CUDA error: device-side assert triggered")
-'''
+"""
+)
 LEARN: dict[Part, dict[str, Any]] = {
     "ingest": {},
     "reduce": {"reduce": [{"kind": "pca", "feature": "edges", "components": 4}]},

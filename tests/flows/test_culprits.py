@@ -11,6 +11,7 @@ import clips
 import pytest
 import yaml
 from command import Done
+from extractors import MEAN, PAIRS
 
 from patchlake.tasks.lake.digest import _Product
 from patchlake.tasks.lake.location import Location
@@ -18,7 +19,8 @@ from patchlake.tasks.lake.tables import Tables
 
 Run = Callable[..., Done]
 
-FRAGILE = '''
+FRAGILE = (
+    '''
 import os
 import signal
 import time
@@ -28,24 +30,14 @@ import numpy as np
 
 class Fragile:
     """Mean of each frame pair; the process ends at a frame whose upper rows are all white."""
-
-    version = 1
-    channels = ("mean",)
-    dtype = "float32"
-    context_frames = (0, 0)
-    needs_gpu = False
-
-    def __init__(self, patches, frame_size):
-        self.time_size, self.time_stride = 2, 2
-        self.centres = ((frame_size[0] / 2,), (frame_size[1] / 2,))
-        self.digest_parts, self.attrs = {}, {}
-
+'''
+    + PAIRS
+    + """
     def __call__(self, frames):
         if DEADLY and (frames[:, 2:8] > 180).all(axis=(1, 2, 3)).any():
-            HARM
-        mean = frames.astype(np.float32).mean(axis=(1, 2, 3))
-        return mean[: len(mean) // 2 * 2].reshape(-1, 2).mean(axis=1)[:, None, None, None]
-'''
+            HARM"""
+    + MEAN
+)
 DIE = "os.kill(os.getpid(), signal.SIGKILL)"
 EAT = "held = [np.ones(10_000_000) for _ in range(10_000) if not time.sleep(0.1)]"  # 0.8 GB a second
 NAMES = {"left/a.mp4": 17, "left/bad.mp4": 14, "left/c.mp4": 15, "right/d.mp4": 40, "right/e.mp4": 20}

@@ -13,6 +13,7 @@ from typing import Any
 import clips
 import pytest
 from command import Done
+from extractors import PAIRS
 from ingesting import Ingested, ingest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -27,22 +28,15 @@ from patchlake.tasks.lake.tables import Tables
 Run = Callable[..., Done]
 Write = Callable[..., Path]
 
-BROKEN = """
-class Broken:
-    version = 1
-    channels = ("mean",)
-    dtype = "float32"
-    context_frames = (0, 0)
-    needs_gpu = False
-
-    def __init__(self, patches, frame_size):
-        self.time_size, self.time_stride = 2, 2
-        self.centres = ((frame_size[0] / 2,), (frame_size[1] / 2,))
-        self.digest_parts, self.attrs = {}, {}
-
+BROKEN = (
+    """
+class Broken:"""
+    + PAIRS
+    + """
     def __call__(self, frames):
         raise ValueError("not today")
 """
+)
 
 
 def told(done: Done) -> list[dict[str, Any]]:
