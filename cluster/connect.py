@@ -20,7 +20,7 @@ from patchlake.cluster import performance
 from patchlake.cluster.errors import ClusterError
 from patchlake.cluster.offers import lack, offering, refuse
 from patchlake.cluster.remote import QueueSpec, SshSpec
-from patchlake.cluster.runs import NotYet, Outcome, Retry, Run
+from patchlake.cluster.runs import NotYet, Outcome, Retry, Run, fetch
 from patchlake.cluster.settings import HOST
 from patchlake.cluster.spec import GPU, MEMORY, AddressSpec, ClassSpec, ClusterSpec, LocalSpec, Resources
 from patchlake.cluster.tend import Tender
@@ -228,14 +228,21 @@ class Cluster:
             )
             for address in self.workers(resources)
         }  # fmt: skip
-        while not all(future.done() for future in futures.values()):
-            gone = set(futures) - set(self.workers())
-            for address in gone if skip_lost else ():
-                futures.pop(address).release()
-            if gone and not skip_lost:
-                raise ClusterError(f"Worker {min(gone)} died while it was asked for {function.__name__}: run again.")
-            time.sleep(0.05)
-        return {address: future.result() for address, future in futures.items()}
+        fetches = {address: fetch(self.client, [future]) for address, future in futures.items()}
+        try:
+            while not all(fetching.done() for fetching in fetches.values()):
+                gone = set(fetches) - set(self.workers())
+                for address in gone if skip_lost else ():
+                    fetches.pop(address).cancel()
+                if gone and not skip_lost:
+                    raise ClusterError(f"Worker {min(gone)} died while asked for {function.__name__}: run again.")
+                time.sleep(0.05)
+            return {address: fetching.result()[0] for address, fetching in fetches.items()}
+        finally:
+            for fetching in fetches.values():
+                fetching.cancel()
+            for future in futures.values():
+                future.release()
 
     def info(self) -> dict[str, dict[str, Any]]:
         """Describe each worker by its address: name, host, nthreads, memory_limit, resources."""

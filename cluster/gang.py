@@ -229,10 +229,16 @@ class _Attempt:
         while not all(future.done() for future in reaping.values()) and time.monotonic() < deadline:
             time.sleep(0.05)
         alive = set(self.cluster.workers())
-        stuck = [a for a, future in reaping.items() if a in alive and not (future.done() and future.result())]
+        stuck = [address for address, future in reaping.items() if address in alive and not self._reaped(future)]
         if stuck:
             client.restart_workers(stuck, timeout=RESTART_SECONDS, raise_for_error=False)
         for future in reaping.values():
             future.cancel()
         client.unsubscribe_topic(self.topic)
         client._event_handlers.pop(self.topic, None)
+
+    def _reaped(self, future: Future[bool]) -> bool:
+        try:
+            return future.done() and bool(self._fetch(future))
+        except _Failed:
+            return False

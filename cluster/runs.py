@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import time
 import uuid
 from collections import deque
@@ -13,7 +15,7 @@ from enum import Enum
 from itertools import count
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
-from distributed import Future, KilledWorker
+from distributed import Client, Future, KilledWorker
 
 from patchlake.cluster.errors import ClusterError
 from patchlake.cluster.spec import Resources
@@ -128,6 +130,7 @@ class Run(Generic[T, R]):
     def _wait(self) -> list[_Task]:
         """Block until some tasks ended and return them; nothing means that the run is over."""
         changed = self.cluster.window.changed
+        self.last_seen = time.monotonic()  # who took the last outcome may have been long about it
         while True:
             self.cluster.tender.look()
             self._tell_moved()
@@ -261,7 +264,7 @@ class Run(Generic[T, R]):
         futures = [task.future for task in tasks]
         try:
             if all(future.status == "finished" for future in futures):
-                return list(self.cluster.client.gather(futures))
+                return self._fetched(futures)
             return [self._reply(future) for future in futures]
         except (KilledWorker, OSError):
             return [self._reply(future) for future in futures]
@@ -273,10 +276,23 @@ class Run(Generic[T, R]):
         if future.cancelled():
             raise ClusterError("The scheduler went away with the tasks in flight: run again, it resumes.")
         try:
-            reply: Reply = future.result()
+            return self._fetched([future])[0]
+        except ClusterError:
+            raise
         except Exception as error:
             return Reply("", error=error)
-        return reply
+
+    def _fetched(self, futures: list[Future[Reply]]) -> list[Reply]:
+        """Wait for replies, and look after the workers meanwhile: one that died with its reply has to be replaced."""
+        fetching = fetch(self.cluster.client, futures)
+        self.last_seen = time.monotonic()
+        try:
+            while not concurrent.futures.wait([fetching], timeout=1.0).done:
+                self.cluster.tender.look()
+                self._check_cluster()
+            return fetching.result()
+        finally:
+            fetching.cancel()
 
     def _check_cluster(self) -> None:
         """Raise if there has been no worker for this run's tasks for a while, or none lives long enough for one."""
@@ -301,6 +317,15 @@ class Run(Generic[T, R]):
         for name, task in self.in_flight.items():
             self.cluster.window.leave(name)
             task.future.release()
+
+
+def fetch(client: Client, futures: list[Future[R]]) -> concurrent.futures.Future[list[R]]:
+    """Begin to fetch results. What is lost with its worker meanwhile is computed again, once there is a worker.
+
+    Waiting in `client.gather` or `Future.result` instead may be for ever, where it is for the caller to see to workers.
+    """
+    loop: Any = client.loop
+    return asyncio.run_coroutine_threadsafe(client.gather(futures, asynchronous=True), loop.asyncio_loop)
 
 
 def _run_of(numbers: dict[int, Any], start: int) -> list[int]:

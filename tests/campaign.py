@@ -1,9 +1,9 @@
 """The campaign: harm at many seeded moments of every kind, each on a lake of its own (`make faults N=20`).
 
 Results are appended to a table in Markdown, seed by seed, so that one broken off covers every kind; what the table has
-is not done again. The store is cut off only where AWS_ENDPOINT_URL names one with a bucket `lakes`
-(`tests/infra/ceph_rgw_local.sh start FOLDER`), jobs are cancelled only where SLURM_CONF names a Slurm
-(`tests/infra/slurm_local.sh start FOLDER`).
+is not done again. Several moments are done at once, since runs that lost something mostly wait. The store is cut off
+only where AWS_ENDPOINT_URL names one with a bucket `lakes` (`tests/infra/ceph_rgw_local.sh start FOLDER`), jobs are
+cancelled only where SLURM_CONF names a Slurm (`tests/infra/slurm_local.sh start FOLDER`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from command import free_port
@@ -35,8 +37,9 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
     parser.add_argument("--table", type=Path, default=Path("faults.md"), help="where rows are appended")
     parser.add_argument("--pause-file", type=Path, help="no moment begins while this file is there")
+    parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1), help="moments at once")
     args = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends with us
+    _end_on_sigterm()
     kinds = [kind for kind in args.kinds if not KINDS[kind].needs or KINDS[kind].needs in os.environ]
     for kind in sorted(set(args.kinds) - set(kinds)):
         print(f"{kind}: left out, {KINDS[kind].needs} is not set", file=sys.stderr)
@@ -53,14 +56,16 @@ def main() -> None:
     try:
         with prefect_server(root / "prefect", port):
             unbroken = Unbroken.run(root, render_corpus(root / "corpus"), env)
-            for seed, kind in left:
-                while args.pause_file and args.pause_file.exists():
-                    time.sleep(1)
-                row, went_well = _row(kind, seed, root, env, unbroken)
-                num_failed += not went_well
-                with args.table.open("a") as table:
-                    table.write(row)
-                print(row, end="", flush=True)
+            with lanes(args.jobs, kinds) as lane_of:
+                rows = [
+                    lane_of[kind].submit(_row, kind, seed, root, env, unbroken, args.pause_file) for seed, kind in left
+                ]
+                for ended in as_completed(rows):
+                    row, went_well = ended.result()
+                    num_failed += not went_well
+                    with args.table.open("a") as table:
+                        table.write(row)
+                    print(row, end="", flush=True)
     finally:
         shutil.rmtree(root, ignore_errors=True)
     sys.exit(num_failed > 0)
@@ -73,7 +78,28 @@ def done_in(table: Path) -> set[tuple[str, int]]:
     return {(cell[0], int(cell[1])) for cell in cells}
 
 
-def _row(kind: str, seed: int, root: Path, env: dict[str, str], unbroken: Unbroken) -> tuple[str, bool]:
+@contextlib.contextmanager
+def lanes(jobs: int, kinds: list[str]) -> Iterator[dict[str, ProcessPoolExecutor]]:
+    """Yield who does each kind; one at a time those on Slurm, since they look at all of its jobs."""
+    slurm, others = (ProcessPoolExecutor(count, initializer=_end_on_sigterm) for count in (1, jobs))
+    try:
+        yield {kind: slurm if KINDS[kind].needs == "SLURM_CONF" else others for kind in kinds}
+    finally:
+        for lane in (slurm, others):
+            for process in list((lane._processes or {}).values()):
+                process.terminate()
+            lane.shutdown(cancel_futures=True)
+
+
+def _end_on_sigterm() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends with us
+
+
+def _row(
+    kind: str, seed: int, root: Path, env: dict[str, str], unbroken: Unbroken, pause_file: Path | None
+) -> tuple[str, bool]:
+    while pause_file and pause_file.exists():
+        time.sleep(1)
     moment, folder, begun = Moment.seeded(kind, seed), root / f"{kind}-{seed}".replace(" ", "-"), time.monotonic()
     code, went_well = "?", True
     try:

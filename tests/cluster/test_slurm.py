@@ -152,6 +152,21 @@ def test_elastic_jobs_come_with_the_work_and_go(slurm):
         jobs.wait_until(lambda: cluster.num_workers == 1, 60)
 
 
+def test_a_job_that_ends_with_finished_items_is_replaced(slurm, tmp_path):
+    """Their results were on its worker: they are fetched only once somebody has computed them again."""
+    python, marker = jobs.failing_python(tmp_path)
+    with connect(parse({**slurm, "workers": 1, "python": python})) as cluster:
+        outcomes = cluster.run(jobs.double, range(20))
+        ends = [next(outcomes).item]
+        jobs.wait_until(lambda: not any(cluster.client.processing().values()))
+        marker.touch()  # and its first replacement fails, so that somebody has to see to that
+        subprocess.run(["scancel", *squeue("-o", "%i")], check=True)
+        jobs.wait_until(lambda: cluster.num_workers == 0)
+        ends += [outcome.item for outcome in outcomes]
+        assert sorted(ends) == list(range(20))
+        assert not marker.exists()
+
+
 def test_a_killed_coordinator_leaves_no_job(slurm, tmp_path):
     script = tmp_path / "coordinator.py"
     script.write_text(
