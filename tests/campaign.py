@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import multiprocessing
 import os
 import shutil
 import signal
@@ -81,7 +82,8 @@ def done_in(table: Path) -> set[tuple[str, int]]:
 @contextlib.contextmanager
 def lanes(jobs: int, kinds: list[str]) -> Iterator[dict[str, ProcessPoolExecutor]]:
     """Yield who does each kind; one at a time those on Slurm, since they look at all of its jobs."""
-    slurm, others = (ProcessPoolExecutor(count, initializer=_end_on_sigterm) for count in (1, jobs))
+    context = multiprocessing.get_context("spawn")  # the object store's threads do not survive a fork
+    slurm, others = (ProcessPoolExecutor(count, context, initializer=_end_on_sigterm) for count in (1, jobs))
     try:
         yield {kind: slurm if KINDS[kind].needs == "SLURM_CONF" else others for kind in kinds}
     finally:
