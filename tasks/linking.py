@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from patchlake.tasks.types import Box, BoxPath
 
@@ -37,6 +36,8 @@ def linked(rows: Sequence[Row], *, window: int, overlap: float) -> list[dict[str
 
 def _pairs(before: Sequence[Row], here: Sequence[Row], overlap: float) -> list[tuple[int, int]]:
     """Return which regions of the window before go on as which of this one."""
+    from scipy.optimize import linear_sum_assignment  # half a second, of which most runs have no need
+
     if not before:
         return []
     at = {row["label"]: i for i, row in enumerate(before)}

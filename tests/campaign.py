@@ -1,9 +1,10 @@
-"""The campaign: harm at many seeded moments of every kind, each on a lake of its own (`make faults N=20`).
+"""The campaign: harm at many seeded moments of every kind, each run on a lake of its own (`make faults N=20`).
 
 Results are appended to a table in Markdown, seed by seed, so that one broken off covers every kind; what the table has
-is not done again. Several moments are done at once, since runs that lost something mostly wait. The store is cut off
-only where AWS_ENDPOINT_URL names one with a bucket `lakes` (`tests/infra/ceph_rgw_local.sh start FOLDER`), jobs are
-cancelled only where SLURM_CONF names a Slurm (`tests/infra/slurm_local.sh start FOLDER`).
+is not done again. Kinds that a run survives do two moments a run. Several runs go at once, since those that lost
+something mostly wait. The store is cut off only where AWS_ENDPOINT_URL names one with a bucket `lakes`
+(`tests/infra/ceph_rgw_local.sh start FOLDER`), jobs are cancelled only where SLURM_CONF names a Slurm
+(`tests/infra/slurm_local.sh start FOLDER`).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from harm import KINDS, NUM_CLIPS, Moment
 from harmed import prefect_server, suffer
 from unbroken import Unbroken, render_corpus
 
-HEAD = "| kind | seed | moment | exit of the harmed run | after | seconds |\n|---|---|---|---|---|---|\n"
+HEAD = "| kind | seeds | moments | exit of the harmed run | after | seconds |\n|---|---|---|---|---|---|\n"
 INFRASTRUCTURE = ("AWS_", "SLURM_CONF")
 
 
@@ -38,15 +39,13 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
     parser.add_argument("--table", type=Path, default=Path("faults.md"), help="where rows are appended")
     parser.add_argument("--pause-file", type=Path, help="no moment begins while this file is there")
-    parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1), help="moments at once")
+    parser.add_argument("--jobs", type=int, default=2 * (os.cpu_count() or 1), help="runs at once")
     args = parser.parse_args()
     _end_on_sigterm()
     kinds = [kind for kind in args.kinds if not KINDS[kind].needs or KINDS[kind].needs in os.environ]
     for kind in sorted(set(args.kinds) - set(kinds)):
         print(f"{kind}: left out, {KINDS[kind].needs} is not set", file=sys.stderr)
-    done = done_in(args.table)
-    seeds = range(args.first_seed, args.first_seed + args.each)
-    left = [(seed, kind) for seed in seeds for kind in kinds if (kind, seed) not in done]
+    left = groups(range(args.first_seed, args.first_seed + args.each), kinds, done_in(args.table))
     if not left:
         return
     if not args.table.exists():
@@ -59,7 +58,7 @@ def main() -> None:
             unbroken = Unbroken.run(root, render_corpus(root / "corpus"), env)
             with lanes(args.jobs, kinds) as lane_of:
                 rows = [
-                    lane_of[kind].submit(_row, kind, seed, root, env, unbroken, args.pause_file) for seed, kind in left
+                    lane_of[kind].submit(_row, kind, part, root, env, unbroken, args.pause_file) for part, kind in left
                 ]
                 for ended in as_completed(rows):
                     row, went_well = ended.result()
@@ -76,7 +75,16 @@ def done_in(table: Path) -> set[tuple[str, int]]:
     """Return the (kind, seed) that a table has."""
     lines = table.read_text().splitlines()[2:] if table.exists() else []
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-    return {(cell[0], int(cell[1])) for cell in cells}
+    return {(cell[0], int(seed)) for cell in cells for seed in cell[1].split()}
+
+
+def groups(seeds: range, kinds: list[str], done: set[tuple[str, int]]) -> list[tuple[list[int], str]]:
+    """List the seeds of each run that is left and its kind, the first seeds of all kinds first."""
+    found = []
+    for kind in kinds:
+        size, left = 2 if KINDS[kind].together else 1, [seed for seed in seeds if (kind, seed) not in done]
+        found += [(left[i : i + size], kind) for i in range(0, len(left), size)]
+    return sorted(found, key=lambda group: group[0])
 
 
 @contextlib.contextmanager
@@ -98,22 +106,24 @@ def _end_on_sigterm() -> None:
 
 
 def _row(
-    kind: str, seed: int, root: Path, env: dict[str, str], unbroken: Unbroken, pause_file: Path | None
+    kind: str, seeds: list[int], root: Path, env: dict[str, str], unbroken: Unbroken, pause_file: Path | None
 ) -> tuple[str, bool]:
     while pause_file and pause_file.exists():
         time.sleep(1)
-    moment, folder, begun = Moment.seeded(kind, seed), root / f"{kind}-{seed}".replace(" ", "-"), time.monotonic()
+    moments, begun = [Moment.seeded(kind, seed) for seed in seeds], time.monotonic()
+    folder = root / f"{kind}-{seeds[0]}".replace(" ", "-")
     code, went_well = "?", True
     try:
-        (number,) = suffer(folder, [moment], env=env, unbroken=unbroken)
-        code, rest = str(number), f"all {NUM_CLIPS} sources ok" if KINDS[kind].do else f"{NUM_CLIPS - 1} sources equal"
-        said = f"equal, clean, {rest}"
+        (number,) = suffer(folder, moments, env=env, unbroken=unbroken)
+        num_ok = NUM_CLIPS - (0 if KINDS[kind].do else len({moment.point for moment in moments}))
+        code, said = str(number), f"equal, clean, {num_ok} sources ok"
     except Exception as error:
         went_well = False
         said = f"**{type(error).__name__}: {' '.join(str(error).replace('|', '/').split())[:300]}**"
     with contextlib.suppress(OSError):
         shutil.rmtree(folder)
-    return f"| {kind} | {seed} | {moment} | {code} | {said} | {time.monotonic() - begun:.0f} |\n", went_well
+    cells = [kind, " ".join(map(str, seeds)), ", ".join(map(str, moments)), code, said]
+    return f"| {' | '.join(cells)} | {time.monotonic() - begun:.0f} |\n", went_well
 
 
 if __name__ == "__main__":
