@@ -13,13 +13,14 @@ import argparse
 import contextlib
 import multiprocessing
 import os
+import queue
 import shutil
 import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing.pool import Pool
 from pathlib import Path
 
 from command import free_port
@@ -57,11 +58,11 @@ def main() -> None:
         with prefect_server(root / "prefect", port):
             unbroken = Unbroken.run(root, render_corpus(root / "corpus"), env)
             with lanes(args.jobs, kinds) as lane_of:
-                rows = [
-                    lane_of[kind].submit(_row, kind, part, root, env, unbroken, args.pause_file) for part, kind in left
-                ]
-                for ended in as_completed(rows):
-                    row, went_well = ended.result()
+                rows: queue.SimpleQueue[tuple[str, bool]] = queue.SimpleQueue()
+                for part, kind in left:
+                    lane_of[kind].apply_async(_row, (kind, part, root, env, unbroken, args.pause_file), {}, rows.put)
+                for _ in left:
+                    row, went_well = rows.get()
                     num_failed += not went_well
                     with args.table.open("a") as table:
                         table.write(row)
@@ -88,17 +89,11 @@ def groups(seeds: range, kinds: list[str], done: set[tuple[str, int]]) -> list[t
 
 
 @contextlib.contextmanager
-def lanes(jobs: int, kinds: list[str]) -> Iterator[dict[str, ProcessPoolExecutor]]:
+def lanes(jobs: int, kinds: list[str]) -> Iterator[dict[str, Pool]]:
     """Yield who does each kind; one at a time those on Slurm, since they look at all of its jobs."""
     context = multiprocessing.get_context("spawn")  # the object store's threads do not survive a fork
-    slurm, others = (ProcessPoolExecutor(count, context, initializer=_end_on_sigterm) for count in (1, jobs))
-    try:
+    with context.Pool(1, _end_on_sigterm) as slurm, context.Pool(jobs, _end_on_sigterm) as others:
         yield {kind: slurm if KINDS[kind].needs == "SLURM_CONF" else others for kind in kinds}
-    finally:
-        for lane in (slurm, others):
-            for process in list((lane._processes or {}).values()):
-                process.terminate()
-            lane.shutdown(cancel_futures=True)
 
 
 def _end_on_sigterm() -> None:
