@@ -204,6 +204,7 @@ def wanted_deep(run: Callable[..., Any], notes: Callable[[], Path]) -> Iterator[
     os.environ.pop("NOTES")
 
 
+@pytest.mark.long
 def test_a_mixed_cluster_computes_apart_what_takes_a_gpu(
     run: Callable[..., Any], wanted_deep: str, notes: Callable[[], Path]
 ) -> None:
@@ -218,6 +219,7 @@ def test_a_mixed_cluster_computes_apart_what_takes_a_gpu(
     assert decode_seconds(lake, "Mean"), "apart, it reads frames itself"
 
 
+@pytest.mark.long
 def test_slurm_s_gpus_have_a_unit_each_while_other_jobs_decode(
     run: Callable[..., Any], slurm: dict[str, Any], wanted_deep: str, notes: Callable[[], Path]
 ) -> None:

@@ -115,6 +115,7 @@ def test_a_deadly_clip_is_left_out_and_tried_again_when_asked(patchlake: Run, fo
     assert not Tables(Location(str(lake))).failures.rows()
 
 
+@pytest.mark.long
 def test_a_clip_that_takes_all_memory_is_left_out(patchlake: Run, folder: Path) -> None:
     done = patchlake("run", recipe(folder, deadly=True, harm=EAT))
     assert done.code == 0, done.err

@@ -18,14 +18,9 @@ def unbroken(prefect_server: str, tmp_path_factory: pytest.TempPathFactory) -> U
     return Unbroken.run(tmp_path_factory.mktemp("unbroken"), corpus, {"PREFECT_API_URL": prefect_server})
 
 
-SHORT = ("worker", "flow")
-"""In every `make test`."""
-
-
+@pytest.mark.long
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(
-    "kind", [pytest.param(kind, marks=() if kind in SHORT else pytest.mark.long) for kind in KINDS]
-)
+@pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_lost(
     kind: str, unbroken: Unbroken, tmp_path: Path, prefect_server: str, request: pytest.FixtureRequest
 ) -> None:

@@ -14,7 +14,7 @@ from patchlake.tasks.faults import POINTS
 Run = Callable[..., Done]
 
 
-@pytest.fixture(params=["folder", pytest.param("s3", marks=pytest.mark.long)])
+@pytest.fixture(params=["folder", "s3"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     if request.param == "folder":
         yield str(tmp_path), {}
@@ -28,7 +28,8 @@ def digest(run: Run, lake: str, env: dict[str, str]) -> str:
     return done.out
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.long
+@pytest.mark.timeout(1200)
 def test_a_killed_run_goes_on(patchlake: Run, recipe: Callable[..., Path], place: tuple[str, dict[str, str]]) -> None:
     root, env = place
     options: dict[str, Any] = {"features": ["edges"]}

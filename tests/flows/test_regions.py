@@ -23,6 +23,7 @@ Run = Callable[..., Done]
 Write = Callable[..., Path]
 NUM_FRAMES = 48
 LAKE = Path("lake") / "small"
+TRACKS = {"boxes": "regions", "min_travel": 0.05}
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +56,7 @@ def figures(tables: Tables) -> dict[str, Any]:
 
 @pytest.mark.timeout(600)
 def test_found_regions_become_tracks_and_clips(patchlake: Run, recipe: Write, corpus: Path, tmp_path: Path) -> None:
-    path = recipe(**wanted(corpus), tracks={"boxes": "regions", "min_travel": 0.05})
+    path = recipe(**wanted(corpus), tracks=TRACKS)
     done = patchlake("run", str(path))
     assert done.code == 0, done.err
     lake = open_lake(tmp_path / LAKE)
@@ -96,13 +97,20 @@ def test_found_regions_become_tracks_and_clips(patchlake: Run, recipe: Write, co
     assert {row["track"] for row in tables.regions.rows()} == whole
     assert list(lakes.verify(lake.location)) == []
 
-    before = digest(tmp_path / LAKE)
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_tracks_are_found_once(patchlake: Run, recipe: Write, corpus: Path, tmp_path: Path) -> None:
+    """Not by the next run; again by one whose run before was killed between its passes, and by other rules."""
+    path = recipe(**wanted(corpus), tracks=TRACKS)
+    assert patchlake("run", str(path)).code == 0
+    lake, before = Location(str(tmp_path / LAKE)), digest(tmp_path / LAKE)
     again = patchlake("run", str(path))
     assert "nothing was decoded" in again.out, again.out + again.err
-    assert figures(Tables(lake.location))["probed"] == 0
+    assert figures(Tables(lake))["probed"] == 0
     assert digest(tmp_path / LAKE) == before
 
-    elsewhere = recipe(**wanted(corpus), tracks={"boxes": "regions", "min_travel": 0.05}, lake=str(tmp_path / "killed"))
+    elsewhere = recipe(**wanted(corpus), tracks=TRACKS, lake=str(tmp_path / "killed"))
     killed = patchlake("run", str(elsewhere), env={"PATCHLAKE_FAULT": "after"})
     assert killed.code == -9, killed.err
     assert Tables(Location(str(tmp_path / "killed" / "small"))).regions.rows() == [], "it ended between the passes"
@@ -112,8 +120,8 @@ def test_found_regions_become_tracks_and_clips(patchlake: Run, recipe: Write, co
     linked = wanted(corpus) | {"features": [{"kind": "regions", "cell": 1, "overlap": 1.0}]}
     other = patchlake("run", str(recipe(**linked, tracks={"boxes": "regions", "min_seconds": 0.1, "most": 1})))
     assert other.code == 0, other.err
-    assert {row["region_id"] == row["region_track"] for row in Tables(lake.location).regions.rows()} == {True, False}
-    decoded = figures(Tables(lake.location))["ingest"]["rows"]
+    assert {row["region_id"] == row["region_track"] for row in Tables(lake).regions.rows()} == {True, False}
+    decoded = figures(Tables(lake))["ingest"]["rows"]
     assert decoded < NUM_FRAMES, "whole frames are not decoded again, though nothing that moves is linked now"
 
 

@@ -164,16 +164,6 @@ def test_workers_change_no_bit(patchlake: Run, recipe: Write, tmp_path: Path) ->
     assert digests[0] == digests[1]
 
 
-def test_a_feature_added_later_has_the_same_bytes(patchlake: Run, recipe: Write, tmp_path: Path) -> None:
-    assert patchlake("run", str(recipe(lake=str(tmp_path / "once")))).code == 0
-    assert patchlake("run", str(recipe(lake=str(tmp_path / "later"), features=["edges"]))).code == 0
-    added = patchlake("run", str(recipe(lake=str(tmp_path / "later"))))
-    assert added.code == 0, added.err
-    assert figures(tmp_path / "later" / "small")["ingest"].get("frames decoded", 0) == 0
-    assert digest(patchlake, tmp_path / "later/small") == digest(patchlake, tmp_path / "once/small")
-    assert patchlake("verify", str(tmp_path / "later/small")).code == 0
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_rate_takes_the_frame_shown_then(patchlake: Run, recipe: Write, lake: Path, workers: int) -> None:
     """One worker gets all three slots of the long clip as one unit, two get a unit or more each."""

@@ -62,6 +62,7 @@ def listeners(run: Run) -> dict[str, set[tuple[str, int]]]:
     return found
 
 
+@pytest.mark.long
 def test_all_of_a_run_listens_on_loopback_as_documented_and_no_secret_is_written(
     system: Callable[[bool], Run], tmp_path: Path
 ) -> None:
