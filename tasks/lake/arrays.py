@@ -7,11 +7,13 @@ the stage is one slot long and is used again and again.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
+import threading
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,17 @@ ZARRS = {
 }
 PLAIN = {"codec_pipeline.path": "zarr.core.codec_pipeline.BatchedCodecPipeline"}
 ROOT = "arrays.zarr"
+_SETTING = threading.RLock()
+
+
+@contextlib.contextmanager
+def zarr_settings(settings: dict[str, Any]) -> Iterator[None]:
+    """Have settings of zarr for a moment, one thread at a time: `zarr.config.set` is one for all threads.
+
+    Two of its contexts that overlap would leave one's settings behind. Arrays keep what they were opened with.
+    """
+    with _SETTING, zarr.config.set(settings):
+        yield
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +67,7 @@ def make_dataset(lake: Location, attrs: Mapping[str, Any]) -> None:
     """Make the root group if there is none, else check that it is this dataset at this format."""
     if root_attrs(lake) is not None:
         return check_dataset(lake, attrs)
-    with zarr.config.set(PLAIN):
+    with zarr_settings(PLAIN):
         zarr.open_group((lake / ROOT).zarr_store(), mode="a", attributes={"lake_format": LAKE_FORMAT, **attrs})
 
 
@@ -82,7 +95,7 @@ def root_attrs(lake: Location) -> dict[str, Any] | None:
 
 def ensure_arrays(lake: Location, products: Iterable[Product], *, with_pts: bool) -> None:
     """Make the arrays of products that have none yet; lengths are 0 until `grow`."""
-    with zarr.config.set(PLAIN):
+    with zarr_settings(PLAIN):
         root = zarr.open_group((lake / ROOT).zarr_store(), mode="r+", use_consolidated=False)
         for product in products:
             group = root.require_group(product.name)
@@ -162,7 +175,7 @@ def product_attrs(lake: Location, name: str) -> dict[str, Any] | None:
 
 def product_names(lake: Location) -> list[str]:
     """Return the names of the products whose arrays are in the lake, in order."""
-    with zarr.config.set(PLAIN):
+    with zarr_settings(PLAIN):
         root = zarr.open_group((lake / ROOT).zarr_store(read_only=True), mode="r", use_consolidated=False)
         return sorted(name for name in root.group_keys() if product_attrs(lake, name) is not None)
 
@@ -204,7 +217,7 @@ def write_times(lake: Location, times: Iterable[RowTimes]) -> None:
     by_product: dict[str, list[RowTimes]] = {}
     for item in times:
         by_product.setdefault(item.product, []).append(item)
-    with zarr.config.set(PLAIN):
+    with zarr_settings(PLAIN):
         for product, items in by_product.items():
             items = [item for item in items if len(item.seconds)]
             for name in ("track", "seconds", "pts_seconds"):
@@ -240,7 +253,7 @@ def open_array(lake: Location, name: str, *, mode: Any = "r") -> zarr.Array[Any]
 
 def open_pixels(lake: Location) -> zarr.Array[Any]:
     """Return the stored frames, read by zarrs."""
-    with zarr.config.set(ZARRS):
+    with zarr_settings(ZARRS):
         return open_array(lake, f"{PIXELS}/frames")
 
 
@@ -278,13 +291,13 @@ class ShardWriter:
         described = json.loads(meta)
         described["shape"][0] = product.rows_per_slot
         (self._stage / "zarr.json").write_text(json.dumps(described))
-        with zarr.config.set(ZARRS):
+        with zarr_settings(ZARRS):
             self._array = zarr.open_array(zarr.storage.LocalStore(self._stage), mode="r+")
 
     def stage(self, block: npt.NDArray[Any]) -> Path | None:
         """Encode (rows_per_slot, y, x, channel) values on the stage; None: all fill value, which has no object."""
         staged = self._stage / "c/0/0/0/0"
-        with zarr.config.set(ZARRS):
+        with zarr_settings(ZARRS):
             self._array[:] = block
         return staged if staged.exists() else None
 

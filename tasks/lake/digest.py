@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import xxhash
-import zarr
 
 from patchlake.tasks.lake import arrays
 from patchlake.tasks.lake.location import Location
@@ -109,7 +108,7 @@ class _Product:
     def __init__(self, lake: Location, name: str) -> None:
         self.name = name
         array = "frames" if name == PIXELS else "features"
-        with zarr.config.set(arrays.PLAIN):
+        with arrays.zarr_settings(arrays.PLAIN):
             self.values = arrays.open_array(lake, f"{name}/{array}")
         self.stride = int(self.values.attrs["time_stride"])  # type: ignore[arg-type]
         self.seconds = np.asarray(arrays.open_array(lake, f"{name}/seconds")[:])

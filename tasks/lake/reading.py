@@ -189,7 +189,7 @@ class Lake:
             return arrays.open_array(self.location, f"{product}/{'frames' if product == PIXELS else 'features'}")
 
     def _coordinate(self, product: str, name: str) -> Any:
-        with zarr.config.set(arrays.PLAIN):
+        with arrays.zarr_settings(arrays.PLAIN):
             return np.asarray(arrays.open_array(self.location, f"{product}/{name}")[:])
 
     def _centres(self, product: str) -> pairs.Centres:
@@ -218,7 +218,7 @@ def boxes_of(tables: Tables, track: dict[str, Any]) -> BoxPath | None:
 
 @contextlib.contextmanager
 def _reading(config: dict[str, Any]) -> Iterator[None]:
-    with zarr.config.set(config), warnings.catch_warnings():
+    with arrays.zarr_settings(config), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Successfully reconstructed a store")  # zarrs opens buckets anew: we know
         yield
 

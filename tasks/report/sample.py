@@ -115,7 +115,7 @@ def open_feature(lake: Location, name: str) -> Feature | None:
     """Return a feature of the lake, or None where it has no rows."""
     if arrays.product_digest(lake, name) is None:
         return None
-    with zarr.config.set(arrays.PLAIN):
+    with arrays.zarr_settings(arrays.PLAIN):
         parts = ("features", "track", "seconds", "y", "x", "channel")
         values, track, seconds, y, x, channel = (arrays.open_array(lake, f"{name}/{part}") for part in parts)
         channels = tuple(str(c) for c in np.asarray(channel[:]))
@@ -154,6 +154,6 @@ def open_frames(lake: Location) -> Frames | None:
     """Return the lake's frames, or None where it keeps none."""
     if arrays.product_digest(lake, PIXELS) is None:
         return None
-    with zarr.config.set(arrays.PLAIN):
+    with arrays.zarr_settings(arrays.PLAIN):
         values, seconds = (arrays.open_array(lake, f"{PIXELS}/{part}") for part in ("frames", "seconds"))
     return Frames(values=values, seconds=seconds)

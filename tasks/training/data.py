@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from patchlake.tasks.lake.arrays import ZARRS
+from patchlake.tasks.lake.arrays import ZARRS, zarr_settings
 from patchlake.tasks.lake.location import Location
 from patchlake.tasks.training.config import TrainSpec
 from patchlake.tasks.training.job import ClipRows
@@ -32,7 +32,7 @@ TEST_SEED = 1_000_003
 
 def open_frames(path: str) -> zarr.Array[Any]:
     """Open the frames array (time, y, x, channel), uint8, of a folder or s3:// lake for reading."""
-    with zarr.config.set(ZARRS):
+    with zarr_settings(ZARRS):
         return zarr.open_array(Location(path).zarr_store(read_only=True), mode="r")
 
 

@@ -1,0 +1,28 @@
+"""The lake's arrays as processes open them."""
+
+import threading
+import time
+
+import zarr
+
+from patchlake.tasks.lake import arrays
+
+
+def test_settings_of_zarr_are_one_thread_s_at_a_time():
+    """Readers in threads of a user's own would mix them up, and leave one's behind for the whole process."""
+    before, others = zarr.config.get("codec_pipeline.path"), []
+
+    def look(settings):
+        for _ in range(50):
+            with arrays.zarr_settings(settings):
+                time.sleep(0.0005)
+                if zarr.config.get("codec_pipeline.path") != settings["codec_pipeline.path"]:
+                    others.append(settings)
+
+    threads = [threading.Thread(target=look, args=(settings,)) for settings in (arrays.PLAIN, arrays.ZARRS) * 3]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not others
+    assert zarr.config.get("codec_pipeline.path") == before
