@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
@@ -48,12 +49,17 @@ def measure_light(session: Session, plan: Plan) -> None:
 
 
 def _sampled(session: Session, plan: Plan, names: frozenset[str]) -> list[Light]:
-    """Return the light of some products on each of the workers that compute them."""
+    """Return the light of some products on each of the workers that compute them; none where that fails."""
     gpu = GPU if gpu_products((session.products[name] for name in names), session.cluster) else None
-    samples = light.samples_of(plan.all_units)
-    answers = session.cluster.each_worker(
-        light.sample_light, job_of(session), samples, names, resources=gpu, skip_lost=True
-    )
+    failed = frozenset(row["span_key"] for row in session.tables.failures.rows())
+    samples = light.samples_of(plan.all_units, without=failed)
+    try:
+        answers = session.cluster.each_worker(
+            light.sample_light, job_of(session), samples, names, resources=gpu, skip_lost=True
+        )
+    except Exception as error:  # all is stored: a figure is not worth the run
+        print(f"light: not measured. {error}", file=sys.stderr, flush=True)
+        return []
     return [x for x in answers.values() if x is not None]
 
 

@@ -43,9 +43,14 @@ class Light:
         return self.decode + self.write + sum(self.compute.values())
 
 
-def samples_of(units: tuple[Unit, ...], count: int = 24) -> tuple[tuple[Run, FrameSource], ...]:
-    """Return runs spread evenly over the units, each with its video."""
-    runs = [(run, unit) for unit in units for run in unit.runs if run.stop > run.start]
+def samples_of(
+    units: tuple[Unit, ...], count: int = 24, *, without: frozenset[str] = frozenset()
+) -> tuple[tuple[Run, FrameSource], ...]:
+    """Return runs spread evenly over the units, each with its video.
+
+    `without`: keys of spans that failed, whose clips might end these workers too, or keep them waiting.
+    """
+    runs = [(run, unit) for unit in units for run in unit.runs if run.stop > run.start and run.span_key not in without]
     picked = runs[:: max(1, len(runs) // count)][:count]
     videos = {piece.span_key: piece.video_id for _, u in picked for slot in u.pieces for piece in slot}
     return tuple((run, next(s for s in unit.sources if s.video_id == videos[run.span_key])) for run, unit in picked)

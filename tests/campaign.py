@@ -116,7 +116,8 @@ def _row(
         code, said = " ".join(map(str, codes)), f"equal, clean, {num_ok} sources ok"
     except Exception as error:
         went_well = False
-        said = f"**{type(error).__name__}: {' '.join(str(error).replace('|', '/').split())[:300]}**"
+        words = " ".join(str(error).replace("|", "/").split())  # what was expected, and at its end what the run said
+        said = f"**{type(error).__name__}: {words[:200]} ... {words[-400:]}**"
     with contextlib.suppress(OSError):
         shutil.rmtree(folder)
     cells = [kind, " ".join(map(str, seeds)), ", ".join(map(str, moments)), code, said]

@@ -90,6 +90,7 @@ def test_a_deadly_clip_is_left_out_and_tried_again_when_asked(patchlake: Run, fo
     assert len(states) > 2
     assert states == ["retried"] * (len(states) - 1) + ["done"]
     assert told[-1]["short"] == {"crash": 1}
+    assert "measured / light" in done.out, "sampled without the clip, which would have ended these workers too"
     found = verdicts(lake)
     assert {name: row["status"] for name, row in found.items()} == {
         Path(name).name: "failed" if "bad" in name else "ok" for name in NAMES
