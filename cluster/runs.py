@@ -266,7 +266,9 @@ class Run(Generic[T, R]):
             if all(future.status == "finished" for future in futures):
                 return self._fetched(futures)
             return [self._reply(future) for future in futures]
-        except (KilledWorker, OSError):
+        except ClusterError:
+            raise
+        except Exception:  # of one of them
             return [self._reply(future) for future in futures]
         finally:
             for future in futures:
