@@ -15,6 +15,7 @@ from enum import Enum
 from itertools import count
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
+from dask.utils import key_split
 from distributed import Client, Future, KilledWorker
 
 from patchlake.cluster.errors import ClusterError
@@ -92,6 +93,7 @@ class Run(Generic[T, R]):
         alone: bool = False,
         on_retry: Callable[[T, Retry], None] | None = None,
     ) -> None:
+        key_split.cache_clear()  # or Dask remembers the last 100,000 keys
         self.cluster = cluster
         self.function = function
         self.items = iter(() if alone else items)

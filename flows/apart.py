@@ -12,6 +12,7 @@ from patchlake.flows.session import Session
 from patchlake.tasks import preflight
 from patchlake.tasks.commit import Committer
 from patchlake.tasks.features.spec import Extractor, Hearer
+from patchlake.tasks.ledger import SlotSet
 from patchlake.tasks.plan import slots_read
 from patchlake.tasks.product import Product
 from patchlake.tasks.recipe import Recipe
@@ -79,4 +80,4 @@ class Turns:
                 yield NOT_YET
 
     def _is_ready(self, unit: Unit) -> bool:
-        return slots_read(unit, self._session.recipe.layout) <= self._session.ledger.done.get(PIXELS, set())
+        return slots_read(unit, self._session.recipe.layout) <= self._session.ledger.done.get(PIXELS, SlotSet())

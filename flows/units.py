@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -48,22 +49,27 @@ def run_units(session: Session, survey: Survey, plan: Plan) -> None:
     progress = Progress("ingest", total=sum(unit.num_rows for unit in plan.all_units), unit="rows")
     batches, apart = _batches(plan.units), _batches(plan.apart)
     job, watch = job_of(session), UnitWatch(session.run_id)
+    figures: Counter[str] = Counter()
+    lock = threading.Lock()
+
+    def note(found: Counter[str]) -> None:  # tasks return nothing: Prefect keeps what they return to the run's end
+        with lock:
+            figures.update(found)
 
     @task(name="batch", task_run_name=f"batch {{index}} of {len(batches)}", cache_policy=NO_CACHE)
-    def batch(index: int) -> Counter[str]:
-        return _run_batch(session, job, committer, batches[index], batches[index], needs, progress, watch)
+    def batch(index: int) -> None:
+        _run_batch(session, job, committer, batches[index], batches[index], needs, progress, watch, note)
 
     @task(name="batch apart", task_run_name=f"batch apart {{index}} of {len(apart)}", cache_policy=NO_CACHE)
-    def batch_apart(index: int) -> Counter[str]:
+    def batch_apart(index: int) -> None:
         try:
-            return _run_batch(
-                session, job, committer, apart[index], turns.of(apart[index]), apart_needs, progress, watch
+            _run_batch(
+                session, job, committer, apart[index], turns.of(apart[index]), apart_needs, progress, watch, note
             )
         except BaseException:
             session.cluster.stop()  # now, not only when the others are done
             raise
 
-    figures: Counter[str] = Counter()
     with session.stage("ingest"):
         try:
             with _runner() as runner, _runner() as beside:  # their ends wait for the batches
@@ -71,10 +77,10 @@ def run_units(session: Session, survey: Survey, plan: Plan) -> None:
                     futures = [runner.submit(batch, {"index": i}) for i in range(len(batches))]
                     futures_apart = [beside.submit(batch_apart, {"index": i}) for i in range(len(apart))]
                     for future in futures:
-                        figures += future.result()
+                        future.result()
                     turns.end()
                     for future in futures_apart:
-                        figures += future.result()
+                        future.result()
                 except BaseException:
                     session.cluster.stop()  # batches stop refilling; units in flight are committed
                     raise
@@ -119,8 +125,9 @@ def _run_batch(
     needs: Resources | None,
     progress: Progress,
     watch: UnitWatch,
-) -> Counter[str]:
-    """Run the units as `items` yields them, and add up what is told of them."""
+    note: Callable[[Counter[str]], None],
+) -> None:
+    """Run the units as `items` yields them, and note the sums of what is told of them."""
     figures: Counter[str] = Counter()
     num_rows = {unit.unit_id: unit.num_rows for unit in units}
     for result in _results(session, job, items, needs, watch):
@@ -133,7 +140,7 @@ def _run_batch(
             figures["bytes"] += receipt.num_bytes
             for part, seconds in receipt.seconds.items():
                 figures[f"{part} {receipt.product}"] += seconds  # type: ignore[assignment]
-    return figures
+    note(figures)
 
 
 def _results(

@@ -16,7 +16,7 @@ from patchlake.tasks.lake import arrays, rows
 from patchlake.tasks.lake.arrays import RowTimes
 from patchlake.tasks.lake.location import Location
 from patchlake.tasks.lake.tables import Tables
-from patchlake.tasks.ledger import Ledger
+from patchlake.tasks.ledger import Ledger, SlotSet
 from patchlake.tasks.plan import Plan
 from patchlake.tasks.product import Product
 from patchlake.tasks.types import (
@@ -57,6 +57,8 @@ class Committer:
         self._pending: list[UnitResult] = []
         self._since = 0.0
         self._lock = threading.Lock()
+        self._clips = dict(context.clips)
+        """Of the spans that are not complete yet: what is told is let go of, so that long runs grow by nothing."""
         self._known_clips = {row["clip_id"] for row in context.tables.clips.rows(["clip_id"])}
 
     def add(self, result: UnitResult) -> None:
@@ -91,7 +93,7 @@ class Committer:
         touched = {p.span_key for result in results for p in result.frames}
         for result in results:
             for receipt in result.receipts:
-                ledger.done.setdefault(receipt.product, set()).update(receipt.slots)
+                ledger.done.setdefault(receipt.product, SlotSet()).update(receipt.slots)
         failures = [row for result in results for row in self._failures(result)]
         tables.failures.append(failures)
         for row in failures:
@@ -101,10 +103,9 @@ class Committer:
             for key in sorted(touched)
             if ledger.complete(context.placements[key], context.products, self._plan.layout)
         ]
-        found = clip_rows(context.lake, complete, context.clips)
-        new = [row for row in found if row["clip_id"] not in self._known_clips]
-        tables.clips.append(new)
-        self._known_clips |= {row["clip_id"] for row in new}
+        clips = {p.span.span_key: self._clips.pop(p.span.span_key, ()) for p in complete}
+        found = clip_rows(context.lake, complete, clips)
+        tables.clips.append(row for row in found if row["clip_id"] not in self._known_clips)
         faults.reach("table_rows_written")
         tables.receipts.append(rows.receipt_row(receipt) for result in results for receipt in result.receipts)
         faults.reach("receipts_written")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,29 @@ from patchlake.tasks.plan import slots_of
 from patchlake.tasks.probe import OURS
 from patchlake.tasks.product import Product
 from patchlake.tasks.types import Placement, Source, Video
+
+
+class SlotSet(Set[int]):
+    """Slots, a byte each; in a set of Python's each would take a hundred, and memory grow with every unit of a run."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def update(self, slots: Iterable[int]) -> None:
+        """Add slots."""
+        for slot in slots:
+            if slot >= len(self._held):
+                self._held.extend(bytes(slot + 1 - len(self._held)))
+            self._held[slot] = 1
+
+    def __contains__(self, slot: object) -> bool:
+        return isinstance(slot, int) and 0 <= slot < len(self._held) and bool(self._held[slot])
+
+    def __iter__(self) -> Iterator[int]:
+        return (slot for slot, held in enumerate(self._held) if held)
+
+    def __len__(self) -> int:
+        return sum(self._held)
 
 
 @dataclass
@@ -26,7 +49,7 @@ class Ledger:
     """track_id -> number in the `track` coordinate."""
     placements: dict[str, Placement]
     """span_key -> where it lies, planned or done."""
-    done: dict[str, set[int]] = field(default_factory=dict)
+    done: dict[str, SlotSet] = field(default_factory=dict)
     """product -> slots with a receipt under the wanted digest."""
     written: dict[int, set[str]] = field(default_factory=dict)
     """slot -> span_keys with a receipt there, whatever the product."""
@@ -65,7 +88,7 @@ class Ledger:
             if product is not None and product.digest != row["product_digest"]:
                 ledger.stale.add(product.name)
             elif product is not None:
-                ledger.done.setdefault(product.name, set()).update(row["slots"])
+                ledger.done.setdefault(product.name, SlotSet()).update(row["slots"])
         ledger._forget_shut_out(layout)
         for row in tables.failures.rows():
             if ledger.is_about(row) and row["row_start"] // layout.slot_frames in written:
