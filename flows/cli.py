@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from patchlake.cluster.errors import ClusterError
-from patchlake.flows import server
+from patchlake.flows import leaving, server
 from patchlake.tasks.errors import PatchlakeError, RecipeError
 
 if TYPE_CHECKING:
@@ -21,7 +22,13 @@ if TYPE_CHECKING:
 
 def main(argv: list[str] | None = None) -> None:
     """Run a verb and exit: 0 done, 1 failed, 2 bad recipe or usage or nothing discovered."""
-    argv = sys.argv[1:] if argv is None else argv
+    if argv is None:
+        atexit.register(leaving.end)  # registered before anything else, it is called after everything else
+    with leaving.noted():
+        _do(sys.argv[1:] if argv is None else argv)
+
+
+def _do(argv: list[str]) -> NoReturn:
     if argv and argv[0] in PROGRAMS:
         sys.exit(_program(argv[0], argv[1:]))
     args = _parser().parse_args(argv)

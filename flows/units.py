@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -70,7 +72,7 @@ def run_units(session: Session, survey: Survey, plan: Plan) -> None:
             session.cluster.stop()  # now, not only when the others are done
             raise
 
-    with session.stage("ingest"):
+    with session.stage("ingest"), _at_rest():
         try:
             with _runner() as runner, _runner() as beside:  # their ends wait for the batches
                 try:
@@ -106,6 +108,21 @@ def job_of(session: Session) -> Job:
         products=session.products,
         filters=recipe.frames.filters,
     )
+
+
+@contextlib.contextmanager
+def _at_rest() -> Iterator[None]:
+    """Take the plan out of the garbage collector's sight for a while.
+
+    It looks at all objects only when a quarter as many came anew, which of the millions of a long plan never happens:
+    what Dask and Prefect leave in cycles would pile up with every unit.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _batches(units: Sequence[Unit]) -> list[Sequence[Unit]]:

@@ -37,7 +37,7 @@ def test_a_gpu_is_one_worker_s_and_lost_jobs_are_replaced(slurm, tmp_path):
         for outcome in cluster.run(work, range(60), resources=GPU):
             ends.append(outcome)
             if len(ends) == 10:
-                assert cluster.num_workers == 3
+                jobs.wait_until(lambda: cluster.num_workers == 3)
                 first, second, third = sorted(squeue("-o", "%i"), key=int)
                 subprocess.run(["scancel", first], check=True)
                 subprocess.run(["scontrol", "requeue", second], check=True)
