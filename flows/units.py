@@ -119,6 +119,7 @@ def _at_rest() -> Iterator[None]:
     """
     gc.collect()
     gc.freeze()
+    gc.collect()  # it counts anew how many objects there are
     try:
         yield
     finally:
