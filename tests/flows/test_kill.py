@@ -12,6 +12,8 @@ from command import Done
 from patchlake.tasks.faults import POINTS
 
 Run = Callable[..., Done]
+IN_A_STORE = ("shard_written", "table_rows_written", "receipts_written")
+"""Where a store may differ from a folder; `make faults` does harm at the others, too."""
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -36,7 +38,7 @@ def test_a_killed_run_goes_on(patchlake: Run, recipe: Callable[..., Path], place
     unbroken = patchlake("run", str(recipe(lake=f"{root}/unbroken", **options)), env=env)
     assert unbroken.code == 0, unbroken.err
     wanted = digest(patchlake, f"{root}/unbroken/small", env)
-    for point in POINTS:
+    for point in POINTS if not env else IN_A_STORE:
         path = str(recipe(lake=f"{root}/{point}", **options))
         killed = patchlake("run", path, env={**env, "PATCHLAKE_FAULT": point})
         assert killed.code == -9, f"{point}: {killed.err}"
