@@ -1,7 +1,7 @@
 # make run     the whole job on a corpus that it renders itself; VIDEOS=/path/to/videos runs it on yours
 # make test    the whole test suite
 # make env     .venv with the patchlake command; CPU=1 takes torch's CPU build where pip would take CUDA's
-# make test-long  tests that take minutes each: every kind of fault at two moments
+# make test-long  tests that take minutes each: every kind of fault at two moments; ARGS goes to pytest
 # make faults  harm at N seeded moments of each kind, in runs of over 200 units; rows are added to TABLE (hours)
 # make check   ruff, mypy, import-linter
 
@@ -49,7 +49,7 @@ test: env
 	$(BIN)/python -m pytest
 
 test-long: env
-	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest -m long $(ARGS)
 
 faults: env
 	$(BIN)/python tests/campaign.py --each $(N) --table $(TABLE)
