@@ -6,7 +6,7 @@ import contextlib
 import gc
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -60,13 +60,13 @@ def run_units(session: Session, survey: Survey, plan: Plan) -> None:
 
     @task(name="batch", task_run_name=f"batch {{index}} of {len(batches)}", cache_policy=NO_CACHE)
     def batch(index: int) -> None:
-        _run_batch(session, job, committer, batches[index], batches[index], needs, progress, watch, note)
+        note(_run_batch(session, job, committer, batches[index], batches[index], needs, progress, watch))
 
     @task(name="batch apart", task_run_name=f"batch apart {{index}} of {len(apart)}", cache_policy=NO_CACHE)
     def batch_apart(index: int) -> None:
         try:
-            _run_batch(
-                session, job, committer, apart[index], turns.of(apart[index]), apart_needs, progress, watch, note
+            note(
+                _run_batch(session, job, committer, apart[index], turns.of(apart[index]), apart_needs, progress, watch)
             )
         except BaseException:
             session.cluster.stop()  # now, not only when the others are done
@@ -143,9 +143,8 @@ def _run_batch(
     needs: Resources | None,
     progress: Progress,
     watch: UnitWatch,
-    note: Callable[[Counter[str]], None],
-) -> None:
-    """Run the units as `items` yields them, and note the sums of what is told of them."""
+) -> Counter[str]:
+    """Run the units as `items` yields them, and add up what is told of them."""
     figures: Counter[str] = Counter()
     num_rows = {unit.unit_id: unit.num_rows for unit in units}
     for result in _results(session, job, items, needs, watch):
@@ -158,7 +157,7 @@ def _run_batch(
             figures["bytes"] += receipt.num_bytes
             for part, seconds in receipt.seconds.items():
                 figures[f"{part} {receipt.product}"] += seconds  # type: ignore[assignment]
-    note(figures)
+    return figures
 
 
 def _results(
