@@ -34,7 +34,7 @@ def _do(argv: list[str]) -> NoReturn:
     args = _parser().parse_args(argv)
     if getattr(args, "cluster", None):
         args.overrides.insert(0, f"cluster={args.cluster}")
-    server.leave(_code_of(lambda: args.verb(args)))
+    leaving.leave(_code_of(lambda: args.verb(args)))
 
 
 def _code_of(work: Callable[[], int]) -> int:

@@ -7,6 +7,9 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from typing import NoReturn
+
+from patchlake.flows import server
 
 _code = 1
 """Of a process that ends with a traceback."""
@@ -24,7 +27,16 @@ def noted() -> Iterator[None]:
         raise
 
 
-def end() -> None:
+def leave(code: int) -> NoReturn:
+    """Exit; without what Prefect still wants to tell a server that went away, which would take a minute."""
+    global _code
+    if server.is_silent():
+        _code = code
+        end()
+    sys.exit(code)
+
+
+def end() -> NoReturn:
     """End the process before Python takes itself apart, once threads were waited for and all else was closed.
 
     Up to Python 3.13 daemon threads are then ended by unwinding their stacks, and where C++ libraries are on them that

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 from patchlake.tasks.errors import PatchlakeError
 
@@ -48,13 +47,9 @@ def call(flow: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
         return _done
 
 
-def leave(code: int) -> NoReturn:
-    """Exit; without what Prefect still wants to tell a silent server, which would take a minute."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if _is_silent:
-        os._exit(code)
-    sys.exit(code)
+def is_silent() -> bool:
+    """Tell whether the server went away in the midst of a flow."""
+    return _is_silent
 
 
 def _silence(error: BaseException) -> str | None:
