@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+
+# Before deltalake is loaded: its allocator shall give back what is free, not keep it for ten seconds and longer.
+os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:0,muzzy_decay_ms:0")
+
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
 from patchlake.tasks.errors import LakeError
@@ -16,6 +21,8 @@ APP = "patchlake"
 LOG_RETENTION = "interval 30 days"
 """How far back time travel goes; older log entries go when a table is tended."""
 COMPACT_FILES = 64
+"""A commit adds a file, and takes longer the more there are; a table that was open for many commits holds memory for
+each (delta-io/delta-rs#4241)."""
 
 _TEXT, _LONG, _INT, _REAL = pa.string(), pa.int64(), pa.int32(), pa.float64()
 
@@ -94,8 +101,16 @@ class Table:
         self._url = str(lake / "tables" / name)
         self._options = lake.delta_options
         self._delta: DeltaTable | None = None
+        self._num_untended = 0
+        """Appends since the table was last tended."""
         if DeltaTable.is_deltatable(self._url, storage_options=self._options):
-            self._delta = DeltaTable(self._url, storage_options=self._options)
+            self._delta = self._open()
+
+        self._number = self._number_now()
+        """Of the last commit that this coordinator knows of."""
+
+    def _open(self) -> DeltaTable:
+        return DeltaTable(self._url, storage_options=self._options)
 
     @property
     def delta(self) -> DeltaTable | None:
@@ -130,6 +145,9 @@ class Table:
         data = self._arrow(rows)
         if data.num_rows:
             self._commit(data, "append")
+            self._num_untended += 1
+            if self._num_untended >= COMPACT_FILES:
+                self.tend()
 
     def overwrite(self, rows: Iterable[Row]) -> bool:
         """Make the table these rows in one commit, unless they are what it holds; return whether it changed."""
@@ -154,30 +172,42 @@ class Table:
                 storage_options=self._options,
                 configuration={"delta.logRetentionDuration": LOG_RETENTION, "delta.checkpointInterval": "20"},
             )
-        number = self._delta.transaction_version(APP) or 0
         self._delta.update_incremental()
-        if (self._delta.transaction_version(APP) or 0) != number:
-            raise LakeError(
-                f"{self._url}: another coordinator has written here since this run read it; "
-                "let one of the runs finish, then run this one again"
-            )
+        self._refuse_another()
         write_deltalake(
             self._delta,
             data,
             mode=mode,
             schema_mode="merge" if self._new_columns() else None,
-            commit_properties=CommitProperties(app_transactions=[Transaction(APP, number + 1)]),
+            commit_properties=CommitProperties(app_transactions=[Transaction(APP, self._number + 1)]),
         )
+        self._number += 1
         self._delta.update_incremental()
 
+    def _number_now(self) -> int:
+        return 0 if self._delta is None else self._delta.transaction_version(APP) or 0
+
+    def _refuse_another(self) -> None:
+        if self._number_now() != self._number:
+            raise LakeError(
+                f"{self._url}: another coordinator has written here since this run read it; "
+                "let one of the runs finish, then run this one again"
+            )
+
     def tend(self) -> None:
-        """Keep commits and reads flat: join small files, drop those no version needs, checkpoint, clean the log."""
-        if self._delta is not None and len(self._delta.file_uris()) > COMPACT_FILES:
+        """Keep commits, reads and memory flat: join small files, drop what no version needs, open the table anew."""
+        if self._delta is None:
+            return
+        is_crowded = len(self._delta.file_uris()) > COMPACT_FILES
+        if is_crowded:
             self._delta.optimize.compact()
             self._delta.vacuum(dry_run=False)
             self._delta.create_checkpoint()
             self._delta.cleanup_metadata()
-            self._delta.update_incremental()
+        if is_crowded or self._num_untended:
+            self._delta = self._open()
+            self._refuse_another()
+            self._num_untended = 0
 
 
 class Tables:

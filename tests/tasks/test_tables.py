@@ -1,4 +1,4 @@
-"""Tables of a lake that earlier code wrote, which lack columns of today."""
+"""Tables of a lake: many commits in a row, two who write, and those of earlier code, which lack columns of today."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from pathlib import Path
 
 import clips
 import pyarrow as pa
+import pytest
 from deltalake import DeltaTable, write_deltalake
 from ingesting import ingest
 
+from patchlake.tasks.errors import LakeError
 from patchlake.tasks.lake.digest import digest
 from patchlake.tasks.lake.location import Location
-from patchlake.tasks.lake.tables import Tables
+from patchlake.tasks.lake.tables import COMPACT_FILES, Tables
 
 NEW = "wait_seconds"
 RECIPE = {"corpus": {"videos": "videos"}, "features": ["edges"], "patches": {"size": [8, 16, 16]}}
@@ -22,6 +24,42 @@ def without_new_column(lake: Location) -> None:
     table = DeltaTable(str(lake / "tables" / "receipts"))
     old = table.to_pyarrow_table().drop_columns([NEW])
     write_deltalake(table, old, mode="overwrite", schema_mode="overwrite")
+
+
+def box(number: int) -> dict[str, float]:
+    return {"track": number, "seconds": number / 25, "x": 0.0, "y": 0.0, "width": 8.0, "height": 8.0}
+
+
+def test_files_stay_few_over_many_appends(tmp_path: Path) -> None:
+    table = Tables(Location(str(tmp_path))).track_boxes
+    for number in range(3 * COMPACT_FILES):
+        table.append([box(number)])
+        assert table.delta is not None
+        assert len(table.delta.file_uris()) <= 2 * COMPACT_FILES
+    assert len(table.delta.file_uris()) < COMPACT_FILES, "the last look was after the third time"
+    rows = Tables(Location(str(tmp_path))).track_boxes.rows()
+    assert sorted(rows, key=lambda row: row["track"]) == [box(number) for number in range(3 * COMPACT_FILES)]
+
+
+@pytest.mark.parametrize("at", [1, COMPACT_FILES - 1, COMPACT_FILES])
+def test_a_second_writer_is_refused_whenever_it_came(tmp_path: Path, at: int) -> None:
+    lake = Location(str(tmp_path))
+    first = Tables(lake).track_boxes
+    for number in range(at):
+        first.append([box(number)])
+    Tables(lake).track_boxes.append([box(1000)])
+    for _ in range(2):
+        with pytest.raises(LakeError, match="another coordinator has written here"):
+            first.append([box(at)])
+    assert len(Tables(lake).track_boxes.rows()) == at + 1
+
+
+def test_a_second_writer_is_noticed_where_the_table_is_tended(tmp_path: Path) -> None:
+    first = Tables(Location(str(tmp_path))).track_boxes
+    first.append([box(0)])
+    Tables(Location(str(tmp_path))).track_boxes.append([box(1)])
+    with pytest.raises(LakeError, match="another coordinator has written here"):
+        first.tend()
 
 
 def test_a_lake_without_a_column_of_today_is_read_and_gone_on_with(tmp_path: Path) -> None:
