@@ -143,7 +143,7 @@ class Kind:
     needs: str = ""
     """The environment variable that leads to the infrastructure that this kind needs."""
     together: bool = False
-    """Whether one run can be harmed several times."""
+    """Whether one run can be harmed several times; ranks that start again begin to count anew, with less to come."""
 
 
 _ON = POINTS[1:-1]
@@ -173,8 +173,8 @@ KINDS = {
     "GPU error": Kind(None, (0,), env={"HARM": "gpu"}, reason="crash", says="this worker's GPU can't", together=True),
     "worker in reduction": Kind(kill_worker, (0,), points=REDUCE_POINTS[:1], part="reduce", together=True),
     "flow in reduction": Kind(kill_flow, (-9,), points=REDUCE_POINTS, part="reduce"),
-    "rank in training": Kind(kill_rank, (0,), points=RANK_POINTS, part="train", says=_AGAIN, together=True),
-    "worker in training": Kind(kill_worker, (0,), points=RANK_POINTS, part="train", says=_AGAIN, together=True),
+    "rank in training": Kind(kill_rank, (0,), points=RANK_POINTS, part="train", says=_AGAIN),
+    "worker in training": Kind(kill_worker, (0,), points=RANK_POINTS, part="train", says=_AGAIN),
     "flow in training": Kind(kill_flow, (-9,), points=TRAIN_POINTS, part="train"),
     "cancelled job": Kind(cancel_job, (0,), points=_ON, options=_SLURM, needs="SLURM_CONF", together=True),
     "requeued job": Kind(requeue_job, (0,), points=_ON, options=_SLURM, needs="SLURM_CONF", together=True),
