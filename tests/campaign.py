@@ -96,6 +96,9 @@ def lanes(jobs: int, kinds: list[str]) -> Iterator[dict[str, Pool]]:
     context = multiprocessing.get_context("spawn")  # the object store's threads do not survive a fork
     with context.Pool(1, _end_on_sigterm) as slurm, context.Pool(jobs, _end_on_sigterm) as others:
         yield {kind: slurm if KINDS[kind].needs == "SLURM_CONF" else others for kind in kinds}
+        for pool in (slurm, others):  # after an error they are terminated instead
+            pool.close()
+            pool.join()
 
 
 def _end_on_sigterm() -> None:
