@@ -9,7 +9,9 @@ import os
 from typing import Any
 
 from distributed.comm.addressing import get_address_host
+from distributed.scheduler import DEFAULT_EXTENSIONS
 from distributed.security import Security
+from distributed.spans import SpansSchedulerExtension
 from distributed.utils import get_ip, get_ip_interface
 
 from patchlake.cluster.errors import ClusterError
@@ -65,6 +67,13 @@ CONFIG = {
 }
 
 
+class _Spans(SpansSchedulerExtension):
+    """Dask's, which would keep a dict for every item that is submitted, to say that it is a future."""
+
+    def observe_tasks(self, tss: Any, code: Any, span_metadata: Any) -> Any:
+        return super().observe_tasks(tss, code, {"collections": []})
+
+
 def own_host(interface: str | None = None) -> str:
     """Return this machine's address on the interface; without one the private address that leads to other machines."""
     if interface:
@@ -99,6 +108,7 @@ def scheduler_options(host: str, security: Security | None, *, dashboard: bool |
         "port": 0,
         "protocol": "tls://" if security else "tcp://",
         "security": security,
+        "extensions": {**DEFAULT_EXTENSIONS, "spans": _Spans},
         "dashboard": bool(dashboard),
         "dashboard_address": f"{HOST}:{0 if isinstance(dashboard, bool) else dashboard}",
     }

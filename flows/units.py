@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import gc
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectConcurrentFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from patchlake.cluster.runs import NotYet
@@ -76,13 +77,11 @@ def run_units(session: Session, survey: Survey, plan: Plan) -> None:
         try:
             with _runner() as runner, _runner() as beside:  # their ends wait for the batches
                 try:
-                    futures = [runner.submit(batch, {"index": i}) for i in range(len(batches))]
-                    futures_apart = [beside.submit(batch_apart, {"index": i}) for i in range(len(apart))]
-                    for future in futures:
-                        future.result()
+                    futures = deque(runner.submit(batch, {"index": i}) for i in range(len(batches)))
+                    futures_apart = deque(beside.submit(batch_apart, {"index": i}) for i in range(len(apart)))
+                    _wait_for(futures)
                     turns.end()
-                    for future in futures_apart:
-                        future.result()
+                    _wait_for(futures_apart)
                 except BaseException:
                     session.cluster.stop()  # batches stop refilling; units in flight are committed
                     raise
@@ -132,6 +131,12 @@ def _batches(units: Sequence[Unit]) -> list[Sequence[Unit]]:
 
 def _runner() -> ThreadPoolTaskRunner[Any]:
     return ThreadPoolTaskRunner(max_workers=BATCHES_IN_FLIGHT)
+
+
+def _wait_for(futures: deque[PrefectConcurrentFuture[None]]) -> None:
+    """Wait for batches, and let go of each: what Prefect knows of one takes 20 KB."""
+    while futures:
+        futures.popleft().result()
 
 
 def _run_batch(
