@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,6 +15,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from patchlake.cluster.runs import NotYet
 from patchlake.cluster.spec import Resources
+from patchlake.flows import memory
 from patchlake.flows.apart import Turns, needs_of
 from patchlake.flows.culprits import expect_lost_worker, store_the_rest
 from patchlake.flows.observe import UnitWatch
@@ -73,7 +72,7 @@ def run_units(session: Session, survey: Survey, plan: Plan) -> None:
             session.cluster.stop()  # now, not only when the others are done
             raise
 
-    with session.stage("ingest"), _at_rest():
+    with session.stage("ingest"), memory.kept_flat():
         try:
             with _runner() as runner, _runner() as beside:  # their ends wait for the batches
                 try:
@@ -107,22 +106,6 @@ def job_of(session: Session) -> Job:
         products=session.products,
         filters=recipe.frames.filters,
     )
-
-
-@contextlib.contextmanager
-def _at_rest() -> Iterator[None]:
-    """Take the plan out of the garbage collector's sight for a while.
-
-    It looks at all objects only when a quarter as many came anew, which of the millions of a long plan never happens:
-    what Dask and Prefect leave in cycles would pile up with every unit.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.collect()  # it counts anew how many objects there are
-    try:
-        yield
-    finally:
-        gc.unfreeze()
 
 
 def _batches(units: Sequence[Unit]) -> list[Sequence[Unit]]:

@@ -23,6 +23,9 @@ LOG_RETENTION = "interval 30 days"
 COMPACT_FILES = 64
 """A commit adds a file, and takes longer the more there are; a table that was open for many commits holds memory for
 each (delta-io/delta-rs#4241)."""
+COMPACT_BYTES = 16 << 20
+"""Files of this size stay as they are, so that tending a long run's table costs no more time, memory and disk than a
+short one's: what was joined is kept for a week, for readers of older versions."""
 
 _TEXT, _LONG, _INT, _REAL = pa.string(), pa.int64(), pa.int32(), pa.float64()
 
@@ -200,7 +203,7 @@ class Table:
             return
         is_crowded = len(self._delta.file_uris()) > COMPACT_FILES
         if is_crowded:
-            self._delta.optimize.compact()
+            self._delta.optimize.compact(target_size=COMPACT_BYTES)
             self._delta.vacuum(dry_run=False)
             self._delta.create_checkpoint()
             self._delta.cleanup_metadata()
