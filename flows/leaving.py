@@ -29,10 +29,8 @@ def noted() -> Iterator[None]:
 
 def leave(code: int) -> NoReturn:
     """Exit; without what Prefect still wants to tell a server that went away, which would take a minute."""
-    global _code
     if server.is_silent():
-        _code = code
-        end()
+        _exit(code)
     sys.exit(code)
 
 
@@ -44,7 +42,11 @@ def end() -> NoReturn:
     (python/cpython#87135).
     """
     logging.shutdown()
+    _exit(_code)
+
+
+def _exit(code: int) -> NoReturn:
     with contextlib.suppress(OSError, ValueError):  # whoever read may be gone
         sys.stdout.flush()
         sys.stderr.flush()
-    os._exit(_code)
+    os._exit(code)

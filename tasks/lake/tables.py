@@ -108,7 +108,6 @@ class Table:
         """Appends since the table was last tended."""
         if DeltaTable.is_deltatable(self._url, storage_options=self._options):
             self._delta = self._open()
-
         self._number = self._number_now()
         """Of the last commit that this coordinator knows of."""
 
