@@ -5,7 +5,8 @@
 Each unit is one slot of four spans with receipts of two products, as a real unit's; planning, Prefect's batches, Dask,
 commits and tables are the real ones. Printed: wall time per unit (two workers, nothing else to do: all of it is
 overhead) as quantiles over groups of 100 units in the order of their ends, and resident memory of this process
-(coordinator and scheduler) and of Prefect's server at every 10,000 units, with its slope from `--from` on.
+(coordinator and scheduler) and of Prefect's server at every 10,000 units, with its slope from `--from` on: a line
+through its values at every 1,000 units, which come and go with what is in hand (a commit, a table that is tended).
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def resident() -> tuple[float, float]:
 
 
 class Watch:
-    """Notes when units end, and memory at every 10,000."""
+    """Notes when units end, and memory at every 1,000."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -90,8 +91,9 @@ class Watch:
         """Stand in for `Committer.add`."""
         self._add(committer, result)
         self.times.append(time.perf_counter())
-        if len(self.times) % 10_000 == 0:
+        if len(self.times) % 1_000 == 0:
             self.memory.append((len(self.times), *resident()))
+        if len(self.times) % 10_000 == 0:
             count, ours, server = self.memory[-1]
             print(f"{count:,} units: coordinator and scheduler {ours:.1f} MB, server {server:.1f} MB", flush=True)
 

@@ -6,7 +6,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -30,10 +30,14 @@ from patchlake.tasks.plan import Plan
 from patchlake.tasks.planning import Survey
 from patchlake.tasks.types import Unit, UnitResult
 
+T = TypeVar("T")
+
 BATCHES_IN_FLIGHT = 2
 """So that no worker waits at a batch's end."""
 UNITS_PER_BATCH = 64
-"""A Prefect task run per batch: enough to see the work move, few enough to cost nothing."""
+MOST_BATCHES = 512
+"""A Prefect task run per batch: enough to see the work move, few enough to cost nothing. A long plan has larger ones,
+so that Prefect's server remembers no more of it."""
 
 
 def run_units(session: Session, survey: Survey, plan: Plan) -> None:
@@ -108,8 +112,16 @@ def job_of(session: Session) -> Job:
     )
 
 
-def _batches(units: Sequence[Unit]) -> list[Sequence[Unit]]:
-    return [units[i : i + UNITS_PER_BATCH] for i in range(0, len(units), UNITS_PER_BATCH)]
+def _batches(units: Sequence[T]) -> list[Sequence[T]]:
+    """Cut a plan into batches.
+
+    >>> [len(batch) for batch in _batches(range(130))]
+    [64, 64, 2]
+    >>> {len(batch) for batch in _batches(range(100_352))}
+    {196}
+    """
+    size = max(UNITS_PER_BATCH, -(-len(units) // MOST_BATCHES))
+    return [units[i : i + size] for i in range(0, len(units), size)]
 
 
 def _runner() -> ThreadPoolTaskRunner[Any]:
