@@ -8,6 +8,7 @@ import ipaddress
 import os
 from typing import Any
 
+import dask
 from distributed.comm.addressing import get_address_host
 from distributed.scheduler import DEFAULT_EXTENSIONS
 from distributed.security import Security
@@ -74,6 +75,14 @@ class _Spans(SpansSchedulerExtension):
         return super().observe_tasks(tss, code, {"collections": []})
 
 
+def _extensions() -> dict[str, Any]:
+    """Return a scheduler's, as Dask does where none are given."""
+    found = {**DEFAULT_EXTENSIONS, "spans": _Spans}
+    if not dask.config.get("distributed.scheduler.work-stealing"):
+        del found["stealing"]
+    return found
+
+
 def own_host(interface: str | None = None) -> str:
     """Return this machine's address on the interface; without one the private address that leads to other machines."""
     if interface:
@@ -108,7 +117,7 @@ def scheduler_options(host: str, security: Security | None, *, dashboard: bool |
         "port": 0,
         "protocol": "tls://" if security else "tcp://",
         "security": security,
-        "extensions": {**DEFAULT_EXTENSIONS, "spans": _Spans},
+        "extensions": _extensions(),
         "dashboard": bool(dashboard),
         "dashboard_address": f"{HOST}:{0 if isinstance(dashboard, bool) else dashboard}",
     }

@@ -80,4 +80,5 @@ class Turns:
                 yield NOT_YET
 
     def _is_ready(self, unit: Unit) -> bool:
-        return slots_read(unit, self._session.recipe.layout) <= self._session.ledger.done.get(PIXELS, SlotSet())
+        done = self._session.ledger.done.get(PIXELS, SlotSet())
+        return all(slot in done for slot in slots_read(unit, self._session.recipe.layout))

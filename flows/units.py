@@ -34,10 +34,11 @@ T = TypeVar("T")
 
 BATCHES_IN_FLIGHT = 2
 """So that no worker waits at a batch's end."""
-UNITS_PER_BATCH = 64
+UNITS_PER_BATCH = 64, 512
+"""At least and at most. A Prefect task run per batch: enough to see the work move, few enough to cost nothing. Units
+that ended their workers wait for the end of theirs."""
 MOST_BATCHES = 512
-"""A Prefect task run per batch: enough to see the work move, few enough to cost nothing. A long plan has larger ones,
-so that Prefect's server remembers no more of it."""
+"""As long as batches may grow instead: what Prefect's server has to remember of a run."""
 
 
 def run_units(session: Session, survey: Survey, plan: Plan) -> None:
@@ -117,10 +118,11 @@ def _batches(units: Sequence[T]) -> list[Sequence[T]]:
 
     >>> [len(batch) for batch in _batches(range(130))]
     [64, 64, 2]
-    >>> {len(batch) for batch in _batches(range(100_352))}
-    {196}
+    >>> [len(_batches(range(count))[0]) for count in (100_000, 1_000_000)]
+    [196, 512]
     """
-    size = max(UNITS_PER_BATCH, -(-len(units) // MOST_BATCHES))
+    least, most = UNITS_PER_BATCH
+    size = min(max(-(-len(units) // MOST_BATCHES), least), most)
     return [units[i : i + size] for i in range(0, len(units), size)]
 
 

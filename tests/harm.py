@@ -143,7 +143,8 @@ class Kind:
     needs: str = ""
     """The environment variable that leads to the infrastructure that this kind needs."""
     together: bool = False
-    """Whether one run can be harmed several times; ranks that start again begin to count anew, with less to come."""
+    """Whether one run can be harmed several times (not in training: ranks that start again count anew, so that a second
+    moment may never come)."""
 
 
 _ON = POINTS[1:-1]

@@ -24,8 +24,8 @@ COMPACT_FILES = 64
 """A commit adds a file, and takes longer the more there are; a table that was open for many commits holds memory for
 each (delta-io/delta-rs#4241)."""
 COMPACT_BYTES = 16 << 20
-"""Files of this size stay as they are, so that tending a long run's table costs no more time, memory and disk than a
-short one's: what was joined is kept for a week, for readers of older versions."""
+"""Files of this size stay as they are, so that joining costs no more time, memory and disk the longer a run gets: what
+was joined is kept for a week, for readers of older versions."""
 
 _TEXT, _LONG, _INT, _REAL = pa.string(), pa.int64(), pa.int32(), pa.float64()
 
@@ -104,8 +104,8 @@ class Table:
         self._url = str(lake / "tables" / name)
         self._options = lake.delta_options
         self._delta: DeltaTable | None = None
-        self._num_untended = 0
-        """Appends since the table was last tended."""
+        self._num_appended = 0
+        """Since the table was opened."""
         if DeltaTable.is_deltatable(self._url, storage_options=self._options):
             self._delta = self._open()
         self._number = self._number_now()
@@ -147,9 +147,9 @@ class Table:
         data = self._arrow(rows)
         if data.num_rows:
             self._commit(data, "append")
-            self._num_untended += 1
-            if self._num_untended >= COMPACT_FILES:
-                self.tend()
+            self._num_appended += 1
+            if self._num_appended >= COMPACT_FILES:
+                self._join()
 
     def overwrite(self, rows: Iterable[Row]) -> bool:
         """Make the table these rows in one commit, unless they are what it holds; return whether it changed."""
@@ -196,20 +196,31 @@ class Table:
                 "let one of the runs finish, then run this one again"
             )
 
-    def tend(self) -> None:
-        """Keep commits, reads and memory flat: join small files, drop what no version needs, open the table anew."""
-        if self._delta is None:
-            return
-        is_crowded = len(self._delta.file_uris()) > COMPACT_FILES
+    def _join(self) -> None:
+        """Join small files where they are many, and open the table anew."""
+        assert self._delta is not None
+        sizes = pa.table(self._delta.get_add_actions())["size_bytes"].to_pylist()
+        is_crowded = sum(size < COMPACT_BYTES for size in sizes) > COMPACT_FILES
         if is_crowded:
+            if self._guard is not None:
+                self._guard()
             self._delta.optimize.compact(target_size=COMPACT_BYTES)
-            self._delta.vacuum(dry_run=False)
             self._delta.create_checkpoint()
             self._delta.cleanup_metadata()
-        if is_crowded or self._num_untended:
+        if is_crowded or self._num_appended:
             self._delta = self._open()
+            self._num_appended = 0
             self._refuse_another()
-            self._num_untended = 0
+
+    def tend(self) -> None:
+        """Keep commits and reads flat: join small files, remove those that no version of the last week needs.
+
+        All in the folder are looked at: the log no longer names what was joined before a checkpoint of long ago, and
+        never did what a killed coordinator left.
+        """
+        if self._delta is not None:
+            self._join()
+            self._delta.vacuum(dry_run=False, full=True)
 
 
 class Tables:

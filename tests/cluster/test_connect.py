@@ -5,7 +5,7 @@ from functools import partial
 import jobs
 import psutil
 import pytest
-from command import answers
+from command import answers, wait_until
 
 from patchlake.cluster import connect as connect_module
 from patchlake.cluster.connect import connect
@@ -45,6 +45,18 @@ def test_workers_are_there_while_the_clients_timer_ticks(cluster):
 
 def test_equal_items_are_not_merged(cluster):
     assert [o.result for o in cluster.run(jobs.double, [7] * 10)] == [14] * 10
+
+
+def test_the_scheduler_keeps_nothing_of_items_that_are_done(cluster):
+    def kept(dask_scheduler):
+        spans = dask_scheduler.extensions["spans"].spans.values()
+        return len(dask_scheduler.tasks), [len(span.metadata["collections"]) for span in spans]
+
+    assert len(list(cluster.run(jobs.double, range(50)))) == 50
+    wait_until(lambda: cluster.client.run_on_scheduler(kept)[0] == 0, 20)
+    _, num_dicts = cluster.client.run_on_scheduler(kept)
+    assert num_dicts
+    assert set(num_dicts) == {0}, "Dask itself keeps a dict for each item"
 
 
 def test_ordered_outcomes_follow_the_items(cluster):
