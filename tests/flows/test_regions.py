@@ -131,6 +131,7 @@ def centre(body: scenes.Body, i: int, label: str) -> tuple[float, float]:
     return (scenes.SIZE[1] - x if label == "right" else x) * scenes.FACTOR, y * scenes.FACTOR
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_added_later_is_the_same_as_from_the_start(patchlake: Run, recipe: Write, corpus: Path, tmp_path: Path) -> None:
     full = wanted(corpus) | {"features": ["regions"]}

@@ -238,6 +238,7 @@ print(len(shapes), int(stored.astype("int64").sum()))
 """
 
 
+@pytest.mark.long
 def test_plain_readers_see_labels_also_while_a_run_grows_the_lake(
     patchlake: Run, recipe: Write, lake: Path, plain_python: Path, small_corpus: Path, tmp_path: Path
 ) -> None:
