@@ -14,7 +14,9 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
+import threading
 import time
+from array import array
 from fractions import Fraction
 from pathlib import Path
 
@@ -83,19 +85,21 @@ class Watch:
     """Notes when units end, and memory at every 1,000."""
 
     def __init__(self) -> None:
-        self.times: list[float] = []
+        self.lock = threading.Lock()
+        self.times = array("d")
         self.memory: list[tuple[int, float, float]] = []
         self._add = Committer.add
 
     def add(self, committer: Committer, result: UnitResult) -> None:
         """Stand in for `Committer.add`."""
         self._add(committer, result)
-        self.times.append(time.perf_counter())
-        if len(self.times) % 1_000 == 0:
-            self.memory.append((len(self.times), *resident()))
-        if len(self.times) % 10_000 == 0:
-            count, ours, server = self.memory[-1]
-            print(f"{count:,} units: coordinator and scheduler {ours:.1f} MB, server {server:.1f} MB", flush=True)
+        with self.lock:
+            self.times.append(time.perf_counter())
+            if (count := len(self.times)) % 1_000 == 0:
+                self.memory.append((count, *resident()))
+            if count % 10_000 == 0:
+                _, ours, server = self.memory[-1]
+                print(f"{count:,} units: coordinator and scheduler {ours:.1f} MB, server {server:.1f} MB", flush=True)
 
 
 @flow(name="benchmark", validate_parameters=False)
