@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import clips
+import pytest
 from command import Done
 
 from patchlake.tasks.lake.location import Location
@@ -65,6 +66,7 @@ def test_a_plan_says_what_the_run_then_does(patchlake: Run, recipe: Write, tmp_p
     assert "to decode: other times of known tracks (clips)" in text
 
 
+@pytest.mark.long
 def test_a_plan_names_new_sources_and_constants_that_do_not_fit(patchlake: Run, recipe: Write, tmp_path: Path) -> None:
     videos = tmp_path / "videos"
     videos.mkdir()
