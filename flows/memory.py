@@ -1,4 +1,4 @@
-"""The coordinator's memory over a long run: flat, however many units there are."""
+"""The coordinator's memory over a long run: what units leave behind is given back."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TRIM_SECONDS = 10.0
 
 
 @contextlib.contextmanager
-def kept_flat() -> Iterator[None]:
+def given_back() -> Iterator[None]:
     """Give back, while units run, what each of them leaves behind.
 
     The plan is taken out of the garbage collector's sight: it looks at all objects only when a quarter as many came
@@ -35,7 +35,5 @@ def kept_flat() -> Iterator[None]:
 
 def _trim_until(over: threading.Event) -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's alone
-    while not over.wait(TRIM_SECONDS):
-        gc.collect()  # of what came since the freeze, which takes milliseconds
-        if trim is not None:
-            trim(0)
+    while trim is not None and not over.wait(TRIM_SECONDS):
+        trim(0)

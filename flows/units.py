@@ -38,7 +38,7 @@ UNITS_PER_BATCH = 64, 512
 """At least and at most. A Prefect task run per batch: enough to see the work move, few enough to cost nothing. Units
 that ended their workers wait for the end of theirs."""
 MOST_BATCHES = 512
-"""As long as batches may grow instead: what Prefect's server has to remember of a run."""
+"""Longer plans have larger batches instead, as far as these may grow: Prefect's server remembers each."""
 
 
 def run_units(session: Session, survey: Survey, plan: Plan) -> None:
@@ -77,7 +77,7 @@ def run_units(session: Session, survey: Survey, plan: Plan) -> None:
             session.cluster.stop()  # now, not only when the others are done
             raise
 
-    with session.stage("ingest"), memory.kept_flat():
+    with session.stage("ingest"), memory.given_back():
         try:
             with _runner() as runner, _runner() as beside:  # their ends wait for the batches
                 try:

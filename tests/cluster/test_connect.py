@@ -5,7 +5,7 @@ from functools import partial
 import jobs
 import psutil
 import pytest
-from command import answers, wait_until
+from command import answers
 
 from patchlake.cluster import connect as connect_module
 from patchlake.cluster.connect import connect
@@ -53,7 +53,7 @@ def test_the_scheduler_keeps_nothing_of_items_that_are_done(cluster):
         return len(dask_scheduler.tasks), [len(span.metadata["collections"]) for span in spans]
 
     assert len(list(cluster.run(jobs.double, range(50)))) == 50
-    wait_until(lambda: cluster.client.run_on_scheduler(kept)[0] == 0, 20)
+    jobs.wait_until(lambda: cluster.client.run_on_scheduler(kept)[0] == 0, 20)
     _, num_dicts = cluster.client.run_on_scheduler(kept)
     assert num_dicts
     assert set(num_dicts) == {0}, "Dask itself keeps a dict for each item"

@@ -120,7 +120,7 @@ def test_a_pid_that_another_process_has_now_is_not_the_owner(lake: Location) -> 
     owner = replace(elsewhere(lake, beat=time.time()), process=replace(this_process(), start=1))
     lake.put(f"{FOLDER}/000007.json", json.dumps(asdict(owner)).encode())
     with hold(lake, "ours"):
-        pass
+        assert [owner.run_id for owner in owners(lake).values()] == ["ours"]
 
 
 def test_an_owner_says_that_it_lives(lake: Location, monkeypatch: pytest.MonkeyPatch) -> None:
