@@ -23,9 +23,9 @@ import numpy as np
 from corpora import SHARED
 
 from patchlake.tasks import filters
-from patchlake.tasks.filters.spec import BlurSpec, DenoiseSpec, StabiliseSpec
+from patchlake.tasks.filters.filter import BlurSpec, DenoiseSpec, StabiliseSpec
 from patchlake.tasks.types import FrameArray, FrameGrid, FrameSource
-from patchlake.tasks.worker import setup
+from patchlake.tasks.unit.worker_setup import setup
 
 SIZE, ROOM = 224, 38
 CLIPS = ("archery.avi", "bottles_table.mp4", "carphone_pristine.mp4", "hitting_baseball.mp4", "nasa_13013.mp4",

@@ -27,10 +27,10 @@ import mutations
 from command import Done, run_patchlake
 from watching import Watch
 
-from patchlake.tasks.lake.location import Location
 from patchlake.tasks.lake.tables import Tables
+from patchlake.tasks.storage.location import Location
+from patchlake.tasks.storage.uris import path_of
 from patchlake.tasks.types import Reason, Status
-from patchlake.tasks.uris import path_of
 
 WALL_SECONDS, STALL_SECONDS = 20, 5
 GRACE_SECONDS = 2

@@ -31,13 +31,14 @@ from prefect import flow
 
 from patchlake.cluster.connect import Cluster, connect
 from patchlake.cluster.settings import CONFIG
-from patchlake.flows import ingest, units
 from patchlake.flows.session import cluster_spec, on_cluster
-from patchlake.tasks import recipe, worker
-from patchlake.tasks.bench import Job
-from patchlake.tasks.discover import discover
-from patchlake.tasks.extract import extract_unit
+from patchlake.flows.stages import ingest, units
+from patchlake.tasks import recipe
+from patchlake.tasks.corpus.discover import discover
 from patchlake.tasks.types import Unit
+from patchlake.tasks.unit import worker_setup
+from patchlake.tasks.unit.extract import extract_unit
+from patchlake.tasks.unit.worker_state import Job
 
 RATES = {"320x240": 2600, "1280x720": 900, "1920x1080": 420}
 """Frames/s of a job on 2 cores, about: jobs are made to take 10 s and more."""
@@ -127,8 +128,8 @@ def main() -> None:
         for kind in args.corpora:
             make = corpora.one_file if kind == "one" else corpora.short_files
             videos = make(args.folder, width=width, height=height, frames=count)
-            pool = ProcessPoolExecutor(2, multiprocessing.get_context("spawn"), initializer=worker.setup)
-            with connect(spec, setup=worker.setup) as cluster, pool:
+            pool = ProcessPoolExecutor(2, multiprocessing.get_context("spawn"), initializer=worker_setup.setup)
+            with connect(spec, setup=worker_setup.setup) as cluster, pool:
                 one_round(cluster, pool, videos, args.folder / "warm")
                 rounds = [one_round(cluster, pool, videos, args.folder / f"lake-{i}") for i in range(args.rounds)]
             report(size, kind, rounds, videos)

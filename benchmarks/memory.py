@@ -21,10 +21,11 @@ import psutil
 from prefect import flow
 
 from patchlake.cluster.connect import connect
-from patchlake.flows import ingest, units
 from patchlake.flows.session import cluster_spec, on_cluster
-from patchlake.tasks import recipe, worker
-from patchlake.tasks.discover import discover
+from patchlake.flows.stages import ingest, units
+from patchlake.tasks import recipe
+from patchlake.tasks.corpus.discover import discover
+from patchlake.tasks.unit import worker_setup
 
 RATE = 25
 
@@ -60,7 +61,7 @@ def main() -> None:
     samples: list[tuple[float, list[float]]] = []
     done = threading.Event()
 
-    with connect(cluster_spec(wanted), setup=worker.setup) as cluster, on_cluster(wanted, cluster) as session:
+    with connect(cluster_spec(wanted), setup=worker_setup.setup) as cluster, on_cluster(wanted, cluster) as session:
         survey = ingest.survey_sources(session, discover(wanted.corpus))
         plan = ingest.plan_units(session, survey)
         begun = time.perf_counter()

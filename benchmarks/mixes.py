@@ -28,10 +28,10 @@ from lightparts import Cost, interval, light_of, measured
 from prefect import flow
 
 from patchlake.cluster.connect import Cluster, connect
-from patchlake.flows import ingest, units
 from patchlake.flows.session import cluster_spec, on_cluster, setup_of
+from patchlake.flows.stages import ingest, units
 from patchlake.tasks import recipe
-from patchlake.tasks.discover import discover
+from patchlake.tasks.corpus.discover import discover
 
 
 class Mix(NamedTuple):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from patchlake.tasks import pts
-from patchlake.tasks.bench import Job
 from patchlake.tasks.types import PIXELS, Piece, PieceFrames, PieceReceipt, Receipt, Unit, UnitResult
+from patchlake.tasks.unit.worker_state import Job
 
 
 def no_op(job: Job, unit: Unit) -> UnitResult:

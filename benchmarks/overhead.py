@@ -26,13 +26,14 @@ import psutil
 from prefect import flow
 
 from patchlake.cluster.connect import connect
-from patchlake.flows import ingest, units
 from patchlake.flows.session import cluster_spec, on_cluster, setup_of
-from patchlake.tasks import planning, recipe
-from patchlake.tasks.commit import Committer
-from patchlake.tasks.planning import Given, Survey
-from patchlake.tasks.probe import Probed
+from patchlake.flows.stages import ingest, units
+from patchlake.tasks import recipe
+from patchlake.tasks.plan import survey as planning
+from patchlake.tasks.plan.survey import Given, Survey
 from patchlake.tasks.types import FrameIndex, Source, UnitResult, Video
+from patchlake.tasks.unit.commit import Committer
+from patchlake.tasks.video.probe import Probed
 
 SPAN_ROWS = 128
 SPANS_PER_UNIT = 4

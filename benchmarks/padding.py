@@ -16,7 +16,7 @@ from pathlib import Path
 import corpora
 import yaml
 
-from patchlake.flows.plan import plan_recipe
+from patchlake.flows.forecast import plan_recipe
 
 
 def main() -> None:

@@ -22,13 +22,14 @@ import numpy as np
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 import scenes
 
-from patchlake.tasks import features, worker
-from patchlake.tasks.decode import DecodeRequest, get_decoder
-from patchlake.tasks.features.spec import RegionsSpec
+from patchlake.tasks import features
+from patchlake.tasks.features.extractor import RegionsSpec
 from patchlake.tasks.grid import Grid
-from patchlake.tasks.probe import probe_source
 from patchlake.tasks.tracks import fit_frame
 from patchlake.tasks.types import FrameArray, Source
+from patchlake.tasks.unit import worker_setup
+from patchlake.tasks.video.decoder import DecodeRequest, get_decoder
+from patchlake.tasks.video.probe import probe_source
 
 WAYS: tuple[dict[str, Any], ...] = (
     {"cell": 1},
@@ -57,7 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=56, help="of the scene")
     args = parser.parse_args()
-    worker.setup()
+    worker_setup.setup()
     masks = scenes.masks(args.frames)
     with tempfile.TemporaryDirectory() as folder:
         films = {

@@ -26,14 +26,15 @@ import numpy as np
 import numpy.typing as npt
 from corpora import SHARED, copy_packets
 
-from patchlake.tasks import features, segment
-from patchlake.tasks.clips import Shots
-from patchlake.tasks.decode import DecodeRequest, get_decoder
-from patchlake.tasks.features.spec import ShotScoreSpec
+from patchlake.tasks import features
+from patchlake.tasks.clips import segment
+from patchlake.tasks.clips.cut import Shots
+from patchlake.tasks.features.extractor import ShotScoreSpec
 from patchlake.tasks.grid import Grid
-from patchlake.tasks.probe import probe_source
 from patchlake.tasks.tracks import fit_frame
 from patchlake.tasks.types import FloatArray, FrameArray, Source, Video
+from patchlake.tasks.video.decoder import DecodeRequest, get_decoder
+from patchlake.tasks.video.probe import probe_source
 
 FPS, SIZE = 25, (240, 320)
 NEAR = 2

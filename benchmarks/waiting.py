@@ -15,10 +15,11 @@ import numpy as np
 from prefect import flow
 
 from patchlake.cluster.connect import connect
-from patchlake.flows import ingest, units
 from patchlake.flows.session import cluster_spec, on_cluster
-from patchlake.tasks import recipe, worker
-from patchlake.tasks.discover import discover
+from patchlake.flows.stages import ingest, units
+from patchlake.tasks import recipe
+from patchlake.tasks.corpus.discover import discover
+from patchlake.tasks.unit import worker_setup
 
 
 @flow(name="benchmark", validate_parameters=False)
@@ -45,7 +46,7 @@ def waits_of(videos: Path, lake: Path, repeats: int) -> list[float]:
     text = {"name": "bench", "lake": str(lake), "corpus": {"videos": str(videos)}, "features": ["edges"]}
     wanted = recipe.parse(text, base=Path.cwd())
     waits = []
-    with connect(cluster_spec(wanted), setup=worker.setup) as cluster:
+    with connect(cluster_spec(wanted), setup=worker_setup.setup) as cluster:
         for _ in range(repeats):
             with on_cluster(wanted, cluster) as session:
                 survey = ingest.survey_sources(session, discover(wanted.corpus))

@@ -18,14 +18,14 @@ from distributed.utils import format_dashboard_link
 
 from patchlake.cluster import performance
 from patchlake.cluster.errors import ClusterError
-from patchlake.cluster.offers import lack, offering, refuse
-from patchlake.cluster.remote import QueueSpec, SshSpec
-from patchlake.cluster.runs import NotYet, Outcome, Retry, Run, fetch
+from patchlake.cluster.kinds.remote import QueueSpec, SshSpec
+from patchlake.cluster.resources import lack, offering, refuse
+from patchlake.cluster.run_items import NotYet, Outcome, Retry, Run, fetch
 from patchlake.cluster.settings import HOST
 from patchlake.cluster.spec import GPU, MEMORY, AddressSpec, ClassSpec, ClusterSpec, LocalSpec, Resources
-from patchlake.cluster.tend import Tender
+from patchlake.cluster.supervise import Tender
 from patchlake.cluster.window import Window
-from patchlake.cluster.worker import CUT, Setup, stop_session, versions_of
+from patchlake.cluster.worker.perform import CUT, Setup, stop_session, versions_of
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -60,23 +60,23 @@ def connect(
 def open_client(spec: ClusterSpec, name: str = "patchlake") -> AbstractContextManager[Client]:
     """Choose the kind of cluster; only its own libraries are imported."""
     if isinstance(spec, LocalSpec):
-        from patchlake.cluster.local import open_local
+        from patchlake.cluster.kinds.local import open_local
 
         return open_local(spec)
     if isinstance(spec, QueueSpec):
-        from patchlake.cluster.jobqueue import open_queue
+        from patchlake.cluster.kinds.jobqueue import open_queue
 
         return open_queue(spec, name)
     if isinstance(spec, SshSpec):
-        from patchlake.cluster.ssh import open_ssh
+        from patchlake.cluster.kinds.ssh import open_ssh
 
         return open_ssh(spec)
     if isinstance(spec, AddressSpec):
-        from patchlake.cluster.address import open_address
+        from patchlake.cluster.kinds.address import open_address
 
         return open_address(spec)
     if isinstance(spec, ClassSpec):
-        from patchlake.cluster.custom import open_class
+        from patchlake.cluster.kinds.custom import open_class
 
         return open_class(spec)
     raise TypeError(f"no kind of cluster: {spec!r}")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
-from patchlake.cluster.values import bytes_text, seconds_text, secrets_in, time_text
+from patchlake.cluster.parsing import bytes_text, seconds_text, secrets_in, time_text
 
 Resources = dict[str, float]
 """Abstract amounts that a task holds while it runs, such as {"GPU": 1}."""

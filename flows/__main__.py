@@ -1,6 +1,6 @@
 """`python -m patchlake.flows` is `patchlake`."""
 
-from patchlake.flows.cli import main
+from patchlake.flows.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -6,10 +6,10 @@ from typing import Any
 
 from prefect import flow
 
-from patchlake.flows import finish, ingest, reduce, regions, report, train
 from patchlake.flows.session import open_session
+from patchlake.flows.stages import close, ingest, reduce, regions, report, train
 from patchlake.tasks import recipe as recipes
-from patchlake.tasks.discover import discover
+from patchlake.tasks.corpus.discover import discover
 
 
 @flow(name="patchlake", flow_run_name="{recipe}", validate_parameters=False)
@@ -35,8 +35,8 @@ def run(
         plan = ingest.run_plan(session, survey)
         survey, plan = regions.follow(session, sources, survey, plan)
         ingest.settle(session, survey, plan)
-        finish.measure_light(session, plan)
+        close.measure_light(session, plan)
         reduce.run_reductions(session)
         train.run_training(session)
         report.write_report(session)
-        return finish.close_run(session)
+        return close.close_run(session)

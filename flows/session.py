@@ -14,25 +14,29 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from patchlake.cluster import kinds
 from patchlake.cluster.connect import Cluster, connect
-from patchlake.cluster.offers import refuse
+from patchlake.cluster.kinds import family
+from patchlake.cluster.resources import refuse
 from patchlake.cluster.spec import GPU, ClusterSpec
-from patchlake.flows import observe, runs
-from patchlake.tasks import planning, preflight, product, worker
+from patchlake.flows.control import records
+from patchlake.flows.telemetry import observe
 from patchlake.tasks import recipe as recipes
-from patchlake.tasks.discover import discover
+from patchlake.tasks.corpus.discover import discover
 from patchlake.tasks.errors import RecipeError
-from patchlake.tasks.features.spec import Extractor
-from patchlake.tasks.lake import arrays, room
+from patchlake.tasks.features.extractor import Extractor
+from patchlake.tasks.lake import arrays
 from patchlake.tasks.lake import lock as locks
-from patchlake.tasks.lake.location import Location, existing
 from patchlake.tasks.lake.lock import Lock
+from patchlake.tasks.lake.product import Product
 from patchlake.tasks.lake.tables import Tables
-from patchlake.tasks.ledger import Ledger
-from patchlake.tasks.probe import Probed
-from patchlake.tasks.product import Product
+from patchlake.tasks.plan import products as product
+from patchlake.tasks.plan import survey
+from patchlake.tasks.plan.ledger import Ledger
 from patchlake.tasks.recipe import Recipe, sentences
+from patchlake.tasks.storage import failures
+from patchlake.tasks.storage.location import Location, existing
+from patchlake.tasks.unit import preflight, worker_setup
+from patchlake.tasks.video.probe import Probed
 
 
 @dataclass
@@ -46,7 +50,7 @@ class Session:
     products: dict[str, Product]
     ledger: Ledger
     cluster: Cluster
-    run_id: str = field(default_factory=runs.new_id)
+    run_id: str = field(default_factory=records.new_id)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     seconds: dict[str, float] = field(default_factory=dict)
     """Wall time of each stage."""
@@ -76,9 +80,9 @@ class Session:
 def cluster_spec(recipe: Recipe) -> ClusterSpec:
     """Return the recipe's `cluster`, checked."""
     try:
-        return kinds.parse(recipe.cluster)
+        return family.parse(recipe.cluster)
     except ValidationError as error:
-        known = list(kinds.model_of(recipe.cluster.get("kind", "local")).model_fields)
+        known = list(family.model_of(recipe.cluster.get("kind", "local")).model_fields)
         raise RecipeError("recipe: " + sentences(error, prefix=("cluster",), known=known)) from None
 
 
@@ -89,7 +93,7 @@ def check(path: str, overrides: Sequence[str]) -> Recipe:
     products = product.products_of(recipe, product.extractors_of(recipe)).values()
     if any(p.needs_gpu and arrays.product_attrs(lake, p.name) is None for p in products):
         refuse(spec, GPU)  # what the lake holds already may be all that is wanted: that is seen later
-    planning.read_given(recipe, discover(recipe.corpus))
+    survey.read_given(recipe, discover(recipe.corpus))
     return recipe
 
 
@@ -102,7 +106,7 @@ def check_lake(recipe: Recipe) -> None:
 
 def setup_of(recipe: Recipe) -> Callable[[], None]:
     """Return what each worker process does once."""
-    return partial(worker.setup, recipe.limits.of_child)
+    return partial(worker_setup.setup, recipe.limits.of_child)
 
 
 def open_cluster(
@@ -142,11 +146,11 @@ def open_session(
     run. A lake that another run owns is waited for; then LockedError is raised. Dask's performance report is written to
     the file named for it.
     """
-    run_id = run_id or runs.new_id()
-    os.environ[runs.VARIABLE] = run_id  # what this run starts inherits it, and is found by it
-    runs.tag_flow_run(run_id)
+    run_id = run_id or records.new_id()
+    os.environ[records.VARIABLE] = run_id  # what this run starts inherits it, and is found by it
+    records.tag_flow_run(run_id)
     with (
-        open_cluster(recipe, runs.name_of(run_id), performance_report) as cluster,
+        open_cluster(recipe, records.name_of(run_id), performance_report) as cluster,
         on_cluster(recipe, cluster, run_id, wait_seconds) as session,
     ):
         try:
@@ -163,10 +167,10 @@ def on_cluster(
 ) -> Iterator[Session]:
     """Own the recipe's lake (made if there is none) for work on a cluster that outlives it."""
     lake = Location(recipe.lake) / recipe.name
-    flow_run = runs.flow_run_id()
+    flow_run = records.flow_run_id()
     with (
         _sentences(lake),
-        locks.hold(lake, run_id or runs.new_id(), wait_seconds=wait_seconds, flow_run=flow_run) as lock,
+        locks.hold(lake, run_id or records.new_id(), wait_seconds=wait_seconds, flow_run=flow_run) as lock,
     ):
         arrays.make_dataset(lake, recipe.constants)
         arrays.clear_stage(lake)
@@ -183,6 +187,6 @@ def _sentences(lake: Location) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if (sentence := room.told(error, lake)) is not None:
+        if (sentence := failures.told(error, lake)) is not None:
             raise sentence from error
         raise

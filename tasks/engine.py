@@ -22,14 +22,14 @@ from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core import indexing
 
 from patchlake.tasks import pts
-from patchlake.tasks.decode import Decoder, DecodeRequest
+from patchlake.tasks.clips.spans import span_of
 from patchlake.tasks.errors import DecodeError
-from patchlake.tasks.probe import video_of
-from patchlake.tasks.process import Limits
-from patchlake.tasks.spans import span_of
+from patchlake.tasks.storage.uris import is_s3, object_uri, split_s3, uri_of
 from patchlake.tasks.tracks import fit_frame, track_of
 from patchlake.tasks.types import DIMS, Fit, FrameArray, FrameIndex, Geometry, IntArray, Video
-from patchlake.tasks.uris import is_s3, object_uri, split_s3, uri_of
+from patchlake.tasks.video.decoder import Decoder, DecodeRequest
+from patchlake.tasks.video.limits import Limits
+from patchlake.tasks.video.probe import video_of
 
 MIN_CHUNK_ROWS = 32
 """Shorter groups of pictures share a chunk."""
@@ -78,7 +78,7 @@ class VideoEntrypoint(BackendEntrypoint):
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
         """Return whether the name ends as a video's."""
-        from patchlake.tasks.discover import SUFFIXES  # xarray imports engines at every first opening: stay light
+        from patchlake.tasks.video.formats import SUFFIXES
 
         if not isinstance(filename_or_obj, str | os.PathLike):
             return False

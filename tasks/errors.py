@@ -31,3 +31,7 @@ class DecodeError(PatchlakeError):
 
     def __reduce__(self) -> tuple[type, tuple[str, str]]:
         return (DecodeError, (self.reason, self.message))
+
+
+OURS = ("timeout", "memory", "crash")
+"""Reasons that may lie in the machine and not in the file: `failed`, not `rejected`."""

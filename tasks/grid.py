@@ -82,3 +82,17 @@ def centre_seconds(seconds: FloatArray, *, size: int, stride: int) -> FloatArray
     rows = max(0, (len(seconds) - size) // stride + 1)
     first = np.arange(rows) * stride
     return (seconds[first] + seconds[first + size - 1]) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The row model's constants of a dataset."""
+
+    slot_frames: int
+    """R: pixel rows of a slot."""
+    align: int
+    """Every span starts on a multiple of it; it divides R, and every product's time stride divides it."""
+
+
+LEAD_FRAMES = 64
+"""The most context frames that an extractor may ask for before or after a frame."""

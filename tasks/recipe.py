@@ -12,19 +12,20 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from patchlake.tasks import features as extractors
 from patchlake.tasks import filters as frame_filters
-from patchlake.tasks import process
-from patchlake.tasks.clips import Events, Method, Scores, Shots, Windows
+from patchlake.tasks.clips.cut import Events, Method, Scores, Shots, Windows
+from patchlake.tasks.corpus.options import Corpus
 from patchlake.tasks.errors import RecipeError
-from patchlake.tasks.features.spec import CropGrid
-from patchlake.tasks.grid import Grid
-from patchlake.tasks.pack import Layout
-from patchlake.tasks.reductions.spec import PcaSpec
-from patchlake.tasks.training.config import TrainSpec
+from patchlake.tasks.features.extractor import CropGrid
+from patchlake.tasks.grid import Grid, Layout
+from patchlake.tasks.reductions.options import PcaSpec
+from patchlake.tasks.strict import Strict
+from patchlake.tasks.training.options import TrainSpec
 from patchlake.tasks.types import PIXELS, FrameGrid
+from patchlake.tasks.video.limits import Limits as ChildLimits
 
 Positive = Annotated[int, Field(ge=1)]
 FOUND = "regions"
@@ -32,21 +33,7 @@ FOUND = "regions"
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Corpus(_Strict):
-    """Which videos, and where their labels come from."""
-
-    videos: str
-    """A file, a folder (recursive), a glob, an s3:// prefix; or a manifest (.csv, .parquet, .json) with the column uri
-    and any of label, split, group, start, stop, box, target."""
-    labels: Literal["folder", "column", "none"] = "none"
-    """folder: the parent folder's name; column: the manifest's label; none."""
-
-
-class Frames(_Strict):
+class Frames(Strict):
     """The frame grid."""
 
     size: tuple[Positive, Positive] = (224, 224)
@@ -82,7 +69,7 @@ class Frames(_Strict):
         return {"filters": frame_filters.keys_of(self.filters, self.size)} if self.filters else {}
 
 
-class Patches(_Strict):
+class Patches(Strict):
     """The grid of classical features, and the chunks of stored frames."""
 
     size: tuple[Positive, Positive, Positive] = (8, 32, 32)
@@ -98,7 +85,7 @@ class Patches(_Strict):
         return Grid(size=self.size, stride=self.stride or self.size)
 
 
-class Boxes(_Strict):
+class Boxes(Strict):
     """Tracks that are boxes."""
 
     boxes: str
@@ -129,7 +116,7 @@ class Boxes(_Strict):
         return self
 
 
-class Limits(_Strict):
+class Limits(Strict):
     """What one video may take; one that takes more is refused, with its reason."""
 
     wall_seconds: Annotated[float, Field(gt=0)] = 3600.0
@@ -146,12 +133,12 @@ class Limits(_Strict):
     """Shorter videos are skipped."""
 
     @property
-    def of_child(self) -> process.Limits:
+    def of_child(self) -> ChildLimits:
         """As the decoding process is told them."""
-        return process.Limits(**self.model_dump(exclude={"min_seconds"}))
+        return ChildLimits(**self.model_dump(exclude={"min_seconds"}))
 
 
-class Units(_Strict):
+class Units(Strict):
     """The grain of work."""
 
     slot_frames: Positive = 512
@@ -164,7 +151,7 @@ class Units(_Strict):
     decode."""
 
 
-class Recipe(_Strict):
+class Recipe(Strict):
     """A whole job."""
 
     name: Name

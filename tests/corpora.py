@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from patchlake.tasks.discover import discover
-from patchlake.tasks.recipe import Corpus
+from patchlake.tasks.corpus.discover import discover
+from patchlake.tasks.corpus.options import Corpus
+from patchlake.tasks.storage.uris import path_of
 from patchlake.tasks.types import Source
-from patchlake.tasks.uris import path_of
 
 NAMES = [
     b"plain.mp4", b"with space.mp4", b"'quotes\".mp4", b"two\nlines.mp4", b"tab\t.mp4", b"bad\xff\xfe.mp4",

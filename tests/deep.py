@@ -13,9 +13,9 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 from patchlake.tasks import features, models
-from patchlake.tasks.features.spec import Extractor, HfClipSpec, HfSpec
+from patchlake.tasks.features.extractor import Extractor, HfClipSpec, HfSpec
 from patchlake.tasks.grid import Grid
-from patchlake.tasks.lake.location import Location
+from patchlake.tasks.storage.location import Location
 from patchlake.tasks.training import checkpoint
 from patchlake.tasks.types import FrameArray
 

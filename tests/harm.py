@@ -17,7 +17,7 @@ import psutil
 from command import end_group
 from objectstore import Meter
 
-from patchlake.tasks.faults import POINTS, RANK_POINTS, REDUCE_POINTS, TRAIN_POINTS, WORKER_POINTS
+from patchlake.tasks.failpoints import POINTS, RANK_POINTS, REDUCE_POINTS, TRAIN_POINTS, WORKER_POINTS
 
 NUM_CLIPS = 202
 """One a slot, and a slot is a unit."""
@@ -65,7 +65,7 @@ def stop_worker(scene: Scene) -> None:
 
 
 def kill_decoder(scene: Scene) -> None:
-    for child in scene.below("patchlake.tasks.child"):
+    for child in scene.below("patchlake.tasks.video.child"):
         child.kill()
 
 

@@ -19,7 +19,7 @@ from harm import KINDS, Moment, Scene, alive
 from objectstore import metered
 from unbroken import Unbroken, check, recipe
 
-from patchlake.tasks.lake.location import Location
+from patchlake.tasks.storage.location import Location
 
 
 def suffer(folder: Path, moments: Sequence[Moment], *, env: dict[str, str], unbroken: Unbroken) -> list[int]:

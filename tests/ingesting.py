@@ -11,21 +11,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from patchlake.tasks import planning, worker
 from patchlake.tasks import recipe as recipes
-from patchlake.tasks.bench import Job
-from patchlake.tasks.commit import Committer, Context
-from patchlake.tasks.discover import discover
-from patchlake.tasks.extract import extract_unit
-from patchlake.tasks.lake import arrays, rows
-from patchlake.tasks.lake.location import Location
+from patchlake.tasks.corpus.discover import discover
+from patchlake.tasks.lake import arrays, schema
 from patchlake.tasks.lake.tables import Tables
-from patchlake.tasks.ledger import Ledger
-from patchlake.tasks.plan import Plan
-from patchlake.tasks.planning import Survey
-from patchlake.tasks.probe import Probed, probe_source
-from patchlake.tasks.product import extractors_of, products_of
+from patchlake.tasks.plan import survey as planning
+from patchlake.tasks.plan.ledger import Ledger
+from patchlake.tasks.plan.products import extractors_of, products_of
+from patchlake.tasks.plan.survey import Survey
+from patchlake.tasks.plan.units import Plan
+from patchlake.tasks.storage.location import Location
 from patchlake.tasks.types import UnitResult
+from patchlake.tasks.unit import worker_setup
+from patchlake.tasks.unit.commit import Committer, Context
+from patchlake.tasks.unit.extract import extract_unit
+from patchlake.tasks.unit.worker_state import Job
+from patchlake.tasks.video.probe import Probed, probe_source
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def ingest(
     folder: Path, recipe: Mapping[str, Any], *, num_workers: int = 1, mend: Callable[[Probed], Probed] = lambda p: p
 ) -> Ingested:
     """Discover, probe, plan, extract and commit; `mend` changes what probing told."""
-    worker.setup()
+    worker_setup.setup()
     base = {"name": "x", "lake": "lake", "frames": {"size": [48, 64]}, "units": {"slot_frames": 32, "slots": 2}}
     wanted = recipes.parse({**base, **recipe}, base=folder)
     extractors = extractors_of(wanted)
@@ -75,10 +76,10 @@ def ingest(
     survey = planning.survey(sources, probed, ledger, wanted, given)
     plan, numbers = planning.make_plan(survey, ledger, wanted, products, num_workers=num_workers)
     new = [(number, survey.wanted[key].track) for key, number in sorted(numbers.items(), key=lambda item: item[1])]
-    tables.sources.overwrite(rows.source_row(source, video_id) for source, video_id in survey.sources)
-    tables.videos.append(rows.video_row(v) for k, v in survey.videos.items() if k not in ledger.videos)
-    tables.tracks.append(rows.track_row(number, track, None) for number, track in new)
-    tables.spans.append(rows.placement_row(p) for p in plan.new)
+    tables.sources.overwrite(schema.source_row(source, video_id) for source, video_id in survey.sources)
+    tables.videos.append(schema.video_row(v) for k, v in survey.videos.items() if k not in ledger.videos)
+    tables.tracks.append(schema.track_row(number, track, None) for number, track in new)
+    tables.spans.append(schema.placement_row(p) for p in plan.new)
     ledger.placements |= {p.span.span_key: p for p in plan.new}
     arrays.ensure_arrays(lake, products.values(), with_pts=wanted.frames.rate is not None)
     arrays.grow(lake, max(plan.num_slots, ledger.first_free_slot), slot_frames=wanted.layout.slot_frames)

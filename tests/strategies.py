@@ -15,8 +15,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from patchlake.tasks import pts
-from patchlake.tasks.grid import Grid
-from patchlake.tasks.pack import Layout
+from patchlake.tasks.grid import Grid, Layout
 from patchlake.tasks.types import FrameIndex, FrameSource, IntArray, Span, Video
 
 INT64 = np.iinfo(np.int64)

@@ -17,8 +17,8 @@ from extractors import MEAN, PAIRS
 from harm import CLIP_FRAMES, CLIP_NUMBERS, KINDS, NUM_CLIPS, Moment, Part
 
 from patchlake.tasks.lake import digest
-from patchlake.tasks.lake.location import Location
 from patchlake.tasks.lake.tables import Tables
+from patchlake.tasks.storage.location import Location
 
 FRAGILE = (
     '''

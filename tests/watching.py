@@ -63,9 +63,9 @@ class Watch:
     def _is_child(self, pid: int) -> bool:
         place = Path(f"/proc/{pid}")
         command = (place / "cmdline").read_bytes()
-        if b"python" in command and b"patchlake.tasks.child" not in command:
+        if b"python" in command and b"patchlake.tasks.video.child" not in command:
             return False  # a fork that has not become the child yet, perhaps
-        if b"patchlake.tasks.child" not in command or self._mark not in (place / "environ").read_bytes():
+        if b"patchlake.tasks.video.child" not in command or self._mark not in (place / "environ").read_bytes():
             self._others.add(pid)
             return False
         self.children.add(pid)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from patchlake.tasks.features.spec import (
+from patchlake.tasks.features.extractor import (
     AudioSpec,
     ColorSpec,
     CornersSpec,
@@ -60,9 +60,9 @@ MODELS: dict[str, type[BaseModel]] = {
 """Kind -> its options."""
 CLASSES = {
     "edges": "edges:Edges", "corners": "corners:Corners", "hog": "hog:Hog", "color": "color:Color", "flow": "flow:Flow",
-    "motion": "motion:Motion", "regions": "regions:Regions", "shot_score": "shot_score:ShotScore",
+    "motion": "motion:Motion", "regions": "regions.labels:Regions", "shot_score": "shot_score:ShotScore",
     "audio": "audio:Audio",
-    "hf": "hf:HuggingFace", "hf_clip": "hf_clip:HuggingFaceClip", "custom": "custom:custom",
+    "hf": "deep.hf:HuggingFace", "hf_clip": "deep.hf_clip:HuggingFaceClip", "custom": "custom:custom",
 }  # fmt: skip
 """Kind -> module of this package, and what makes its extractor; imported when first built, since some are heavy."""
 

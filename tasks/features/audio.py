@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from patchlake.tasks.features.spec import AudioSpec
+from patchlake.tasks.features.extractor import AudioSpec
 from patchlake.tasks.grid import Grid
-from patchlake.tasks.sound import Sound
 from patchlake.tasks.types import FloatArray, FrameArray
+from patchlake.tasks.video.audio import Sound
 
 _FLOOR = 1e-10
 """Power of silence: -100 dB."""

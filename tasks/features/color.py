@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from patchlake.tasks.features.extractor import ColorSpec
 from patchlake.tasks.features.pooling import Maps, SpacePool, cell_centres, pool_time
-from patchlake.tasks.features.spec import ColorSpec
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FrameArray
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from typing import Any
 
 from patchlake.tasks.errors import RecipeError
-from patchlake.tasks.features.spec import CustomSpec, Extractor
+from patchlake.tasks.features.extractor import CustomSpec, Extractor
 from patchlake.tasks.grid import Grid
+from patchlake.tasks.strict import load_class
 
 PARTS = (
     "version", "channels", "dtype", "time_size", "time_stride", "context_frames", "centres", "needs_gpu",
@@ -27,18 +26,6 @@ def custom(spec: CustomSpec, patches: Grid, frame_size: tuple[int, int]) -> Extr
     made.digest_parts = {"path": spec.path, "options": spec.options, **made.digest_parts}
     extractor: Extractor = made
     return extractor
-
-
-def load_class(path: str, folder: str, *, where: str) -> Any:
-    """Return the class that `module:Class` names; the module is importable or lies in `folder`, the recipe's."""
-    module, _, name = path.partition(":")
-    if folder and folder not in sys.path:  # workers, too, find a module that lies beside the recipe
-        sys.path.append(folder)
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        known = "an importable module, or one in the recipe's folder"
-        raise RecipeError(f"{where}: got {path!r}, expected a class in {known}: {error}") from error
 
 
 def _check(made: Any, spec: CustomSpec) -> None:

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from patchlake.tasks.features.extractor import EdgesSpec
 from patchlake.tasks.features.pooling import SpacePool, cell_centres, pool_time
-from patchlake.tasks.features.spec import EdgesSpec
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FrameArray
 

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from patchlake.tasks.errors import RecipeError
+from patchlake.tasks.features.extractor import FlowSpec
 from patchlake.tasks.features.pooling import SpacePool, cell_centres, pool_time
-from patchlake.tasks.features.spec import FlowSpec
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FrameArray
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from patchlake.tasks.errors import RecipeError
+from patchlake.tasks.features.extractor import HogSpec
 from patchlake.tasks.features.pooling import Maps, SpacePool, cell_centres, pool_time
-from patchlake.tasks.features.spec import HogSpec
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FrameArray
 

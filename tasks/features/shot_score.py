@@ -17,7 +17,7 @@ from scenedetect import (
     ThresholdDetector,
 )
 
-from patchlake.tasks.features.spec import ShotScoreSpec
+from patchlake.tasks.features.extractor import ShotScoreSpec
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FrameArray
 
@@ -50,7 +50,7 @@ class ShotScore:
     average_rgb                      mean of this frame's pixels and colours, 0..255: dark in a fade
 
     delta_edges is left out: its default weight is 0, and it costs more than all the others together.
-    Source: PySceneDetect (scenedetect.detectors); cuts are made of these scores in `patchlake.tasks.segment`.
+    Source: PySceneDetect (scenedetect.detectors); cuts are made of these scores in `patchlake.tasks.clips.segment`.
     """
 
     version = 1

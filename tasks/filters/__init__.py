@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
-from patchlake.tasks.filters.spec import BlurSpec, CustomFilterSpec, DenoiseSpec, Filter, Scene, StabiliseSpec
+from patchlake.tasks.filters.filter import BlurSpec, CustomFilterSpec, DenoiseSpec, Filter, Scene, StabiliseSpec
 
 Entry = Annotated[DenoiseSpec | StabiliseSpec | BlurSpec | CustomFilterSpec, Field(discriminator="kind")]
 """One entry of a recipe's `frames.filters`."""

@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 
 from patchlake.tasks import keys, tracks
-from patchlake.tasks.annotations import read_boxes
+from patchlake.tasks.corpus.annotations import read_boxes
 from patchlake.tasks.filters.faces import Region, detector_of
+from patchlake.tasks.filters.filter import BlurSpec, Scene
 from patchlake.tasks.filters.memo import Memo
-from patchlake.tasks.filters.spec import BlurSpec, Scene
 from patchlake.tasks.types import BoxPath, FrameArray, Geometry
 
 _SLACK_SECONDS = 0.05

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from patchlake.tasks.errors import RecipeError
-from patchlake.tasks.features.custom import load_class
-from patchlake.tasks.filters.spec import CustomFilterSpec, Filter
+from patchlake.tasks.filters.filter import CustomFilterSpec, Filter
+from patchlake.tasks.strict import load_class
 
 
 def custom(spec: CustomFilterSpec, frame_size: tuple[int, int]) -> Filter:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from patchlake.tasks.filters.spec import DenoiseSpec, Scene
+from patchlake.tasks.filters.filter import DenoiseSpec, Scene
 from patchlake.tasks.types import FrameArray
 
 _ALIKE = 5

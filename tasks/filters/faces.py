@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from patchlake.tasks.errors import RecipeError
-from patchlake.tasks.filters.spec import BlurSpec
+from patchlake.tasks.filters.filter import BlurSpec
 from patchlake.tasks.types import FrameArray
 
 Region = tuple[int, int, int, int]

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from patchlake.tasks.filters.filter import Scene, StabiliseSpec
 from patchlake.tasks.filters.memo import Memo
-from patchlake.tasks.filters.spec import Scene, StabiliseSpec
 from patchlake.tasks.types import FrameArray
 
 _BORDERS = {"replicate": cv2.BORDER_REPLICATE, "reflect": cv2.BORDER_REFLECT_101, "black": cv2.BORDER_CONSTANT}

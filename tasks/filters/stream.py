@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from patchlake.tasks import filters, pts
-from patchlake.tasks.filters.spec import Filter, Scene
-from patchlake.tasks.frames import Block, Clock, Ticker
+from patchlake.tasks.filters.filter import Filter, Scene
 from patchlake.tasks.types import FrameArray, FrameGrid, FrameSource, IntArray, Run
+from patchlake.tasks.video.frames import Block, Clock, Ticker
 
 Call = Callable[[Filter, FrameArray, IntArray], FrameArray]
 """Calls a filter with (before + n + after) frames and their ticks."""

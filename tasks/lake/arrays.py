@@ -25,8 +25,8 @@ from zarr.codecs import BloscCodec
 from zarr.errors import ZarrUserWarning
 
 from patchlake.tasks.errors import LakeError
-from patchlake.tasks.lake.location import Location
-from patchlake.tasks.product import Product
+from patchlake.tasks.lake.product import Product
+from patchlake.tasks.storage.location import Location
 from patchlake.tasks.types import DIMS, PIXELS, FloatArray
 
 LAKE_FORMAT = 1

@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.lake import arrays
-from patchlake.tasks.lake.location import Location
 from patchlake.tasks.lake.tables import Tables
+from patchlake.tasks.storage.location import Location
 from patchlake.tasks.types import IntArray
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import xxhash
 
 from patchlake.tasks.lake import arrays
-from patchlake.tasks.lake.location import Location
 from patchlake.tasks.lake.tables import Tables
+from patchlake.tasks.storage.location import Location
 from patchlake.tasks.types import PIXELS
 
 STATED: dict[str, tuple[str, ...]] = {

@@ -22,9 +22,9 @@ from datetime import datetime
 import obstore
 from obstore.exceptions import AlreadyExistsError
 
-from patchlake.tasks.alive import Process, this_process
 from patchlake.tasks.errors import LakeError
-from patchlake.tasks.lake.location import Location
+from patchlake.tasks.storage.location import Location
+from patchlake.tasks.storage.process_identity import Process, this_process
 
 FOLDER = ".lock"
 BEAT_SECONDS = 10.0

@@ -19,11 +19,11 @@ from xarray.core import indexing
 from patchlake.tasks import tracks as boxes
 from patchlake.tasks.errors import LakeError
 from patchlake.tasks.grid import Grid, Triple
-from patchlake.tasks.lake import arrays, pairs, windows
+from patchlake.tasks.lake import arrays, nearest, windows
 from patchlake.tasks.lake.committed import runs_of
-from patchlake.tasks.lake.location import Location
-from patchlake.tasks.lake.rows import path_of, video_of
+from patchlake.tasks.lake.schema import path_of, video_of
 from patchlake.tasks.lake.tables import Tables
+from patchlake.tasks.storage.location import Location
 from patchlake.tasks.tracks import Affine, geometry_at
 from patchlake.tasks.types import PIXELS, BoxPath, IntArray
 
@@ -142,7 +142,7 @@ class Lake:
         near it is the first. `lake.product(b).isel(time=p.time_index, y=p.y_index, x=p.x_index)` has the shape of `a`.
         """
         mine, theirs = self._centres(a), self._centres(b)
-        found, distance = pairs.nearest_rows(mine, theirs)
+        found, distance = nearest.nearest_rows(mine, theirs)
         if tolerance_seconds is not None:
             far = ~(distance <= tolerance_seconds)
             found[far], distance[far] = -1, np.nan
@@ -150,7 +150,7 @@ class Lake:
         index, distances = np.full(length, -1), np.full(length, np.nan)
         index[mine.row], distances[mine.row] = found, distance
         cells = {
-            f"{name}_index": (name, pairs.nearest_cells(self._coordinate(a, name), self._coordinate(b, name)))
+            f"{name}_index": (name, nearest.nearest_cells(self._coordinate(a, name), self._coordinate(b, name)))
             for name in ("y", "x")
         }
         return xr.Dataset(
@@ -192,11 +192,11 @@ class Lake:
         with arrays.zarr_settings(arrays.PLAIN):
             return np.asarray(arrays.open_array(self.location, f"{product}/{name}")[:])
 
-    def _centres(self, product: str) -> pairs.Centres:
+    def _centres(self, product: str) -> nearest.Centres:
         self._array(product)
         row = runs_of(self.location, product).rows()
         track, seconds = (self._coordinate(product, name)[row] for name in ("track", "seconds"))
-        return pairs.Centres(row, track.astype(np.int64), seconds)
+        return nearest.Centres(row, track.astype(np.int64), seconds)
 
 
 class _Windows(windows.WindowArray):

@@ -14,7 +14,7 @@ os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:0,muzzy_decay_ms:0")
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
 from patchlake.tasks.errors import LakeError
-from patchlake.tasks.lake.location import Location
+from patchlake.tasks.storage.location import Location
 
 APP = "patchlake"
 """Name of the app transaction whose number fences commits."""

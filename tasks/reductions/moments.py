@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from patchlake.tasks import faults
+from patchlake.tasks import failpoints
 from patchlake.tasks.lake import arrays
-from patchlake.tasks.lake.location import Location
+from patchlake.tasks.storage.location import Location
 from patchlake.tasks.types import FloatArray
 
 
@@ -83,5 +83,5 @@ def node_moments(lake: Location, product: str, rows_per_slot: int, slots: tuple[
 
 def _slot_moments(lake: Location, product: str, slot: int, rows_per_slot: int) -> Moments | None:
     found = chunk(slot_samples(lake, product, slot, rows_per_slot))
-    faults.reach("reducing")
+    failpoints.reach("reducing")
     return found

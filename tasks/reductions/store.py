@@ -7,8 +7,8 @@ import warnings
 import xarray as xr
 import zarr
 
-from patchlake.tasks import faults
-from patchlake.tasks.lake.location import Location
+from patchlake.tasks import failpoints
+from patchlake.tasks.storage.location import Location
 
 
 def place(lake: Location, name: str) -> Location:
@@ -22,7 +22,7 @@ def write(lake: Location, name: str, result: xr.Dataset, *, key: str) -> None:
     target.delete("")
     store = target.zarr_store()
     result.to_zarr(store, mode="w", zarr_format=3, consolidated=False)
-    faults.reach("reduction_written")
+    failpoints.reach("reduction_written")
     zarr.open_group(store, mode="r+").update_attributes({"key": key})
 
 

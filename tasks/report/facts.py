@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from patchlake.tasks.keys import digest
-from patchlake.tasks.lake.location import Location
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.recipe import Recipe
+from patchlake.tasks.storage.location import Location
 from patchlake.tasks.types import PIXELS
 
 MAX_SOURCES = 50

@@ -7,21 +7,23 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow.compute as pc
 
-from patchlake.tasks import filters, frames, planning
-from patchlake.tasks.decode import Decoder
+from patchlake.tasks import filters
 from patchlake.tasks.errors import PatchlakeError
 from patchlake.tasks.filters.stream import Filtering
-from patchlake.tasks.frames import Ticker
-from patchlake.tasks.lake import rows
+from patchlake.tasks.lake import schema
 from patchlake.tasks.lake.reading import boxes_of
 from patchlake.tasks.lake.tables import Tables
-from patchlake.tasks.plan import run_of
+from patchlake.tasks.plan import survey
+from patchlake.tasks.plan.units import run_of
 from patchlake.tasks.recipe import Recipe
 from patchlake.tasks.report import canvas
 from patchlake.tasks.report.canvas import Picture
 from patchlake.tasks.report.sample import ClipView
 from patchlake.tasks.report.strips import show
 from patchlake.tasks.types import FrameArray, FrameSource, Placement
+from patchlake.tasks.video import frames
+from patchlake.tasks.video.decoder import Decoder
+from patchlake.tasks.video.frames import Ticker
 
 MOST_CLIPS, ROWS = 2, 24
 _GAP, _TEXT = 0.1, 0.26
@@ -86,18 +88,18 @@ def _steps(tables: Tables, recipe: Recipe, clip: ClipView) -> Steps:
 
 def _placement(tables: Tables, clip: ClipView) -> Placement:
     table = tables.spans.read()
-    mine = map(rows.placement_of, table.filter(pc.equal(table["track"], clip.track)).to_pylist())
+    mine = map(schema.placement_of, table.filter(pc.equal(table["track"], clip.track)).to_pylist())
     return next(p for p in mine if p.row_start <= clip.row_start < p.row_stop)
 
 
 def _source(tables: Tables, recipe: Recipe, clip: ClipView) -> FrameSource:
     """Return the video of a clip, with the boxes that `blur` is given for it."""
     video_id = next(row["video_id"] for row in tables.tracks.rows() if row["track"] == clip.track)
-    video = next(rows.video_of(row) for row in tables.videos.rows() if row["video_id"] == video_id)
+    video = next(schema.video_of(row) for row in tables.videos.rows() if row["video_id"] == video_id)
     known = sorted(tables.sources.rows(), key=lambda row: row["uri"])
-    held = [rows.source_of(row) for row in known if row["video_id"] == video_id]
-    hidden = planning.read_given(recipe, [rows.source_of(row) for row in known]).hidden
-    return planning.frame_source(held, video, hidden)
+    held = [schema.source_of(row) for row in known if row["video_id"] == video_id]
+    hidden = survey.read_given(recipe, [schema.source_of(row) for row in known]).hidden
+    return survey.frame_source(held, video, hidden)
 
 
 def _picture(kind: str, pairs: Sequence[tuple[ClipView, FrameArray, FrameArray]], *, is_hidden: bool) -> Picture:

@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from patchlake.tasks import tracks
-from patchlake.tasks.features.spec import RegionsSpec
-from patchlake.tasks.lake import rows
+from patchlake.tasks.features.extractor import RegionsSpec
+from patchlake.tasks.lake import schema
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.report import canvas
 from patchlake.tasks.report.canvas import Picture
@@ -133,7 +133,7 @@ def _followed(tables: Tables, number: int) -> dict[str, BoxPath]:
     numbers = {track["track"] for track in beside}
     boxes = [box for box in tables.track_boxes.rows() if box["track"] in numbers]
     found: dict[str, BoxPath] = {}
-    for track, path in zip(beside, rows.paths_of(beside, boxes).values(), strict=True):
+    for track, path in zip(beside, schema.paths_of(beside, boxes).values(), strict=True):
         if path is not None and path.seconds:
             there = tuple(_to_grid(box, whole["to_source"]) for box in path.boxes)
             found[track["name"].removeprefix("region ")] = BoxPath(name=path.name, seconds=path.seconds, boxes=there)

@@ -7,8 +7,7 @@ from importlib import resources
 
 import jinja2
 
-from patchlake.tasks.features.spec import RegionsSpec
-from patchlake.tasks.lake.location import Location
+from patchlake.tasks.features.extractor import RegionsSpec
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.recipe import Recipe
 from patchlake.tasks.reductions import store
@@ -23,6 +22,7 @@ from patchlake.tasks.report.outlines import region_strips
 from patchlake.tasks.report.sample import ClipView, open_feature, open_frames, pick_clips
 from patchlake.tasks.report.sounds import sound_picture
 from patchlake.tasks.report.strips import film_strips
+from patchlake.tasks.storage.location import Location
 
 PCA_CLIPS = 64
 

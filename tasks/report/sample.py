@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 import zarr
 
 from patchlake.tasks.lake import arrays
-from patchlake.tasks.lake.location import Location
 from patchlake.tasks.lake.tables import Tables
+from patchlake.tasks.storage.location import Location
 from patchlake.tasks.types import PIXELS, FloatArray, FrameArray, IntArray
 
 SEED = 0

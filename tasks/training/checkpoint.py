@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from patchlake.tasks import faults
-from patchlake.tasks.lake.location import Location
+from patchlake.tasks import failpoints
+from patchlake.tasks.storage.location import Location
 
 
 def save(folder: Location, name: str, state: Any) -> None:
@@ -32,7 +32,7 @@ def load(folder: Location, name: str, digest: str) -> dict[str, Any] | None:
 def save_model(folder: Location, weights: dict[str, Any], card: dict[str, Any]) -> None:
     """Write `model.pt` (a state_dict) and `model.json` (what it takes to use it)."""
     save(folder, "model.pt", weights)
-    faults.reach("model_written")
+    failpoints.reach("model_written")
     folder.put("model.json", json.dumps(card, indent=1).encode())
 
 

@@ -17,9 +17,9 @@ import numpy.typing as npt
 import zarr
 
 from patchlake.tasks.lake.arrays import ZARRS, zarr_settings
-from patchlake.tasks.lake.location import Location
-from patchlake.tasks.training.config import TrainSpec
+from patchlake.tasks.storage.location import Location
 from patchlake.tasks.training.job import ClipRows
+from patchlake.tasks.training.options import TrainSpec
 from patchlake.tasks.training.windows import even_starts, random_start, window_rows, window_span
 from patchlake.tasks.types import FrameArray, IntArray
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from patchlake.tasks.keys import digest
-from patchlake.tasks.training.config import TrainSpec
+from patchlake.tasks.training.options import TrainSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from patchlake.tasks import faults
-from patchlake.tasks.lake.location import Location
+from patchlake.tasks import failpoints
 from patchlake.tasks.models import build, count_weights
+from patchlake.tasks.storage.location import Location
 from patchlake.tasks.training import checkpoint
 from patchlake.tasks.training.data import Batch, ClipFrames, Sampler, prefetch
 from patchlake.tasks.training.group import Group
@@ -110,7 +110,7 @@ class _Run:
         for step, batch in enumerate(prefetch(partial(self.sampler.train, share, epoch) for share in shares)):
             rate = learning_rate(epoch * steps + step, self.spec.epochs * steps, self.spec.learning_rate)
             total += self._step(batch, rate, min(size, len(order) - step * size))
-            faults.reach("training_step")
+            failpoints.reach("training_step")
         group.add(total)
         group.average_buffers(self.model)
         return float(total) / len(order)
@@ -137,10 +137,10 @@ class _Run:
         figures = {"epoch": epoch, "train_loss": loss, "test_accuracy": score.accuracy, "seconds": seconds}
         self.curve.append(figures)
         self.score = score
-        faults.reach("epoch_trained")
+        failpoints.reach("epoch_trained")
         if self.rank.group.rank == 0:
             checkpoint.save(self.folder, CHECKPOINT, self._state())
-            faults.reach("checkpoint_written")
+            failpoints.reach("checkpoint_written")
             self.rank.emit({"event": "epoch", "variant": self.variant, **figures})
 
     def finish(self) -> dict[str, Any]:

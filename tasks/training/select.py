@@ -8,10 +8,10 @@ import numpy as np
 
 from patchlake.tasks.keys import hash01
 from patchlake.tasks.lake import arrays
-from patchlake.tasks.lake.location import Location
 from patchlake.tasks.lake.tables import Tables
-from patchlake.tasks.training.config import TrainSpec
+from patchlake.tasks.storage.location import Location
 from patchlake.tasks.training.job import ClipRows, TrainJob
+from patchlake.tasks.training.options import TrainSpec
 from patchlake.tasks.types import PIXELS
 
 

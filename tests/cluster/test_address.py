@@ -4,9 +4,9 @@ import jobs
 import pytest
 from distributed import LocalCluster
 
-from patchlake.cluster import address
 from patchlake.cluster.connect import connect
 from patchlake.cluster.errors import ClusterError
+from patchlake.cluster.kinds import address
 from patchlake.cluster.spec import GPU, AddressSpec
 
 

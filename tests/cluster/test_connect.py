@@ -10,7 +10,7 @@ from command import answers
 from patchlake.cluster import connect as connect_module
 from patchlake.cluster.connect import connect
 from patchlake.cluster.errors import ClusterError
-from patchlake.cluster.runs import NOT_YET
+from patchlake.cluster.run_items import NOT_YET
 from patchlake.cluster.spec import GPU, LocalSpec
 from patchlake.cluster.window import TASKS_PER_SLOT
 

@@ -7,7 +7,7 @@ import jobs
 import pytest
 import torch
 
-from patchlake.cluster import device
+from patchlake.cluster.worker import cuda_errors
 
 ASSERT = "CUDA error: device-side assert triggered\nCUDA kernel errors might be asynchronously reported"
 
@@ -38,7 +38,7 @@ def cublas_in_a_feature():
     ],
 )
 def test_which_errors_cost_the_worker_its_gpu(error, lost):
-    assert device.is_lost(error) is lost
+    assert cuda_errors.is_lost(error) is lost
 
 
 def test_the_item_is_done_by_another_worker(cluster, tmp_path):
@@ -49,7 +49,7 @@ def test_the_item_is_done_by_another_worker(cluster, tmp_path):
 
 
 def test_the_log_of_the_worker_says_why():
-    code = "from patchlake.cluster import device; device.leave('the trace')"
+    code = "from patchlake.cluster.worker import cuda_errors; cuda_errors.leave('the trace')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
     assert "GPU can't be used any more" in done.stderr

@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import jobs
 import pytest
 
-from patchlake.cluster import gang
 from patchlake.cluster.connect import connect
 from patchlake.cluster.errors import ClusterError, GangError, GangStopped
-from patchlake.cluster.gang import run_gang
+from patchlake.cluster.gang import gang
+from patchlake.cluster.gang.gang import run_gang
 from patchlake.cluster.spec import GPU, LocalSpec
 
 PROGRAM = "gang_program"

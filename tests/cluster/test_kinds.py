@@ -6,11 +6,11 @@ import subprocess
 import pytest
 from pydantic import ValidationError
 
-from patchlake.cluster import jobqueue
 from patchlake.cluster.connect import connect
 from patchlake.cluster.errors import ClusterError
-from patchlake.cluster.kinds import parse
-from patchlake.cluster.remote import QUEUES
+from patchlake.cluster.kinds import jobqueue
+from patchlake.cluster.kinds.family import parse
+from patchlake.cluster.kinds.remote import QUEUES
 
 PUBLIC = {"slurm": "account", "pbs": "account", "lsf": "project", "sge": "project", "oar": "project"}
 
@@ -71,7 +71,7 @@ def test_every_queue_gets_a_script_that_a_shell_can_read(kind, tmp_path, monkeyp
     options.pop("silence_logs")
     job = getattr(dask_jobqueue, jobqueue.CLASSES[kind]).job_cls("tcp://10.0.0.1:1", name="one", **options)
     script = job.job_script()
-    assert "patchlake.cluster.program tcp://10.0.0.1:1 --name one" in script
+    assert "patchlake.cluster.worker.program tcp://10.0.0.1:1 --name one" in script
     assert "'/opt/my python/bin/python'" in script
     assert "--lifetime 129600" in script
     if kind != "htcondor":

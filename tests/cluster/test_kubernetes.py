@@ -10,10 +10,10 @@ import pytest
 import yaml
 from dask_kubernetes.operator import KubeCluster, make_cluster_spec
 
-from patchlake.cluster.custom import class_of
-from patchlake.cluster.kinds import parse
-from patchlake.cluster.program import orders_of, parser
+from patchlake.cluster.kinds.custom import class_of
+from patchlake.cluster.kinds.family import parse
 from patchlake.cluster.spec import ClassSpec
+from patchlake.cluster.worker.program import orders_of, parser
 
 DOCS = Path(__file__).parents[2] / "docs" / "clusters.md"
 CRDS = Path(dask_kubernetes.__file__).parent / "operator/deployment/helm/dask-kubernetes-operator/crds"

@@ -15,10 +15,11 @@ from distributed import Client
 from distributed.comm import connect as connect_comm
 from distributed.security import Security
 
-from patchlake.cluster import address, runs
+from patchlake.cluster import run_items
 from patchlake.cluster.connect import connect
 from patchlake.cluster.errors import ClusterError
-from patchlake.cluster.kinds import parse
+from patchlake.cluster.kinds import address
+from patchlake.cluster.kinds.family import parse
 from patchlake.cluster.tls import files_in, security_of
 
 
@@ -94,7 +95,7 @@ def test_an_item_goes_only_where_there_is_room_for_it(spec, worker):
 
 
 def test_a_unit_longer_than_any_job_ends_the_run(spec, worker, tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "MOST_CUTS", 2)
+    monkeypatch.setattr(run_items, "MOST_CUTS", 2)
     work = partial(jobs.note_begin_and_sleep, folder=str(tmp_path), seconds=600)
     with worker("--grace", "2 s"), worker("--grace", "2 s"), connect(spec) as cluster:
         jobs.wait_until(lambda: cluster.num_workers == 2)

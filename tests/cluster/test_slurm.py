@@ -9,16 +9,16 @@ from functools import partial
 import jobs
 import pytest
 
-from patchlake.cluster import coordinator
+from patchlake.cluster import coordinator_job
 from patchlake.cluster.connect import connect
 from patchlake.cluster.errors import ClusterError
-from patchlake.cluster.kinds import parse
+from patchlake.cluster.kinds.family import parse
 from patchlake.cluster.spec import GPU
 
 
 @pytest.fixture(autouse=True)
 def _lost_soon(monkeypatch):
-    from patchlake.cluster import jobqueue
+    from patchlake.cluster.kinds import jobqueue
 
     monkeypatch.setattr(jobqueue, "LOST_WORKER_SECONDS", 3)
     monkeypatch.setattr(jobqueue, "IDLE_SECONDS", 2)
@@ -103,7 +103,7 @@ def test_no_secret_is_in_a_job_script_and_all_listen_on_loopback(slurm, monkeypa
         assert folder.stat().st_mode & 0o777 == 0o700
     assert secret == "hidden-in-the-environment"
     assert greeting == 'two  words; $HOME "quoted"'
-    assert "patchlake.cluster.program" in script
+    assert "patchlake.cluster.worker.program" in script
     assert "hidden" not in script
     assert "PRIVATE" not in script
     assert not [entry for entry in os.scandir(slurm["folder"]) if entry.name.startswith("tls-")]
@@ -133,7 +133,7 @@ def test_what_a_coordinator_s_job_is_told_is_told_word_for_word(slurm, tmp_path)
     odd = f"a 'b' \"c\"  $(touch {tmp_path / 'touched'}) `id` ;#\n#SBATCH --wrap=id \\ $HOME"
     show = "import os, sys; print(repr((os.environ['GIVEN'], sys.argv[1:])))"
     spec, log = parse({**slurm, "partition": "main"}), tmp_path / "a log"
-    coordinator.submit(spec, "one", [sys.executable, "-c", show, odd], log, {"GIVEN": odd})
+    coordinator_job.submit(spec, "one", [sys.executable, "-c", show, odd], log, {"GIVEN": odd})
     jobs.wait_until(lambda: log.exists() and log.read_text())
     assert log.read_text() == f"{(odd, [odd])!r}\n"
     assert not (tmp_path / "touched").exists()
@@ -173,17 +173,17 @@ def test_a_killed_coordinator_leaves_no_job(slurm, tmp_path):
         "import jobs\n"
         "from functools import partial\n"
         "from patchlake.cluster.connect import connect\n"
-        "from patchlake.cluster.kinds import parse\n"
+        "from patchlake.cluster.kinds.family import parse\n"
         "if __name__ == '__main__':\n"
         f"    with connect(parse({slurm!r})) as cluster:\n"
         f"        list(cluster.run(partial(jobs.note_begin_and_sleep, folder={str(tmp_path)!r}, seconds=600), [1]))\n"
     )
-    coordinator = subprocess.Popen([sys.executable, script])
+    coordinator_job = subprocess.Popen([sys.executable, script])
     try:
         jobs.wait_until(lambda: (tmp_path / "item-1").exists())
     finally:
-        coordinator.kill()
-        coordinator.wait()
+        coordinator_job.kill()
+        coordinator_job.wait()
     jobs.wait_until(lambda: not squeue(), 30)
 
 

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from patchlake.cluster import spec as spec_module
-from patchlake.cluster.kinds import parse
+from patchlake.cluster.kinds.family import parse
 from patchlake.cluster.spec import LocalSpec
 
 

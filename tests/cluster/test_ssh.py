@@ -7,10 +7,10 @@ import jobs
 import psutil
 import pytest
 
-from patchlake.cluster import ssh
 from patchlake.cluster.connect import connect
 from patchlake.cluster.errors import ClusterError
-from patchlake.cluster.kinds import parse
+from patchlake.cluster.kinds import ssh
+from patchlake.cluster.kinds.family import parse
 from patchlake.cluster.spec import GPU
 
 
@@ -19,7 +19,7 @@ def programs():
     found = []
     for process in psutil.process_iter(["cmdline", "status"]):
         words = process.info["cmdline"] or []
-        if "patchlake.cluster.program" in words and "--stdin" in words:
+        if "patchlake.cluster.worker.program" in words and "--stdin" in words:
             found.append(process)
     return found
 

@@ -10,10 +10,10 @@ import deep
 import pytest
 
 from patchlake.cluster.connect import Cluster
-from patchlake.cluster.kinds import parse
-from patchlake.flows.apart import gpu_products, products_apart
+from patchlake.cluster.kinds.family import parse
+from patchlake.flows.stages.deferred import gpu_products, products_apart
 from patchlake.tasks import recipe as recipes
-from patchlake.tasks.product import extractors_of, products_of
+from patchlake.tasks.plan.products import extractors_of, products_of
 
 SLURM = {"kind": "slurm", "interface": "lo"}
 CPUS, GPUS, BOTH = {"gpus": 0}, {"gpus": 2}, {"gpus": 1}

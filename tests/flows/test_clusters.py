@@ -18,8 +18,8 @@ import yaml
 from command import Done, run_patchlake, running, wait_until
 
 from patchlake.tasks.lake import digest
-from patchlake.tasks.lake.location import existing
 from patchlake.tasks.lake.tables import Tables
+from patchlake.tasks.storage.location import existing
 
 Write = Callable[..., Path]
 NEEDS_GPU = """

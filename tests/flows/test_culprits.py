@@ -14,8 +14,8 @@ from command import Done
 from extractors import MEAN, PAIRS
 
 from patchlake.tasks.lake.digest import _Product
-from patchlake.tasks.lake.location import Location
 from patchlake.tasks.lake.tables import Tables
+from patchlake.tasks.storage.location import Location
 
 Run = Callable[..., Done]
 

@@ -10,7 +10,7 @@ import pytest
 from command import Done
 
 from patchlake.tasks.lake import arrays
-from patchlake.tasks.lake.location import Location
+from patchlake.tasks.storage.location import Location
 
 Run = Callable[..., Done]
 Write = Callable[..., Path]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from command import Done
 
-from patchlake.tasks.faults import POINTS
+from patchlake.tasks.failpoints import POINTS
 
 Run = Callable[..., Done]
 IN_A_STORE = ("shard_written", "table_rows_written", "receipts_written")

@@ -26,7 +26,7 @@ for _ in range(4):
     threading.Thread(target=work, daemon=True).start()
 time.sleep(0.5)
 """
-OURS = "from patchlake.flows.cli import main\n\nsys.argv = ['patchlake', *sys.argv[1:]]\nmain()\n"
+OURS = "from patchlake.flows.cli.main import main\n\nsys.argv = ['patchlake', *sys.argv[1:]]\nmain()\n"
 
 
 @pytest.mark.parametrize(("words", "code"), [(["--help"], 0), (["plan", "missing.yaml"], 2), (["nonsense"], 2)])

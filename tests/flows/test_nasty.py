@@ -19,15 +19,15 @@ from command import Done
 from ingesting import ingest
 from watching import Watch
 
-from patchlake.tasks import planning
 from patchlake.tasks import recipe as recipes
 from patchlake.tasks.lake import arrays
 from patchlake.tasks.lake.digest import products, verify
-from patchlake.tasks.lake.location import Location
 from patchlake.tasks.lake.tables import Tables
-from patchlake.tasks.product import extractors_of, products_of
+from patchlake.tasks.plan import survey
+from patchlake.tasks.plan.products import extractors_of, products_of
+from patchlake.tasks.storage.location import Location
+from patchlake.tasks.storage.uris import path_of
 from patchlake.tasks.types import Source
-from patchlake.tasks.uris import path_of
 
 Run = Callable[..., Done]
 GOOD = {"a.mp4": 20, "b.mkv": 75, "c.avi": 13, "d.ts": 40, "e.mp4": 150}
@@ -137,7 +137,7 @@ def test_bad_files_made_here_cost_themselves_only(tmp_path: Path) -> None:
     wanted = recipes.parse(settings, base=tmp_path)
     products_wanted = products_of(wanted, extractors_of(wanted))
     failures = done.tables.failures.rows()
-    judged = planning.verdicts(done.survey, done.plan, done.ledger, products_wanted, failures, lost={})
+    judged = survey.verdicts(done.survey, done.plan, done.ledger, products_wanted, failures, lost={})
     rows = {os.path.relpath(path_of(source.uri), bytes(corpus)): source for source, _ in judged}
     assert_accepted(rows, accepted)
     assert list(verify(done.lake)) == []

@@ -18,12 +18,12 @@ from ingesting import Ingested, ingest
 from prometheus_client.parser import text_string_to_metric_families
 
 from patchlake.cluster.connect import connect
-from patchlake.cluster.runs import Outcome
+from patchlake.cluster.run_items import Outcome
 from patchlake.cluster.spec import LocalSpec
-from patchlake.flows.observe import UnitWatch, check_report
+from patchlake.flows.telemetry.observe import UnitWatch, check_report
 from patchlake.tasks.errors import RecipeError
-from patchlake.tasks.lake.location import Location
 from patchlake.tasks.lake.tables import Tables
+from patchlake.tasks.storage.location import Location
 
 Run = Callable[..., Done]
 Write = Callable[..., Path]

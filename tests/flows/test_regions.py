@@ -15,9 +15,9 @@ from command import Done
 from patchlake.tasks import tracks
 from patchlake.tasks.lake import arrays, open_lake
 from patchlake.tasks.lake import digest as lakes
-from patchlake.tasks.lake.location import Location
-from patchlake.tasks.lake.rows import paths_of
+from patchlake.tasks.lake.schema import paths_of
 from patchlake.tasks.lake.tables import Tables
+from patchlake.tasks.storage.location import Location
 
 Run = Callable[..., Done]
 Write = Callable[..., Path]

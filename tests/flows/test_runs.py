@@ -15,14 +15,14 @@ import httpx
 import pytest
 from command import Done, wait_until
 
-from patchlake.flows import attend, reap, runs
-from patchlake.flows.runs import Run, home, name_of
-from patchlake.tasks.alive import start_of
+from patchlake.flows.control import follow, reap, records
+from patchlake.flows.control.records import Run, home, name_of
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.lake import digest
-from patchlake.tasks.lake.location import Location
 from patchlake.tasks.lake.lock import FOLDER, hold, owners
 from patchlake.tasks.lake.tables import Tables
+from patchlake.tasks.storage.location import Location
+from patchlake.tasks.storage.process_identity import start_of
 
 Command = Callable[..., Done]
 Write = Callable[..., Path]
@@ -78,7 +78,7 @@ def test_a_second_coordinator_is_refused_or_waits(patchlake: Command, recipe: Wr
                 assert f"{lake} is being written by run first of " in said
                 assert f"(process {os.getpid()})" in said
             waiting = pool.submit(patchlake, "run", path, "--wait", "100")
-            wait_until(lambda: [run for run in runs.known_runs() if run.asked.lake == str(lake)], 60)
+            wait_until(lambda: [run for run in records.known_runs() if run.asked.lake == str(lake)], 60)
             assert [owner.run_id for owner in owners(lake).values()] == ["first"]
         done = waiting.result()
     assert done.code == 0, done.err
@@ -94,7 +94,7 @@ def test_what_is_wrong_is_said_before_detaching(patchlake: Command, recipe: Writ
     assert "features[0]" in done.err
     assert list(home().glob("*")) == before
     with pytest.raises(RecipeError, match="expected one of"):
-        list(attend.status_lines([Run("nobody")]))
+        list(follow.status_lines([Run("nobody")]))
 
 
 def test_detached_cancelled_and_gone_on_with(
@@ -106,7 +106,7 @@ def test_detached_cancelled_and_gone_on_with(
     status = patchlake("status", first.run_id).out.splitlines()[1].split()
     assert status[:4] == [first.run_id, "running", str(tmp_path / "recipe.yaml"), str(lake)]
     wait_until(lambda: has_shard(lake) or first.state != "running", 120)
-    *_, said = attend.cancel(first)
+    *_, said = follow.cancel(first)
     assert said == f"run {first.run_id} is gone: cancelled"
     wait_until(lambda: not reap.processes_of(first.run_id), 10)
     assert not (lake / FOLDER).exists()
@@ -126,7 +126,7 @@ def test_detached_cancelled_and_gone_on_with(
     assert "report" in log.splitlines()[-2], "nothing is left out at the end"
     assert [row["run_id"] for row in Tables(Location(str(lake))).runs.rows(["run_id"])] == [again.run_id]
     assert len(Tables(Location(str(lake))).receipts.rows()) > len(committed)
-    assert list(attend.cancel(again)) == [f"run {again.run_id} is over already: done"]
+    assert list(follow.cancel(again)) == [f"run {again.run_id} is over already: done"]
 
     unbroken = patchlake("run", str(recipe(**SLOW, lake=str(tmp_path / "unbroken"))))
     assert unbroken.code == 0, unbroken.err
@@ -143,12 +143,13 @@ def test_a_killed_coordinator_is_dead_and_reaped(
     assert run.coordinator is not None
     assert not list(reap.reap(Location(str(lake)))), "it is alive"
     orphan, bystander = (
-        subprocess.Popen(["sleep", "1000"], env={**os.environ, runs.VARIABLE: run_id}) for run_id in (run.run_id, "0")
+        subprocess.Popen(["sleep", "1000"], env={**os.environ, records.VARIABLE: run_id})
+        for run_id in (run.run_id, "0")
     )
     try:
         os.kill(run.coordinator.pid, signal.SIGKILL)
         wait_until(lambda: run.state == "dead", 10)
-        assert any(line.startswith(f"{run.run_id}  dead") for line in attend.status_lines(runs.known_runs()))
+        assert any(line.startswith(f"{run.run_id}  dead") for line in follow.status_lines(records.known_runs()))
         said = patchlake("reap").out
         for words in (f"process {orphan.pid} ended", "lock of run", "uncommitted shards", "flow run", "task run"):
             assert words in said
@@ -177,7 +178,7 @@ def test_on_slurm_the_coordinator_is_a_job_and_cancel_leaves_none(
     wait_until(lambda: has_shard(lake) or run.state not in ("queued", "running"), 90)
     assert run.state == "running", run.log.read_text()
     assert len(jobs(run)) == 2, "the coordinator's and its worker's, both of the run's name"
-    *_, said = attend.cancel(run)
+    *_, said = follow.cancel(run)
     assert said == f"run {run.run_id} is gone: cancelled", run.log.read_text()
     assert Tables(Location(str(lake))).receipts.rows()
     assert not owners(Location(str(lake)))

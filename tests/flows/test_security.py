@@ -12,8 +12,8 @@ import psutil
 import pytest
 from command import run_patchlake, wait_until
 
-from patchlake.flows import reap
-from patchlake.flows.runs import Run
+from patchlake.flows.control import reap
+from patchlake.flows.control.records import Run
 
 SECRETS = {"AWS_SECRET_ACCESS_KEY": "hidden-in-aws", "HF_TOKEN": "hidden-in-hf", "PREFECT_API_KEY": "hidden-in-prefect"}
 
@@ -57,7 +57,7 @@ def listeners(run: Run) -> dict[str, set[tuple[str, int]]]:
         except psutil.Error:
             continue
         what = "worker" if "spawn_main" in words else "server" if "prefect" in words else "coordinator"
-        what = "decoder" if "patchlake.tasks.child" in words else what
+        what = "decoder" if "patchlake.tasks.video.child" in words else what
         found.setdefault(what, set()).update((place.ip, place.port) for place in places | udp)
     return found
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from command import end_group, run_patchlake, wait_until
 
-from patchlake.tasks.lake.location import Location
 from patchlake.tasks.lake.tables import Tables
+from patchlake.tasks.storage.location import Location
 
 
 @pytest.mark.timeout(300)

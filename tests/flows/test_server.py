@@ -12,7 +12,7 @@ import pytest
 from command import free_port, run_patchlake
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from patchlake.flows import server
+from patchlake.flows.control import prefect_record
 
 
 def test_without_a_server_nothing_begins(recipe: Callable[..., Path], tmp_path: Path) -> None:
@@ -50,26 +50,28 @@ def at_failing(failing: str) -> Iterator[None]:
 def get(url: str) -> dict[str, object]:
     with httpx.Client(trust_env=False) as client:
         client.get(url).raise_for_status()
-    return server.note_done({"clips": 3})
+    return prefect_record.note_done({"clips": 3})
 
 
 def done_then_get(url: str) -> dict[str, object]:
-    server.note_done({"clips": 3})
+    prefect_record.note_done({"clips": 3})
     return get(url)
 
 
 def test_only_the_server_s_own_silence_is_told(
     failing: str, at_failing: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(server.ServerError, match=rf"the Prefect server at {failing}/api does not answer: .*503"):
-        server.call(get, f"{failing}/api/flows")
-    assert server.call(done_then_get, f"{failing}/api/flows") == {"clips": 3}
+    with pytest.raises(
+        prefect_record.ServerError, match=rf"the Prefect server at {failing}/api does not answer: .*503"
+    ):
+        prefect_record.call(get, f"{failing}/api/flows")
+    assert prefect_record.call(done_then_get, f"{failing}/api/flows") == {"clips": 3}
     assert "The run itself is done" in capsys.readouterr().err
     for other in (f"{failing}/models", "http://127.0.0.1:9/models"):
         with pytest.raises(httpx.HTTPError):
-            server.call(get, other)
+            prefect_record.call(get, other)
     with pytest.raises(RuntimeError, match="mine"):
-        server.call(raise_mine)
+        prefect_record.call(raise_mine)
 
 
 def raise_mine() -> dict[str, object]:

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from command import Done
 
-from patchlake.tasks.lake.location import Location
 from patchlake.tasks.lake.tables import Tables
+from patchlake.tasks.storage.location import Location
 
 Run = Callable[..., Done]
 Write = Callable[..., Path]

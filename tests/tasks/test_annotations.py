@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from patchlake.tasks.annotations import match, read_boxes, read_events
+from patchlake.tasks.corpus.annotations import match, read_boxes, read_events
 from patchlake.tasks.errors import RecipeError
+from patchlake.tasks.storage.uris import object_uri, uri_of
 from patchlake.tasks.types import Annotation, BoxPath, Source
-from patchlake.tasks.uris import object_uri, uri_of
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> str:

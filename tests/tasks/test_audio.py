@@ -19,15 +19,15 @@ import pytest
 from ingesting import Ingested, ingest
 from strategies import a_source
 
-from patchlake.flows import features as features_flow
+from patchlake.flows import change_features as features_flow
 from patchlake.tasks import recipe as recipes
-from patchlake.tasks.decode import Decoder
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.features import build
-from patchlake.tasks.features.spec import AudioSpec
+from patchlake.tasks.features.extractor import AudioSpec
 from patchlake.tasks.grid import Grid
-from patchlake.tasks.objects import Unreachable
-from patchlake.tasks.sound import Sound
+from patchlake.tasks.storage.objects import Unreachable
+from patchlake.tasks.video.audio import Sound
+from patchlake.tasks.video.decoder import Decoder
 
 FPS, SECONDS = 25, 4.0
 CODECS = {

@@ -14,11 +14,12 @@ from feature_loops import moving, texture
 from pydantic import ValidationError
 from skimage.feature import hog
 
-from patchlake.tasks import features, worker
+from patchlake.tasks import features
 from patchlake.tasks.errors import RecipeError
-from patchlake.tasks.features.spec import ColorSpec, CornersSpec, HogSpec, MotionSpec
+from patchlake.tasks.features.extractor import ColorSpec, CornersSpec, HogSpec, MotionSpec
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FrameArray
+from patchlake.tasks.unit import worker_setup
 
 GRIDS = [
     Grid((4, 16, 16), (4, 16, 16)),
@@ -29,7 +30,7 @@ GRIDS = [
 
 @pytest.fixture(autouse=True, scope="module")
 def _as_in_a_worker() -> None:
-    worker.setup()
+    worker_setup.setup()
 
 
 def rows(spec: Any, grid: Grid, frames: FrameArray) -> npt.NDArray[np.float32]:

@@ -18,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from patchlake.tasks.decode import Decoder, DecodeRequest, Limits
 from patchlake.tasks.errors import DecodeError
-from patchlake.tasks.probe import probe_source
+from patchlake.tasks.storage.uris import uri_of
 from patchlake.tasks.types import FrameIndex, Geometry, Source, Video
-from patchlake.tasks.uris import uri_of
+from patchlake.tasks.video.decoder import Decoder, DecodeRequest, Limits
+from patchlake.tasks.video.probe import probe_source
 
 VFR_MS = [i * 40 + (i % 3) * 13 + 500 * (i > 20) for i in range(50)]
 KINDS: dict[str, dict[str, Any]] = {

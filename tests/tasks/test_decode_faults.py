@@ -17,10 +17,10 @@ import av
 import clips
 import pytest
 
-from patchlake.tasks.decode import Decoder, DecodeRequest, Limits, get_decoder
 from patchlake.tasks.errors import DecodeError
+from patchlake.tasks.storage.uris import uri_of
 from patchlake.tasks.types import Geometry
-from patchlake.tasks.uris import uri_of
+from patchlake.tasks.video.decoder import Decoder, DecodeRequest, Limits, get_decoder
 
 SMALL = Limits(stall_seconds=20.0, slots=2, slot_rows=4, slot_bytes=1 << 20)
 """The child can run 8 frames ahead, so that it is in the middle of a video when something is done to it."""

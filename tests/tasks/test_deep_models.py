@@ -24,7 +24,7 @@ from deep import (
 from torch import nn
 
 from patchlake.tasks.errors import ModelError, PatchlakeError, RecipeError
-from patchlake.tasks.features.spec import HfClipSpec, HfSpec
+from patchlake.tasks.features.extractor import HfClipSpec, HfSpec
 from patchlake.tasks.recipe import parse
 
 

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from patchlake.tasks.demo import (
+from patchlake.tasks.corpus.synthetic import (
     CLASSES,
     PAIRS,
     CorpusSpec,
@@ -82,7 +82,9 @@ def test_pair_is_encoded_from_frames_and_their_exact_reversal(
     kind: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = {}
-    monkeypatch.setattr("patchlake.tasks.demo._write_video", lambda path, frames, fps: written.update({path: frames}))
+    monkeypatch.setattr(
+        "patchlake.tasks.corpus.synthetic._write_video", lambda path, frames, fps: written.update({path: frames})
+    )
     spec = CorpusSpec(num_frames=5, size=(64, 64))
     render_scene(tmp_path, spec, 7)
     backward, forward = (written[tmp_path / label / "scene_0007.mp4"] for label in PAIRS[kind])

@@ -16,11 +16,12 @@ from corpora import NAMES, found, make, names_of
 from objectstore import BUCKET, put
 from obstore.store import S3Store
 
-from patchlake.tasks import objects
-from patchlake.tasks.discover import NUM_ASKED, SUFFIXES
+from patchlake.tasks.corpus.discover import NUM_ASKED
 from patchlake.tasks.errors import NothingFoundError, RecipeError
-from patchlake.tasks.objects import Unreachable
-from patchlake.tasks.uris import object_of, object_uri, path_of
+from patchlake.tasks.storage import objects
+from patchlake.tasks.storage.objects import Unreachable
+from patchlake.tasks.storage.uris import object_of, object_uri, path_of
+from patchlake.tasks.video.formats import SUFFIXES
 
 
 def test_folders_are_searched_to_the_bottom_in_one_order(tmp_path: Path) -> None:

@@ -21,8 +21,9 @@ import obstore
 import pytest
 import xarray as xr
 
-from patchlake.tasks import engine, objects
-from patchlake.tasks.decode import Decoder
+from patchlake.tasks import engine
+from patchlake.tasks.storage import objects
+from patchlake.tasks.video.decoder import Decoder
 
 ENGINE: Any = "patchlake-video"
 VFR_MS = [i * 40 + (i % 3) * 13 + 500 * (i > 20) for i in range(100)]

@@ -23,12 +23,12 @@ import numpy.typing as npt
 import pytest
 from av.video.frame import VideoFrame
 
-from patchlake.tasks import demux
-from patchlake.tasks.decode import Decoder, DecodeRequest
-from patchlake.tasks.probe import video_of
+from patchlake.tasks.storage.uris import uri_of
 from patchlake.tasks.tracks import fit_frame
 from patchlake.tasks.types import Fit, FrameArray, FrameIndex, Geometry, Video
-from patchlake.tasks.uris import uri_of
+from patchlake.tasks.video import demux
+from patchlake.tasks.video.decoder import Decoder, DecodeRequest
+from patchlake.tasks.video.probe import video_of
 
 NUM_FRAMES = int(os.environ.get("PATCHLAKE_EXACT_FRAMES", "24")) or 1 << 30
 NUM_LAST = 5

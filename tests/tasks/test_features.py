@@ -19,12 +19,13 @@ from feature_loops import moving, texture
 from PIL import Image
 from pydantic import ValidationError
 
-from patchlake.tasks import features, worker
+from patchlake.tasks import features
 from patchlake.tasks.errors import ModelError, RecipeError
 from patchlake.tasks.features import Extractor
-from patchlake.tasks.features.spec import EdgesSpec, FlowSpec, HfSpec
+from patchlake.tasks.features.extractor import EdgesSpec, FlowSpec, HfSpec
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FrameArray
+from patchlake.tasks.unit import worker_setup
 
 Floats = npt.NDArray[np.float64]
 GRIDS = [
@@ -36,7 +37,7 @@ GRIDS = [
 
 @pytest.fixture(autouse=True, scope="module")
 def _as_in_a_worker() -> None:
-    worker.setup()
+    worker_setup.setup()
 
 
 def build(spec: Any, grid: Grid, frames: FrameArray) -> Extractor:
@@ -172,8 +173,9 @@ def test_centres_are_those_of_cells(spec: Any, models: dict[str, Path]) -> None:
 TRY_SIZES = """
 import sys
 import numpy as np
-from patchlake.tasks import features, worker
-from patchlake.tasks.features.spec import FlowSpec
+from patchlake.tasks import features
+from patchlake.tasks.unit import worker_setup
+from patchlake.tasks.features.extractor import FlowSpec
 from patchlake.tasks.grid import Grid
 for preset in ("ultrafast", "fast", "medium"):
     for size in ((12, 12), (12, 48), (16, 200), (24, 320), (31, 100), (200, 16), (32, 32), (33, 400)):

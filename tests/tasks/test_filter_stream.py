@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patchlake.tasks.filters import context_of
-from patchlake.tasks.filters.spec import Filter, Scene
+from patchlake.tasks.filters.filter import Filter, Scene
 from patchlake.tasks.filters.stream import filtered
-from patchlake.tasks.frames import Block, Clock
 from patchlake.tasks.types import FrameArray, IntArray
+from patchlake.tasks.video.frames import Block, Clock
 
 ROWS = 60
 

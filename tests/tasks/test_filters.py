@@ -14,16 +14,17 @@ import pytest
 from feature_loops import texture
 from strategies import a_source
 
-from patchlake.tasks import filters, worker
+from patchlake.tasks import filters
 from patchlake.tasks.filters import Scene
 from patchlake.tasks.filters.blur import _joined
 from patchlake.tasks.filters.stabilise import STILL, motion_between
 from patchlake.tasks.types import FrameArray, FrameGrid
+from patchlake.tasks.unit import worker_setup
 
 
 @pytest.fixture(autouse=True)
 def _as_workers_do() -> None:
-    worker.setup()
+    worker_setup.setup()
 
 
 def filtered(entry: dict[str, Any], frames: FrameArray) -> FrameArray:

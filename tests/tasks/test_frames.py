@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from strategies import a_source
 
 from patchlake.tasks import pts
-from patchlake.tasks.frames import NEVER, Block, Clock, Reader, Window, clock_of, request_of, tick_seconds
 from patchlake.tasks.types import FrameArray, FrameGrid, Geometry, IntArray, Run
+from patchlake.tasks.video.frames import NEVER, Block, Clock, Reader, Window, clock_of, request_of, tick_seconds
 
 quick = settings(max_examples=250, deadline=None)
 

@@ -16,12 +16,12 @@ import clips
 import mutations
 import pytest
 
-from patchlake.tasks.decode import Decoder, DecodeRequest, Limits
 from patchlake.tasks.errors import DecodeError
-from patchlake.tasks.probe import probe_source
+from patchlake.tasks.storage.uris import uri_of
 from patchlake.tasks.tracks import fit_frame
 from patchlake.tasks.types import Reason, Source
-from patchlake.tasks.uris import uri_of
+from patchlake.tasks.video.decoder import Decoder, DecodeRequest, Limits
+from patchlake.tasks.video.probe import probe_source
 
 LIMITS = Limits(wall_seconds=10, stall_seconds=3, max_frames=5000, max_seconds=600, max_pixels=1 << 22)
 KINDS: dict[str, dict[str, Any]] = {

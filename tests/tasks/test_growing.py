@@ -11,7 +11,7 @@ import numpy.typing as npt
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchlake.tasks.features import growing
+from patchlake.tasks.features.regions import growing
 
 Cell = tuple[int, int, int]
 Volume = tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]

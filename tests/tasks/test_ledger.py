@@ -2,7 +2,7 @@
 
 import random
 
-from patchlake.tasks.ledger import SlotSet
+from patchlake.tasks.plan.ledger import SlotSet
 
 
 def test_slots_are_a_set():

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchlake.tasks import linking, tracks
+from patchlake.tasks import tracks
+from patchlake.tasks.features.regions import linking
 
 WINDOW = 4
 

@@ -14,16 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from patchlake.tasks.alive import start_of, this_process
 from patchlake.tasks.errors import LakeError
 from patchlake.tasks.lake import lock
-from patchlake.tasks.lake.location import Location
 from patchlake.tasks.lake.lock import FOLDER, Lock, LockedError, Owner, hold, owners
 from patchlake.tasks.lake.tables import Tables
+from patchlake.tasks.storage.location import Location
+from patchlake.tasks.storage.process_identity import start_of, this_process
 
 HOLDER = """
 import sys, time
-from patchlake.tasks.lake.location import Location
+from patchlake.tasks.storage.location import Location
 from patchlake.tasks.lake.lock import hold
 with hold(Location(sys.argv[1]), "theirs"):
     print("held", flush=True)

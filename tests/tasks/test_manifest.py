@@ -14,8 +14,8 @@ import pytest
 from corpora import NAMES, found, make, names_of
 
 from patchlake.tasks.errors import RecipeError
+from patchlake.tasks.storage.uris import uri_of
 from patchlake.tasks.types import Annotation
-from patchlake.tasks.uris import uri_of
 
 ROWS = [
     {"uri": "a.mp4", "label": "run", "split": "train", "group": "g1"},

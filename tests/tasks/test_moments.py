@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patchlake.tasks.lake.location import Location
 from patchlake.tasks.reductions import moments
 from patchlake.tasks.reductions.moments import Moments, chunk, combine, merge, node_moments
+from patchlake.tasks.storage.location import Location
 
 quick = settings(max_examples=100, deadline=None)
 

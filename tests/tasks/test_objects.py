@@ -22,13 +22,14 @@ import pytest
 from objectstore import BUCKET, metered, put
 from obstore.store import S3Store
 
-from patchlake.tasks import demux, objects
-from patchlake.tasks.decode import Decoder, DecodeRequest
 from patchlake.tasks.errors import DecodeError
-from patchlake.tasks.objects import FIRST_BYTES, MOST_BYTES, ObjectFile, Unreachable
-from patchlake.tasks.probe import Probed, probe_source
+from patchlake.tasks.storage import objects
+from patchlake.tasks.storage.objects import FIRST_BYTES, MOST_BYTES, ObjectFile, Unreachable
+from patchlake.tasks.storage.uris import object_uri, uri_of
 from patchlake.tasks.types import Geometry, Source
-from patchlake.tasks.uris import object_uri, uri_of
+from patchlake.tasks.video import demux
+from patchlake.tasks.video.decoder import Decoder, DecodeRequest
+from patchlake.tasks.video.probe import Probed, probe_source
 
 
 @pytest.fixture
@@ -312,13 +313,14 @@ def test_hashing_a_large_object_takes_little_memory(store: S3Store, large: Path)
     uri = upload(store, "large.mov", large.read_bytes())
     script = f"""
 import resource
-from patchlake.tasks import objects, probe
+from patchlake.tasks.storage import objects
+from patchlake.tasks.video import probe
 objects.head({uri!r})
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(probe.content_hash({uri!r}), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 """
     told = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split()
-    from patchlake.tasks.probe import content_hash
+    from patchlake.tasks.video.probe import content_hash
 
     assert told[0] == content_hash(uri_of(large))
     assert int(told[1]) < large.stat().st_size * 0.8

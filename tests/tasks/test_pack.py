@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import layouts
 
-from patchlake.tasks.pack import Layout, Load, pack
+from patchlake.tasks.grid import Layout
+from patchlake.tasks.plan.pack import Load, pack
 
 quick = settings(max_examples=200, deadline=None)
 Lengths = list[tuple[str, int]]

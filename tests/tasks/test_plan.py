@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from strategies import Stream, a_source, a_span, layouts, streams
 
 from patchlake.tasks import pts
-from patchlake.tasks.pack import Layout, Load, pack
-from patchlake.tasks.plan import LEAD_FRAMES, Plan, in_turn, make_units, run_of, slots_of, slots_read
+from patchlake.tasks.grid import LEAD_FRAMES, Layout
+from patchlake.tasks.plan.pack import Load, pack
+from patchlake.tasks.plan.units import Plan, in_turn, make_units, run_of, slots_of, slots_read
 from patchlake.tasks.types import BoxPath, FrameSource, Placement, Unit
 
 quick = settings(max_examples=150, deadline=None)

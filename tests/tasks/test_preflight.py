@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from patchlake.tasks import preflight
-from patchlake.tasks.lake.location import Location
-from patchlake.tasks.preflight import Seen, Sign
 from patchlake.tasks.recipe import Recipe, load
+from patchlake.tasks.storage.location import Location
+from patchlake.tasks.unit import preflight
+from patchlake.tasks.unit.preflight import Seen, Sign
 
 GOOD = {"nthreads": 1, "memory_limit": 1 << 30}
 

@@ -22,10 +22,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patchlake.tasks.decode import Decoder, Limits
-from patchlake.tasks.probe import Probed, is_variable_rate, probe_source
+from patchlake.tasks.storage.uris import uri_of
 from patchlake.tasks.types import Source
-from patchlake.tasks.uris import uri_of
+from patchlake.tasks.video.decoder import Decoder, Limits
+from patchlake.tasks.video.probe import Probed, is_variable_rate, probe_source
 
 
 @pytest.fixture(scope="module")

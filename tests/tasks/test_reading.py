@@ -18,9 +18,9 @@ from strategies import grids
 
 from patchlake.tasks.errors import LakeError, RecipeError
 from patchlake.tasks.grid import Grid
-from patchlake.tasks.lake import open_lake, rows
+from patchlake.tasks.lake import open_lake, schema
 from patchlake.tasks.lake.committed import Runs, runs_of
-from patchlake.tasks.lake.pairs import Centres, nearest_cells, nearest_rows
+from patchlake.tasks.lake.nearest import Centres, nearest_cells, nearest_rows
 from patchlake.tasks.lake.reading import Lake
 from patchlake.tasks.lake.windows import DIMS
 from patchlake.tasks.tracks import geometry_at, to_source
@@ -60,7 +60,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Ingested:
     done.tables.track_boxes.append(
         row
         for placement in {p.track: p for p in done.plan.placements}.values()
-        for row in rows.box_rows(placement.track, done.survey.wanted[placement.span.track_id].track)
+        for row in schema.box_rows(placement.track, done.survey.wanted[placement.span.track_id].track)
     )
     return done
 

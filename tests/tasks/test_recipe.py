@@ -11,10 +11,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from patchlake.tasks.clips import Windows
+from patchlake.tasks.clips.cut import Windows
 from patchlake.tasks.errors import PatchlakeError, RecipeError
-from patchlake.tasks.grid import Grid
-from patchlake.tasks.pack import Layout
+from patchlake.tasks.grid import Grid, Layout
 from patchlake.tasks.recipe import Recipe, load, parse
 
 DEMO = """

@@ -18,13 +18,15 @@ import scenes
 from ingesting import Ingested, ingest
 from matplotlib import colors
 
-from patchlake.tasks import features, linking, regions
+from patchlake.tasks import features
 from patchlake.tasks import recipe as recipes
-from patchlake.tasks.features.spec import RegionsSpec
+from patchlake.tasks.features.extractor import RegionsSpec
+from patchlake.tasks.features.regions import linking
+from patchlake.tasks.features.regions import rows as regions
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.lake import open_lake
 from patchlake.tasks.lake.tables import SCHEMAS
-from patchlake.tasks.product import extractors_of, products_of
+from patchlake.tasks.plan.products import extractors_of, products_of
 from patchlake.tasks.report import canvas
 from patchlake.tasks.report.outlines import region_strips
 from patchlake.tasks.report.sample import open_feature, open_frames

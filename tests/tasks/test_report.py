@@ -25,14 +25,14 @@ import pytest
 import zarr
 from PIL import Image
 
-from patchlake.flows import report as report_flow
+from patchlake.flows.stages import report as report_flow
 from patchlake.tasks import recipe as recipes
 from patchlake.tasks.grid import Grid, centre_seconds
 from patchlake.tasks.lake import arrays
 from patchlake.tasks.lake.arrays import RowTimes
-from patchlake.tasks.lake.location import Location
+from patchlake.tasks.lake.product import Product
 from patchlake.tasks.lake.tables import Tables
-from patchlake.tasks.product import Product, extractors_of, products_of
+from patchlake.tasks.plan.products import extractors_of, products_of
 from patchlake.tasks.recipe import Recipe
 from patchlake.tasks.reductions import moments, store
 from patchlake.tasks.reductions.pca import pca
@@ -44,6 +44,7 @@ from patchlake.tasks.report.maps import first_component
 from patchlake.tasks.report.page import render
 from patchlake.tasks.report.sample import ClipView, open_feature, open_frames, pick_clips
 from patchlake.tasks.report.strips import strip_rows
+from patchlake.tasks.storage.location import Location
 from patchlake.tasks.types import PIXELS
 
 SLOT, FPS = 32, 16

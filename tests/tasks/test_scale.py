@@ -12,12 +12,12 @@ import numpy.typing as npt
 import pytest
 from av.video.frame import VideoFrame
 
-from patchlake.tasks.decode import Decoder, DecodeRequest
-from patchlake.tasks.demux import Refused
-from patchlake.tasks.probe import video_of
-from patchlake.tasks.scale import SCALING, Chain, Scaler, is_see_through
+from patchlake.tasks.storage.uris import uri_of
 from patchlake.tasks.tracks import fit_frame
-from patchlake.tasks.uris import uri_of
+from patchlake.tasks.video.decoder import Decoder, DecodeRequest
+from patchlake.tasks.video.demux import Refused
+from patchlake.tasks.video.probe import video_of
+from patchlake.tasks.video.scaler import SCALING, Chain, Scaler, is_see_through
 
 BT601, BT709, BT2020 = (0.299, 0.114), (0.2126, 0.0722), (0.2627, 0.0593)
 """Weights of red and blue in luma."""

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scenedetect.detector import FlashFilter
 
-from patchlake.tasks import segment
-from patchlake.tasks.clips import Scores, Shots
-from patchlake.tasks.segment import Range, events, pooled, shots
+from patchlake.tasks.clips import segment
+from patchlake.tasks.clips.cut import Scores, Shots
+from patchlake.tasks.clips.segment import Range, events, pooled, shots
 from patchlake.tasks.types import FloatArray
 
 quick = settings(max_examples=200, deadline=None)

@@ -13,9 +13,9 @@ import pytest
 from ingesting import Ingested, ingest
 
 from patchlake.tasks import pts
-from patchlake.tasks.probe import Probed
 from patchlake.tasks.tracks import box_at, geometry_at
 from patchlake.tasks.types import BoxPath
+from patchlake.tasks.video.probe import Probed
 
 SIZE = (96, 128)
 

@@ -12,9 +12,10 @@ import pytest
 import scenedetect
 from scenedetect import FrameTimecode, SceneManager, StatsManager
 
-from patchlake.tasks import features, segment
-from patchlake.tasks.clips import Shots
-from patchlake.tasks.features.spec import Extractor, ShotScoreSpec
+from patchlake.tasks import features
+from patchlake.tasks.clips import segment
+from patchlake.tasks.clips.cut import Shots
+from patchlake.tasks.features.extractor import Extractor, ShotScoreSpec
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FloatArray, FrameArray
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from strategies import Stream, a_video, streams
 
 from patchlake.tasks import keys, pts
-from patchlake.tasks.spans import span_of, union
+from patchlake.tasks.clips.spans import span_of, union
 from patchlake.tasks.tracks import track_of
 from patchlake.tasks.types import FrameIndex, Span
 

@@ -17,8 +17,8 @@ from ingesting import ingest
 
 from patchlake.tasks.errors import LakeError
 from patchlake.tasks.lake.digest import digest
-from patchlake.tasks.lake.location import Location
 from patchlake.tasks.lake.tables import COMPACT_FILES, Tables
+from patchlake.tasks.storage.location import Location
 
 NEW = "wait_seconds"
 RECIPE = {"corpus": {"videos": "videos"}, "features": ["edges"], "patches": {"size": [8, 16, 16]}}
@@ -96,7 +96,7 @@ def test_tending_removes_what_nothing_refers_to_for_a_week(tmp_path: Path) -> No
 APPENDING = """
 import sys
 from patchlake.tasks.lake import tables
-from patchlake.tasks.lake.location import Location
+from patchlake.tasks.storage.location import Location
 
 tables.COMPACT_FILES = 3
 table = tables.Tables(Location(sys.argv[1])).track_boxes

@@ -22,12 +22,12 @@ from scipy.stats import binomtest
 from patchlake.tasks.models import build
 from patchlake.tasks.training import data as data_module
 from patchlake.tasks.training.checkpoint import weights_digest
-from patchlake.tasks.training.config import TrainSpec
 from patchlake.tasks.training.data import ClipFrames, Sampler, open_frames, prefetch
 from patchlake.tasks.training.group import Group
 from patchlake.tasks.training.job import ClipRows, TrainJob, check
 from patchlake.tasks.training.loop import Rank, learning_rate, train
 from patchlake.tasks.training.metrics import Score, score_sources, wilson_interval
+from patchlake.tasks.training.options import TrainSpec
 from patchlake.tasks.training.probe import mean_flow_probe
 from patchlake.tasks.training.windows import (
     epoch_order,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from patchlake.tasks.uris import is_s3, object_of, object_uri, path_of, split_s3, uri_of
+from patchlake.tasks.storage.uris import is_s3, object_of, object_uri, path_of, split_s3, uri_of
 
 
 @settings(max_examples=300, deadline=None)

@@ -5,10 +5,10 @@ import sys
 
 THREADS = """
 import threading
-from patchlake.tasks import worker
+from patchlake.tasks.unit import worker_setup
 import cv2
 
-worker.setup()
+worker_setup.setup()
 seen = []
 thread = threading.Thread(target=lambda: seen.append((cv2.ipp.useIPP(), cv2.getNumThreads())))
 thread.start()

@@ -1,0 +1,1 @@
+"""Gangs: one program on several workers at once, which stand or fall together."""

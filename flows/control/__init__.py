@@ -1,0 +1,1 @@
+"""Runs as they are written down, followed, cancelled and cleaned up after."""

@@ -1,0 +1,112 @@
+"""`patchlake plan RECIPE`: what a run would do, as a table or JSON. The lake is read, never written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from patchlake.flows.session import open_cluster, session_of
+from patchlake.flows.stages.deferred import products_apart
+from patchlake.flows.stages.ingest import survey_sources
+from patchlake.tasks import recipe as recipes
+from patchlake.tasks.corpus.discover import discover
+from patchlake.tasks.lake import arrays
+from patchlake.tasks.lake.tables import Tables
+from patchlake.tasks.plan import survey as planning
+from patchlake.tasks.plan.forecast import Forecast, forecast
+
+
+def plan_recipe(path: str, overrides: Sequence[str] = ()) -> Forecast:
+    """Return what `patchlake run` would do now. Sources that the lake does not know are probed, on the cluster."""
+    recipe = recipes.load(path, overrides)
+    with open_cluster(recipe) as cluster:
+        session = session_of(recipe, cluster)
+        session.checked = True  # by trying to write; a plan only reads
+        sources = discover(recipe.corpus)  # the cluster starts with the first probe: what is wrong is said before
+        if arrays.root_attrs(session.lake) is not None:
+            arrays.check_dataset(session.lake, recipe.constants)
+        survey = survey_sources(session, sources)
+        plan, _ = planning.make_plan(
+            survey,
+            session.ledger,
+            recipe,
+            session.products,
+            num_workers=cluster.size,
+            apart=products_apart(recipe, session.products.values(), session.extractors, cluster),
+        )
+        return forecast(
+            session.lake,
+            survey,
+            plan,
+            session.ledger,
+            recipe,
+            session.products,
+            bytes_per_slot=_bytes_per_slot(session.tables),
+            frames_per_second=_frames_per_second(session.tables),
+        )
+
+
+def _bytes_per_slot(tables: Tables) -> dict[str, float]:
+    """Return what a slot of each product took on disk so far."""
+    totals: dict[str, tuple[int, int]] = {}
+    for row in tables.receipts.rows(["product", "num_bytes", "slots"]):
+        num_bytes, slots = totals.get(row["product"], (0, 0))
+        totals[row["product"]] = num_bytes + row["num_bytes"], slots + len(set(row["slots"]))
+    return {name: num_bytes / slots for name, (num_bytes, slots) in totals.items() if slots}
+
+
+def _frames_per_second(tables: Tables) -> float | None:
+    """Return the rate of the last run that decoded."""
+    runs = sorted(tables.runs.rows(["started", "figures"]), key=lambda row: row["started"], reverse=True)
+    rates: list[float] = [json.loads(row["figures"]).get("ingest", {}).get("frames/s", 0.0) for row in runs]
+    return next((rate for rate in rates if rate), None)
+
+
+def show(found: Forecast, *, diff: bool) -> None:
+    """Print a forecast as a table; `diff` adds what is not as in the lake."""
+    console = Console()
+    table = Table(title=f"plan for {found.lake}", show_header=False, title_justify="left")
+    table.add_column(style="bold")
+    table.add_column()
+    reasons = ", ".join(f"{count} {reason}" for reason, count in found.reasons.items())
+    sources = ", ".join(f"{count} {status}" for status, count in found.sources.items())
+    table.add_row("sources", sources + (f" ({reasons})" if reasons else ""))
+    for file, count in found.unmatched.items():
+        if count:
+            table.add_row("", f"{count} names in {file} are no source's")
+    table.add_row("tracks, clips", f"{found.tracks:,} tracks, {found.clips:,} clips known before decoding")
+    table.add_row("spans", f"{found.spans_new:,} to store, {found.spans_reused:,} in the lake")
+    padding = f"padding {found.padding:.1%}"
+    table.add_row("work", f"{found.rows:,} rows in {found.slots:,} slots, {found.units:,} units; {padding}")
+    hours = "no earlier run to tell how long" if found.work_hours is None else f"about {_hours(found.work_hours)}"
+    table.add_row("time", f"{_hours(found.video_hours)} of video; {hours}")
+    table.add_row(
+        "area", f"crop loses {found.area_lost:.1%} of the source, letterbox leaves {found.area_black:.1%} black"
+    )
+    for product in found.products:
+        table.add_row(product.name, _product(product))
+    console.print(table)
+    if diff:
+        console.print("\n".join(found.differences) or "nothing differs from the lake", highlight=False)
+
+
+def _product(product: Any) -> str:
+    parts = [
+        f"{count:,} slots {what}"
+        for count, what in (
+            (product.slots_new, "new"), (product.slots_redone, "redone"), (product.slots_reused, "reused"),
+        )
+        if count
+    ]  # fmt: skip
+    size = f"{product.bytes_raw / 1e6:,.1f} MB before compression"
+    if product.bytes_expected is not None:
+        size += f", about {product.bytes_expected / 1e6:,.1f} MB on disk"
+    return ", ".join(parts or ["nothing"]) + (f"; {size}" if product.bytes_raw else "")
+
+
+def _hours(hours: float) -> str:
+    return f"{hours:,.1f} h" if hours >= 1 else f"{hours * 3600:,.0f} s"

@@ -1,0 +1,32 @@
+"""Before the first work of a run: does the cluster have what the recipe needs?"""
+
+from __future__ import annotations
+
+import sys
+
+from patchlake.cluster.errors import ClusterError
+from patchlake.cluster.spec import GPU
+from patchlake.flows.session import Session
+from patchlake.tasks.unit import preflight
+
+
+def check_cluster(session: Session, sample: str | None) -> None:
+    """Refuse, in a sentence, a cluster that can't do the recipe; asked once a run, and only if there is work.
+
+    `sample` is the uri of a source, to be read from each worker. Starts the cluster.
+    """
+    if session.checked:
+        return
+    kind = session.cluster.spec.kind
+    if not session.cluster.started and kind != "local":
+        print(f"cluster: waiting for workers ({kind})", file=sys.stderr, flush=True)
+    with session.stage("cluster"):
+        session.cluster.require(GPU if any(p.needs_gpu for p in session.products.values()) else None)
+        sign = preflight.put_sign(session.lake, sample)
+        try:
+            seen = session.cluster.each_worker(preflight.look, sign, skip_lost=True)
+        finally:
+            preflight.remove_sign(sign)
+        if found := preflight.complaints(session.recipe, sign, session.cluster.info(), seen):
+            raise ClusterError("The cluster can't do this recipe:\n  " + "\n  ".join(found))
+        session.checked = True

@@ -1,0 +1,1 @@
+"""What people bring: videos, manifests, annotations; and a corpus that is rendered."""

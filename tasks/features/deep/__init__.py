@@ -1,0 +1,1 @@
+"""Deep features: pretrained networks, their weights, and the grids of their tokens."""

@@ -1,0 +1,112 @@
+"""`hf`: tokens of any pretrained image network, frame by frame; or one vector for each patch of a grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from patchlake.tasks.features.deep.crops import Crops
+from patchlake.tasks.features.deep.forward import INTERPOLATION, Forward
+from patchlake.tasks.features.deep.inputs import Windows, through
+from patchlake.tasks.features.deep.network import Network, open_network
+from patchlake.tasks.features.extractor import HfClipSpec, HfSpec
+from patchlake.tasks.grid import Grid
+from patchlake.tasks.types import FrameArray
+
+Centres = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+class HuggingFace:
+    """Last hidden states of an image network as a (y, x) grid over the frame, one row every `every` frames.
+
+    Frames become the network's input (bilinear, antialiased, where it wants a fixed size; networks that take any see
+    them as they are), normalised by its own processor's constants, else ImageNet's. Class and register tokens, which
+    have no place in the frame, are left out. `pool: tokens` is the grid's mean, `pool: clip` the network's own vector
+    of the whole input: one cell, the frame. With `crops`, a row is a patch of the grid in time: each patch is cropped,
+    resized and put through the network, every `every`-th frame of it, and the mean of these vectors kept. Weights come
+    from where `weights.find` says; they are never made up. A cell's centre is that of its field of view (`places`).
+
+    Source: transformers AutoModel, `last_hidden_state` (the maps of the last stage for convolutional networks).
+    """
+
+    version = 3
+    context_frames = (0, 0)
+
+    def __init__(self, spec: HfSpec, patches: Grid, frame_size: tuple[int, int]) -> None:
+        network = open_network(spec, frame_size)
+        self._every = spec.every
+        self._crops: Crops | None = None
+        self._forward = Forward(network, spec, dtype=None if spec.crops is None else "float32")
+        if spec.crops is not None:
+            grid = spec.crops.grid(patches)
+            self._crops = Crops(grid, frame_size, [[t] for t in range(0, grid.size[0], spec.every)])
+            self.time_size, self.time_stride, self.centres = grid.size[0], grid.stride[0], self._crops.centres
+        else:
+            self.time_size, self.time_stride, self.centres = 1, spec.every, centres_of(network, spec, frame_size)
+        self.dtype = spec.dtype
+        self.channels = tuple(f"token_{i}" for i in range(network.width))
+        self.needs_gpu = spec.device == "cuda"
+        self.wants_gpu = spec.device != "cpu"
+        self.digest_parts = {**digest_parts(network, spec), "every": spec.every}
+        self.attrs = attrs_of(network, spec)
+
+    def __call__(self, frames: FrameArray) -> npt.NDArray[Any]:
+        """Return (rows, y, x, token) for (n, height, width, 3) RGB frames."""
+        return self.gather([frames])[0]
+
+    def gather(self, pieces: Sequence[FrameArray]) -> list[npt.NDArray[Any]]:
+        """Return (rows, y, x, token) for the frames of each piece; the network sees them in common batches."""
+        if self._crops is None:
+            windows = [Windows(frames, np.arange(0, len(frames), self._every), np.zeros(1, int)) for frames in pieces]
+            return [found[:, 0] for found in through(self._forward, windows)]
+        crops = [self._crops.of(frames) for frames in pieces]
+        return [
+            np.asarray(found.reshape(*part.shape, len(self.channels)).mean(axis=1).astype(self.dtype))
+            for part, found in zip(crops, through(self._forward, crops), strict=True)
+        ]
+
+
+def centres_of(network: Network, spec: HfSpec | HfClipSpec, frame_size: tuple[int, int]) -> Centres:
+    """Return the y and x of the cells in frame-grid pixels; the frame's middle, where one cell stands for all of it."""
+    if spec.pooling in ("tokens", "clip"):
+        return (frame_size[0] / 2,), (frame_size[1] / 2,)
+    y, x = (
+        network.places[axis + 1].centres(network.shape[axis + 1], scale=frame_size[axis] / network.input[axis])
+        for axis in (0, 1)
+    )
+    return y, x
+
+
+def digest_parts(network: Network, spec: HfSpec | HfClipSpec) -> dict[str, Any]:
+    """Return what decides the bytes: the network, what goes in, what is kept; not the device, nor the batch."""
+    return {**network.digest_parts, "pool": spec.pooling, "compute": spec.compute, "crops": spec.crops is not None}
+
+
+def attrs_of(network: Network, spec: HfSpec | HfClipSpec) -> dict[str, Any]:
+    """Return what the array says of the network and of how it was run."""
+    kept = {
+        "none": "none: one token per cell",
+        "time": "mean over the window's tubelets",
+        "tokens": "mean over the tokens of a frame or tubelet",
+        "clip": f"one vector: {network.vector}",
+    }
+    return {
+        "units": "1",
+        "model": spec.path,
+        "model_digest": network.weights.digest,
+        "model_type": network.kind,
+        "input_size": list(network.input),
+        "input_frames": network.frames,
+        "interpolation": INTERPOLATION,
+        "mean": list(network.normalisation.mean),
+        "std": list(network.normalisation.std),
+        "pooling": kept[spec.pooling],
+        "crops": spec.crops is not None,
+        "compute": spec.compute,
+        "device": spec.device,
+        "batch": network.batch or spec.batch or "auto",
+        "compile": spec.compile,
+    }

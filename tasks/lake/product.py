@@ -1,0 +1,52 @@
+"""Products: what one array family of the lake holds, as a value that plan, worker and lake share."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from patchlake.tasks import keys
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Product:
+    """One array family: its grid, channels, type and chunks."""
+
+    name: str
+    array: str
+    """Name of the array in the product's group: frames for pixels, else features."""
+    key: dict[str, Any]
+    """All that decides its bytes besides the span: entry, grid, model, VERSION, frame grid."""
+    time_size: int
+    time_stride: int
+    y: tuple[float, ...]
+    """Centres in frame-grid pixels."""
+    x: tuple[float, ...]
+    channels: tuple[str, ...]
+    dtype: str
+    rows_per_slot: int
+    chunk: tuple[int, int, int]
+    """time, y, x; every chunk holds all channels."""
+    needs_gpu: bool
+    """Its extractor runs nowhere else."""
+    attrs: dict[str, Any]
+    wants_gpu: bool = False
+    """Its extractor takes a GPU where the cluster has any."""
+
+    @property
+    def digest(self) -> str:
+        """Hash of `key`; with a span_key it makes a product key."""
+        return keys.digest(self.key)
+
+    @property
+    def slot_bytes(self) -> int:
+        """Bytes of a slot before compression."""
+        return self.rows_per_slot * math.prod(self.cell_shape) * np.dtype(self.dtype).itemsize
+
+    @property
+    def cell_shape(self) -> tuple[int, int, int]:
+        """y, x, channel."""
+        return (len(self.y), len(self.x), len(self.channels))

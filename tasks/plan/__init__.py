@@ -1,0 +1,1 @@
+"""From a recipe and a lake to a plan: a value that can be printed, counted and run."""

@@ -1,0 +1,114 @@
+"""Products: what one array family of the lake holds, as a value that plan, worker and lake share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from patchlake.tasks import features, filters, keys
+from patchlake.tasks.errors import RecipeError
+from patchlake.tasks.features.extractor import Extractor, reach_of, wants_gpu
+from patchlake.tasks.grid import LEAD_FRAMES
+from patchlake.tasks.lake.product import Product
+from patchlake.tasks.types import PIXELS
+
+if TYPE_CHECKING:
+    from patchlake.tasks.recipe import Recipe
+
+_CHUNK_BYTES = 1 << 20
+
+
+def pixels_of(recipe: Recipe) -> Product:
+    """Return the product that stores frames: time stride 1, RGB bytes."""
+    height, width = recipe.frames.size
+    r, patch = recipe.layout.slot_frames, recipe.patches.size
+    length = patch[0] if r % patch[0] == 0 else recipe.patches.grid.stride[0]
+    whole = recipe.patches.chunk == "frame"
+    return Product(
+        name=PIXELS,
+        array="frames",
+        key={"kind": PIXELS, "frames": recipe.frames.key(), "decode_version": keys.DECODE_VERSION},
+        time_size=1,
+        time_stride=1,
+        y=tuple(i + 0.5 for i in range(height)),
+        x=tuple(i + 0.5 for i in range(width)),
+        channels=("red", "green", "blue"),
+        dtype="uint8",
+        rows_per_slot=r,
+        chunk=(length, height, width) if whole else (length, _divisor(height, patch[1]), _divisor(width, patch[2])),
+        needs_gpu=False,
+        attrs={"units": "1", "range": [0, 255], "matrix": "the stream's, BT.601 where it does not say"}
+        | ({"filters": [entry.kind for entry in recipe.frames.filters]} if recipe.frames.filters else {}),
+    )
+
+
+def product_of(name: str, kind: str, extractor: Extractor, recipe: Recipe) -> Product:
+    """Return the product that an extractor fills."""
+    rows = recipe.layout.slot_frames // extractor.time_stride
+    y, x = extractor.centres
+    row_bytes = len(y) * len(x) * len(extractor.channels) * (4 if extractor.dtype == "float32" else 2)
+    length = max(d for d in range(1, rows + 1) if rows % d == 0 and (d == 1 or d * row_bytes <= _CHUNK_BYTES))
+    key = {
+        "kind": kind,
+        "version": extractor.version,
+        "options": extractor.digest_parts,
+        "dtype": extractor.dtype,
+        "grid": {"size": extractor.time_size, "stride": extractor.time_stride, "y": list(y), "x": list(x)},
+        "frames": recipe.frames.key(),
+        "decode_version": keys.DECODE_VERSION,
+    }
+    return Product(
+        name=name,
+        array="features",
+        key=key,
+        time_size=extractor.time_size,
+        time_stride=extractor.time_stride,
+        y=y,
+        x=x,
+        channels=extractor.channels,
+        dtype=extractor.dtype,
+        rows_per_slot=rows,
+        chunk=(length, len(y), len(x)),
+        needs_gpu=extractor.needs_gpu,
+        wants_gpu=wants_gpu(extractor),
+        attrs={"kind": kind, "version": extractor.version, **extractor.attrs},
+    )
+
+
+def extractors_of(recipe: Recipe) -> dict[str, Extractor]:
+    """Return the recipe's extractors by name; what can't be had (a model, say) is an error now."""
+    return {
+        entry.name: features.build(entry, patches=recipe.patches.grid, frame_size=recipe.frames.size)
+        for entry in recipe.features
+    }
+
+
+def products_of(recipe: Recipe, extractors: dict[str, Extractor]) -> dict[str, Product]:
+    """Return every product that the recipe wants, by name, pixels first."""
+    _check_reach(recipe, extractors)
+    products = {PIXELS: pixels_of(recipe)} if recipe.frames.keep else {}
+    for entry in recipe.features:
+        stride, align = extractors[entry.name].time_stride, recipe.layout.align
+        if align % stride:
+            raise RecipeError(
+                f"features.{entry.name}: got a time stride of {stride} frames, "
+                f"expected a divisor of grid_align = {align}; set grid_align to a common multiple, "
+                f"or the entry's `every` to {stride}"
+            )
+        products[entry.name] = product_of(entry.name, entry.kind, extractors[entry.name], recipe)
+    return products
+
+
+def _check_reach(recipe: Recipe, extractors: dict[str, Extractor]) -> None:
+    """Refuse filters that, with what features want around their windows, reach further than units read."""
+    own = filters.context_of(filters.build_all(recipe.frames.filters, recipe.frames.size))
+    for side, before_or_after in enumerate(("before", "after")):
+        wanted = max((reach_of(extractor)[side] for extractor in extractors.values()), default=0)
+        if own[side] and own[side] + wanted > LEAD_FRAMES:
+            raise RecipeError(
+                f"frames.filters: got filters that want {own[side]} frames {before_or_after} each frame, and features "
+                f"that want {wanted} more, expected at most {LEAD_FRAMES} together; lower `frames` or `hold`"
+            )
+
+
+def _divisor(extent: int, wanted: int) -> int:
+    return wanted if extent % wanted == 0 else extent

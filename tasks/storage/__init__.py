@@ -1,0 +1,1 @@
+"""Where bytes lie: uris, local files and object stores, and which process holds what."""

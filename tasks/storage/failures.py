@@ -1,0 +1,38 @@
+"""What a write that failed means to a user: a full disk, or a store that does not answer."""
+
+from __future__ import annotations
+
+import errno
+
+from obstore.exceptions import BaseError
+
+from patchlake.tasks.errors import LakeError
+from patchlake.tasks.storage.location import Location
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_WORDS = ("no space left on device", "disk quota exceeded", "file too large", "(os error 28)", "(os error 122)")
+_AWAY_WORDS = ("error sending request", "generic s3 error", "connection refused", "error after ")
+
+
+def told(error: BaseException, lake: Location) -> LakeError | None:
+    """Return the sentence for an error of writing or reading a lake, or None where it lies elsewhere.
+
+    Errors cross from Rust (zarrs, deltalake, obstore) and from workers, so their text is all that they share.
+    """
+    text = f"{type(error).__name__}: {error}".lower()
+    if getattr(error, "errno", None) in _FULL or any(words in text for words in _FULL_WORDS):
+        return LakeError(
+            f"{lake}: there is no room left on the disk ({_line(error)}). What was committed stays and nothing half "
+            "done is visible; make room, then run again, it goes on from there"
+        )
+    if not lake.is_local and (isinstance(error, BaseError) or any(words in text for words in _AWAY_WORDS)):
+        return LakeError(
+            f"{lake}: the object store does not answer ({_line(error)}). What was committed stays and nothing half "
+            "done is visible; run again when it is back, it goes on from there"
+        )
+    return None
+
+
+def _line(error: BaseException) -> str:
+    line = " ".join(str(error).split())
+    return line if len(line) <= 200 else line[:200] + " ..."

@@ -1,0 +1,1 @@
+"""What one Dask task does, and how what it wrote is committed."""

@@ -1,0 +1,185 @@
+"""Committing: what makes written rows exist. One writer, one order: coordinates, rows of other tables, receipts."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from patchlake.tasks import failpoints, pts
+from patchlake.tasks.lake import arrays, schema
+from patchlake.tasks.lake.arrays import RowTimes
+from patchlake.tasks.lake.product import Product
+from patchlake.tasks.lake.tables import Tables
+from patchlake.tasks.plan.ledger import Ledger, SlotSet
+from patchlake.tasks.plan.units import Plan
+from patchlake.tasks.storage.location import Location
+from patchlake.tasks.types import (
+    PIXELS,
+    Clip,
+    FrameSource,
+    PieceFrames,
+    Placement,
+    UnitResult,
+)
+from patchlake.tasks.video import frames
+
+GROUP_RECEIPTS = 256
+GROUP_SECONDS = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What committing needs to know of the plan."""
+
+    lake: Location
+    tables: Tables
+    ledger: Ledger
+    products: Mapping[str, Product]
+    placements: Mapping[str, Placement]
+    """span_key -> placed span."""
+    sources: Mapping[str, FrameSource]
+    fps: Fraction | None
+    clips: Mapping[str, Sequence[Clip]]
+    """span_key -> its clips, as far as they are known."""
+
+
+class Committer:
+    """Gathers results of units and commits them in groups; safe to use from several threads."""
+
+    def __init__(self, plan: Plan, context: Context) -> None:
+        self._plan = plan
+        self._context = context
+        self._pending: list[UnitResult] = []
+        self._since = 0.0
+        self._lock = threading.Lock()
+        self._clips = dict(context.clips)
+        """Of the spans that are not complete yet: what is told is let go of, so that long runs grow by nothing."""
+        self._known_clips = {row["clip_id"] for row in context.tables.clips.rows(["clip_id"])}
+
+    def add(self, result: UnitResult) -> None:
+        """Take one unit's result; commit when a group is full or old enough."""
+        with self._lock:
+            if not self._pending:
+                self._since = time.monotonic()
+            self._pending.append(result)
+            full = sum(len(r.receipts) for r in self._pending) >= GROUP_RECEIPTS
+            if full or time.monotonic() - self._since >= GROUP_SECONDS:
+                self._commit()
+
+    def flush_old(self) -> None:
+        """Commit what is pending if it is old enough, though nothing new came: somebody waits for it."""
+        with self._lock:
+            if time.monotonic() - self._since >= GROUP_SECONDS:
+                self._commit()
+
+    def flush(self) -> None:
+        """Commit what is pending."""
+        with self._lock:
+            self._commit()
+
+    def _commit(self) -> None:
+        if not self._pending:
+            return
+        results = sorted(self._pending, key=lambda r: r.unit_id)
+        self._pending = []
+        context, tables, ledger = self._context, self._context.tables, self._context.ledger
+        arrays.write_times(context.lake, (times for result in results for times in self._times(result)))
+        failpoints.reach("coordinates_written")
+        touched = {p.span_key for result in results for p in result.frames}
+        for result in results:
+            for receipt in result.receipts:
+                ledger.done.setdefault(receipt.product, SlotSet()).update(receipt.slots)
+        failures = [row for result in results for row in self._failures(result)]
+        tables.failures.append(failures)
+        for row in failures:
+            ledger.note_surplus(row)
+        complete = [
+            context.placements[key]
+            for key in sorted(touched)
+            if ledger.complete(context.placements[key], context.products, self._plan.layout)
+        ]
+        clips = {p.span.span_key: self._clips.pop(p.span.span_key, ()) for p in complete}
+        found = clip_rows(context.lake, complete, clips)
+        tables.clips.append(row for row in found if row["clip_id"] not in self._known_clips)
+        failpoints.reach("table_rows_written")
+        tables.receipts.append(schema.receipt_row(receipt) for result in results for receipt in result.receipts)
+        failpoints.reach("receipts_written")
+
+    def _times(self, result: UnitResult) -> list[RowTimes]:
+        found = [self._index_times(piece) for piece in result.frames if piece.ticks]
+        for receipt in result.receipts:
+            for piece in receipt.pieces:
+                if receipt.product != PIXELS:
+                    found.append(self._row_times(receipt.product, piece.span_key, piece.row_start, piece.ticks))
+        return found
+
+    def _index_times(self, piece: PieceFrames) -> RowTimes:
+        """Return the times of pixel rows, which every dataset has, its frames kept or not."""
+        times = self._row_times(PIXELS, piece.span_key, piece.row_start, piece.ticks)
+        if not piece.pts:
+            return times
+        _, source = self._span(piece.span_key)
+        return replace(
+            times, pts_seconds=pts.seconds_of(pts.unpack(piece.pts), source.time_base, first_pts=source.first_pts)
+        )
+
+    def _row_times(self, product: str, span_key: str, row_start: int, ticks: bytes) -> RowTimes:
+        placement, source = self._span(span_key)
+        tick = frames.tick_seconds(source, self._context.fps)
+        return RowTimes(
+            product=product,
+            row_start=row_start,
+            track=placement.track,
+            seconds=pts.seconds_of(pts.unpack(ticks), tick),
+        )
+
+    def _failures(self, result: UnitResult) -> list[dict[str, Any]]:
+        found = []
+        for piece in result.frames:
+            if piece.reason is not None:
+                placement, _ = self._span(piece.span_key)
+                slot_stop = (piece.row_start // self._plan.layout.slot_frames + 1) * self._plan.layout.slot_frames
+                found.append(
+                    {
+                        "span_key": piece.span_key,
+                        "video_id": placement.span.video_id,
+                        "row_start": piece.row_start,
+                        "num_rows": piece.num_rows,
+                        "num_rows_planned": min(slot_stop, placement.row_stop) - piece.row_start,
+                        "reason": piece.reason,
+                        "message": piece.message,
+                        "surplus": piece.surplus,
+                    }
+                )
+        return found
+
+    def _span(self, span_key: str) -> tuple[Placement, FrameSource]:
+        placement = self._context.placements[span_key]
+        return placement, self._context.sources[placement.span.video_id]
+
+
+def clip_rows(
+    lake: Location, placements: Sequence[Placement], clips: Mapping[str, Sequence[Clip]]
+) -> list[dict[str, Any]]:
+    """Return the `clips` rows of committed spans: which of their rows lie in [start, stop) of each clip."""
+    if not placements:
+        return []
+    low, high = min(p.row_start for p in placements), max(p.row_stop for p in placements)
+    all_times = np.asarray(arrays.open_array(lake, f"{PIXELS}/seconds")[low:high], dtype=np.float64)
+    found = []
+    for placement in placements:
+        inside = clips.get(placement.span.span_key, ())
+        times = all_times[placement.row_start - low : placement.row_stop - low]
+        there = np.flatnonzero(~np.isnan(times))
+        for clip in inside:
+            i, j = np.searchsorted(times[there], [clip.start_seconds, clip.stop_seconds], side="left")
+            first = placement.row_start + (int(there[i]) if i < j else 0)
+            stop = placement.row_start + (int(there[j - 1]) + 1 if i < j else 0)
+            found.append(schema.clip_row(clip, placement, first, stop))
+    return found

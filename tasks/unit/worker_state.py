@@ -1,0 +1,69 @@
+"""What a worker keeps from unit to unit: the run's job, its extractors with their models, writers, a slot of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from patchlake.tasks import features, filters
+from patchlake.tasks.features.extractor import Extractor
+from patchlake.tasks.grid import Grid, Layout
+from patchlake.tasks.lake.arrays import ShardWriter
+from patchlake.tasks.lake.product import Product
+from patchlake.tasks.storage.location import Location
+from patchlake.tasks.types import FrameGrid
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is the same for all units of a run; it travels with each of them."""
+
+    key: str
+    """Names the run: a worker builds its extractors and writers once for it."""
+    lake: Location
+    layout: Layout
+    frames: FrameGrid
+    patches: Grid
+    entries: tuple[Any, ...]
+    """The recipe's features."""
+    products: dict[str, Product]
+    filters: tuple[Any, ...] = ()
+    """The recipe's frame filters."""
+
+
+class Bench:
+    """What a worker process keeps from unit to unit: extractors with their models, writers, one slot of memory."""
+
+    def __init__(self, job: Job, kept: Mapping[Any, Extractor]) -> None:
+        """`kept`: extractors by what they were built from; those that the job wants again keep their models."""
+        self.built: dict[Any, Extractor] = {}
+        self.extractors: dict[str, Extractor] = {}
+        for entry in job.entries:
+            digest = job.products[entry.name].digest  # it knows the model's bytes
+            key = repr(entry), job.patches, job.frames.size, digest
+            extractor = kept.get(key) or features.build(entry, patches=job.patches, frame_size=job.frames.size)
+            self.built[key] = self.extractors[entry.name] = extractor
+        self.filters = filters.build_all(job.filters, job.frames.size)
+        self._job = job
+        self._writers: dict[str, ShardWriter] = {}
+        self.slot = np.zeros((job.layout.slot_frames, *job.frames.size, 3), dtype=np.uint8)
+
+    def writer(self, product: str) -> ShardWriter:
+        """Return the product's writer; its array must exist by now."""
+        if product not in self._writers:
+            self._writers[product] = ShardWriter(self._job.lake, self._job.products[product])
+        return self._writers[product]
+
+
+_bench: tuple[str, Bench] | None = None
+
+
+def bench_of(job: Job) -> Bench:
+    """Return this process's bench for a run; of the run before only the extractors stay that this one wants too."""
+    global _bench
+    if _bench is None or _bench[0] != job.key:
+        _bench = (job.key, Bench(job, _bench[1].built if _bench else {}))
+    return _bench[1]
