@@ -16,7 +16,7 @@ Size = tuple[int, int]
 """height, width."""
 
 
-class Upright(Protocol):
+class FrameSize(Protocol):
     """What is asked of a video: its size after rotation, and its pixels' shape."""
 
     @property
@@ -49,18 +49,18 @@ def box_at(path: BoxPath, seconds: float) -> Box:
     return x, y, w, h
 
 
-def is_inside(path: BoxPath, video: Upright) -> bool:
+def is_inside(path: BoxPath, video: FrameSize) -> bool:
     """Return whether some of the box, at every given time, lies in the frame."""
     return all(x < video.width and y < video.height and x + w > 0 and y + h > 0 for x, y, w, h in path.boxes)
 
 
-def geometry_at(path: BoxPath | None, seconds: float, video: Upright, *, size: Size, fit: Fit) -> Geometry:
+def geometry_at(path: BoxPath | None, seconds: float, video: FrameSize, *, size: Size, fit: Fit) -> Geometry:
     """Return how a track's frame at a time is put on the frame grid."""
     box = None if path is None else _pixels(box_at(path, seconds), video)
     return fit_frame(video, size=size, fit=fit, box=box)
 
 
-def fit_frame(video: Upright, *, size: Size, fit: Fit, box: tuple[int, int, int, int] | None = None) -> Geometry:
+def fit_frame(video: FrameSize, *, size: Size, fit: Fit, box: tuple[int, int, int, int] | None = None) -> Geometry:
     """Return how a box (x, y, width, height), or the whole frame, is put on a frame grid of `size` (height, width).
 
     crop: its largest centred part of the grid's shape; letterbox: all of it with black around it; stretch: all of it,
@@ -104,7 +104,7 @@ def _fitted(
     return Geometry(rotation=rotation, crop=whole, scaled=(scaled_h, scaled_w), pad=pad, size=size)
 
 
-def _pixels(box: Box, video: Upright) -> tuple[int, int, int, int]:
+def _pixels(box: Box, video: FrameSize) -> tuple[int, int, int, int]:
     """Return the even pixels nearest to what of a box lies in the frame: two at least, where the frame has them."""
     x, width = _side(box[0], box[2], video.width)
     y, height = _side(box[1], box[3], video.height)

@@ -261,7 +261,7 @@ class Piece:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Run:
+class ReadRange:
     """The frames that a unit reads of one span, context included."""
 
     span_key: str
@@ -272,21 +272,21 @@ class Run:
     first_grid_row: int
     """As in `Span`, of the row `start`."""
     stop: int
-    """First row past the run."""
+    """First row past the range."""
     pts: bytes
     """PTS shown at rows start, ..., stop - 1 (`pts.pack`)."""
     stop_pts: int | None
-    """PTS of the frame at row `stop`, or past the span; None: the run ends with the video."""
+    """PTS of the frame at row `stop`, or past the span; None: the range ends with the video."""
     key_pts: tuple[int, ...]
-    """Ascending PTS of key frames: the last one up to the run's first frame, and those in the context before pieces.
+    """Ascending PTS of key frames: the last one up to the range's first frame, and those in the context before pieces.
 
     How much context is read depends on the products; decoding starts at the last of these up to what is read.
     """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Culprit:
-    """A piece that ends every process which computes it: it is left out, as padding."""
+class PoisonPiece:
+    """A piece that kills every worker which computes it: its rows stay padding."""
 
     span_key: str
     row_start: int
@@ -303,13 +303,13 @@ class Unit:
     """Neighbours, in order; or, of a video with several tracks, those of the same time beside each other."""
     pieces: tuple[tuple[Piece, ...], ...]
     """Per slot, in row order."""
-    decodes: tuple[tuple[Run, ...], ...]
-    """Runs, one a span, in the order in which pieces need them; tracks of one video and time share one decode."""
+    decodes: tuple[tuple[ReadRange, ...], ...]
+    """One range a span, in the order in which pieces need them; tracks of one video and time share one decode."""
     sources: tuple[FrameSource, ...]
     """Of the videos that `pieces` name."""
     products: tuple[str, ...]
     """Names of the products to write; each is missing in every slot of the unit."""
-    culprits: tuple[Culprit, ...] = ()
+    poison_pieces: tuple[PoisonPiece, ...] = ()
     """Pieces to leave out."""
 
     @property
@@ -318,9 +318,9 @@ class Unit:
         return f"{self.slots[0]:09d}-{self.slots[-1]:09d}"
 
     @property
-    def runs(self) -> tuple[Run, ...]:
-        """All runs, in order."""
-        return tuple(run for runs in self.decodes for run in runs)
+    def read_ranges(self) -> tuple[ReadRange, ...]:
+        """All of them, in order."""
+        return tuple(read_range for read_ranges in self.decodes for read_range in read_ranges)
 
     @property
     def num_rows(self) -> int:

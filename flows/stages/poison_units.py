@@ -13,7 +13,7 @@ from patchlake.cluster.run_items import Outcome
 from patchlake.cluster.spec import Resources
 from patchlake.flows.session import Session
 from patchlake.flows.telemetry.observe import UnitWatch
-from patchlake.tasks.types import Culprit, Unit, UnitResult
+from patchlake.tasks.types import PoisonPiece, Unit, UnitResult
 from patchlake.tasks.unit import poison_units
 from patchlake.tasks.unit.extract import extract_unit, try_unit
 from patchlake.tasks.unit.worker_state import Job
@@ -28,7 +28,7 @@ def store_the_rest(
     for unit in units:
         watch.retried(unit, "without_culprits")
         found = find(session, job, unit, needs)
-        rest = replace(unit, culprits=tuple(found))
+        rest = replace(unit, poison_pieces=tuple(found))
         for outcome in session.cluster.run(partial(extract_unit, job), [rest], resources=needs, alone=True):
             expect_lost_worker(outcome, watch.failed)
             if outcome.result is not None:
@@ -39,7 +39,7 @@ def store_the_rest(
             session.lost |= {source.video_id: f"{message}: {outcome.error}" for source in unit.sources}
 
 
-def find(session: Session, job: Job, unit: Unit, needs: Resources | None) -> list[Culprit]:
+def find(session: Session, job: Job, unit: Unit, needs: Resources | None) -> list[PoisonPiece]:
     """Compute each piece with the cluster to itself, storing nothing; return those that end their workers."""
     names = {source.video_id: source.uri for source in unit.sources}
     found = []
@@ -59,7 +59,7 @@ def find(session: Session, job: Job, unit: Unit, needs: Resources | None) -> lis
             for_memory = session.cluster.memory_kills > kills
             how = "took more memory than it may" if for_memory else "died"
             found.append(
-                Culprit(
+                PoisonPiece(
                     span_key=piece.span_key,
                     row_start=piece.row_start,
                     reason="memory" if for_memory else "crash",

@@ -22,11 +22,11 @@ def check_cluster(session: Session, sample: str | None) -> None:
         print(f"cluster: waiting for workers ({kind})", file=sys.stderr, flush=True)
     with session.stage("cluster"):
         session.cluster.require(GPU if any(p.needs_gpu for p in session.products.values()) else None)
-        sign = preflight.put_sign(session.lake, sample)
+        marker = preflight.write_marker(session.lake, sample)
         try:
-            seen = session.cluster.each_worker(preflight.look, sign, skip_lost=True)
+            checks = session.cluster.each_worker(preflight.check_worker, marker, skip_lost=True)
         finally:
-            preflight.remove_sign(sign)
-        if found := preflight.complaints(session.recipe, sign, session.cluster.info(), seen):
+            preflight.remove_marker(marker)
+        if found := preflight.problems(session.recipe, marker, session.cluster.info(), checks):
             raise ClusterError("The cluster can't do this recipe:\n  " + "\n  ".join(found))
         session.checked = True

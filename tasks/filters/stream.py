@@ -1,4 +1,4 @@
-"""A run's frames through a chain of filters, as they are decoded."""
+"""The frames of a read range through a chain of filters, as they are decoded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from patchlake.tasks import filters, pts
 from patchlake.tasks.filters.filter import Filter, Scene
-from patchlake.tasks.types import FrameArray, FrameGrid, FrameSource, IntArray, Run
+from patchlake.tasks.types import FrameArray, FrameGrid, FrameSource, IntArray, ReadRange
 from patchlake.tasks.video.frames import Block, Clock, Ticker
 
 Call = Callable[[Filter, FrameArray, IntArray], FrameArray]
@@ -34,14 +34,14 @@ class Filtering:
         return filters.context_of(self.filters)
 
     def __call__(
-        self, blocks: Iterator[Block], run: Run, source: FrameSource, *, clock: Clock, ticker: Ticker
+        self, blocks: Iterator[Block], read_range: ReadRange, source: FrameSource, *, clock: Clock, ticker: Ticker
     ) -> Iterator[Block]:
-        """Yield a run's frames filtered."""
+        """Yield a range's frames filtered."""
 
         def call(one: Filter, frames: FrameArray, ticks: IntArray) -> FrameArray:
             wall, cpu = time.perf_counter(), time.thread_time()
             seconds = pts.seconds_of(ticker.pts_at(ticks), source.time_base, first_pts=source.first_pts)
-            out = one(frames, Scene(source=source, boxes=run.boxes, grid=self.grid, seconds=seconds))
+            out = one(frames, Scene(source=source, boxes=read_range.boxes, grid=self.grid, seconds=seconds))
             self.wall_seconds += time.perf_counter() - wall
             self.cpu_seconds += time.thread_time() - cpu
             return out

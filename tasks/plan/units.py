@@ -10,7 +10,7 @@ import numpy as np
 
 from patchlake.tasks import pts
 from patchlake.tasks.grid import LEAD_FRAMES, Layout
-from patchlake.tasks.types import BoxPath, FrameSource, IntArray, Piece, Placement, Run, Span, Unit
+from patchlake.tasks.types import BoxPath, FrameSource, IntArray, Piece, Placement, ReadRange, Span, Unit
 
 SHORT_UNITS_PER_WORKER = 32
 LONG_UNITS_PER_WORKER = 3
@@ -76,7 +76,10 @@ def slots_read(unit: Unit, layout: Layout) -> set[int]:
     """Return the slots whose stored pixels a unit may read, those of its context included."""
     r = layout.slot_frames
     row_starts = {piece.span_key: piece.row_start - piece.start for pieces in unit.pieces for piece in pieces}
-    extents = [(row_starts[run.span_key] + run.start, row_starts[run.span_key] + run.stop) for run in unit.runs]
+    extents = [
+        (row_starts[read_range.span_key] + read_range.start, row_starts[read_range.span_key] + read_range.stop)
+        for read_range in unit.read_ranges
+    ]
     return {slot for start, stop in extents for slot in range(start // r, -(-stop // r))}
 
 
@@ -226,23 +229,23 @@ def _unit(
 
 def _decodes(
     extents: Sequence[tuple[Placement, int, int]], boxes: Mapping[str, BoxPath | None]
-) -> tuple[tuple[Run, ...], ...]:
-    """Return the runs of a unit, those of several tracks of one video together where their frames meet."""
-    found: list[tuple[list[Run], Span, int, int]] = []
+) -> tuple[tuple[ReadRange, ...], ...]:
+    """Return the read ranges of a unit, those of several tracks of one video together where their frames meet."""
+    found: list[tuple[list[ReadRange], Span, int, int]] = []
     for placement, start, stop in extents:
         span = placement.span
-        run = run_of(span, boxes[span.track_id], start, stop)
-        shown = pts.unpack(run.pts)
+        read_range = read_range_of(span, boxes[span.track_id], start, stop)
+        shown = pts.unpack(read_range.pts)
         low, high = int(shown[0]), int(shown[-1])
-        for i, (runs, other, other_low, other_high) in enumerate(found):
+        for i, (ranges, other, other_low, other_high) in enumerate(found):
             is_other_track = other.video_id == span.video_id and other.track_id != span.track_id
             if is_other_track and low <= other_high and other_low <= high:
-                runs.append(run)
-                found[i] = (runs, other, min(low, other_low), max(high, other_high))
+                ranges.append(read_range)
+                found[i] = (ranges, other, min(low, other_low), max(high, other_high))
                 break
         else:
-            found.append(([run], span, low, high))
-    return tuple(tuple(runs) for runs, *_ in found)
+            found.append(([read_range], span, low, high))
+    return tuple(tuple(ranges) for ranges, *_ in found)
 
 
 def _piece(placement: Placement, slot: int, layout: Layout) -> Piece:
@@ -258,7 +261,7 @@ def _piece(placement: Placement, slot: int, layout: Layout) -> Piece:
     )
 
 
-def run_of(span: Span, boxes: BoxPath | None, start: int, stop: int) -> Run:
+def read_range_of(span: Span, boxes: BoxPath | None, start: int, stop: int) -> ReadRange:
     """Return what to decode for rows [start, stop) of a span, with up to LEAD_FRAMES of context on both sides."""
     low, high = max(0, start - LEAD_FRAMES), min(span.num_rows, stop + LEAD_FRAMES)
     shown = pts.unpack(span.pts)
@@ -266,7 +269,7 @@ def run_of(span: Span, boxes: BoxPath | None, start: int, stop: int) -> Run:
     first = shown[low : start + 1]
     useful = key_pts[key_pts <= first[-1]] if first.size else key_pts[:0]
     at = max(0, int(np.searchsorted(useful, first[0], side="right")) - 1) if first.size else 0
-    return Run(
+    return ReadRange(
         span_key=span.span_key,
         boxes=boxes,
         start=low,

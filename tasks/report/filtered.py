@@ -14,7 +14,7 @@ from patchlake.tasks.lake import schema
 from patchlake.tasks.lake.reading import boxes_of
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.plan import survey
-from patchlake.tasks.plan.units import run_of
+from patchlake.tasks.plan.units import read_range_of
 from patchlake.tasks.recipe import Recipe
 from patchlake.tasks.report import canvas
 from patchlake.tasks.report.canvas import Picture
@@ -63,13 +63,13 @@ def _steps(tables: Tables, recipe: Recipe, clip: ClipView) -> Steps:
     first = max(first, (first + stop - ROWS) // 2)
     stop = min(stop, first + ROWS)
     tracks = {row["track"]: row for row in tables.tracks.rows()}
-    run = run_of(placement.span, boxes_of(tables, tracks[clip.track]), first, stop)
+    read_range = read_range_of(placement.span, boxes_of(tables, tracks[clip.track]), first, stop)
     chain = filters.build_all(recipe.frames.filters, recipe.frames.size)
     before, after = filters.context_of(chain)
-    start, end = max(run.start, first - before), min(run.stop, stop + after)
+    start, end = max(read_range.start, first - before), min(read_range.stop, stop + after)
     grid = recipe.frames.grid
-    ticker, clock = Ticker(run, source, grid.fps, start=start), frames.clock_of(run, source, grid.fps)
-    request = frames.request_of(run, source, grid, start=start, stop=end)
+    ticker, clock = Ticker(read_range, source, grid.fps, start=start), frames.clock_of(read_range, source, grid.fps)
+    request = frames.request_of(read_range, source, grid, start=start, stop=end)
     decoder = Decoder(recipe.limits.of_child)
     try:
         blocks = [(f.copy(), ticks) for f, ticks in frames.decoded(decoder, request, ticker)]
@@ -77,7 +77,7 @@ def _steps(tables: Tables, recipe: Recipe, clip: ClipView) -> Steps:
         decoder.close()
     steps = [blocks]
     for one in chain:
-        steps.append(list(Filtering([one], grid)(iter(steps[-1]), run, source, clock=clock, ticker=ticker)))
+        steps.append(list(Filtering([one], grid)(iter(steps[-1]), read_range, source, clock=clock, ticker=ticker)))
     low, high = clock.at(first), clock.at(stop)
     empty = np.empty((0, *grid.size, 3), dtype=np.uint8)
     found = [np.concatenate([empty, *(f[(low <= t) & (t < high)] for f, t in step)]) for step in steps]

@@ -20,7 +20,6 @@ from patchlake.tasks.lake import arrays
 from patchlake.tasks.storage.objects import Unreachable
 from patchlake.tasks.types import (
     PIXELS,
-    Culprit,
     FrameArray,
     FrameGrid,
     FrameSource,
@@ -28,13 +27,14 @@ from patchlake.tasks.types import (
     Piece,
     PieceFrames,
     PieceReceipt,
+    PoisonPiece,
+    ReadRange,
     Receipt,
-    Run,
     Unit,
     UnitResult,
 )
 from patchlake.tasks.unit.stored import stored
-from patchlake.tasks.unit.worker_state import Bench, Job, bench_of
+from patchlake.tasks.unit.worker_state import Job, WorkerState, worker_state_of
 from patchlake.tasks.video import frames
 from patchlake.tasks.video.audio import Sound
 from patchlake.tasks.video.decoder import Decoder, DecodeRequest, get_decoder, get_listener
@@ -43,7 +43,7 @@ from patchlake.tasks.video.frames import Block, Clock, Reader, Ticker, Window
 
 def try_unit(job: Job, unit: Unit) -> None:
     """Decode and compute a unit as `extract_unit` does, but store nothing: does the process live through it?"""
-    work = _Work(job, unit, bench_of(job), get_decoder(), stores=False)
+    work = _Work(job, unit, worker_state_of(job), get_decoder(), stores=False)
     for slot, pieces in zip(unit.slots, unit.pieces, strict=True):
         work.write_slot(slot, pieces)
     work.close()
@@ -52,7 +52,7 @@ def try_unit(job: Job, unit: Unit) -> None:
 def extract_unit(job: Job, unit: Unit) -> UnitResult:
     """Write every product of a unit and return its receipts. Safe to run twice, at once too: same bytes, same place."""
     started = time.perf_counter()
-    work = _Work(job, unit, bench_of(job), get_decoder())
+    work = _Work(job, unit, worker_state_of(job), get_decoder())
     for slot, pieces in zip(unit.slots, unit.pieces, strict=True):
         work.write_slot(slot, pieces)
     work.close()
@@ -89,13 +89,13 @@ def extract_unit(job: Job, unit: Unit) -> UnitResult:
 class _Part:
     """The rows of a run that a unit reads from one seek."""
 
-    run: Run
+    read_range: ReadRange
     start: int
     stop: int
     ticker: Ticker
 
     def request(self, source: FrameSource, grid: FrameGrid) -> DecodeRequest:
-        return frames.request_of(self.run, source, grid, start=self.start, stop=self.stop)
+        return frames.request_of(self.read_range, source, grid, start=self.start, stop=self.stop)
 
 
 @dataclass
@@ -130,7 +130,7 @@ class _Work:
 
     job: Job
     unit: Unit
-    bench: Bench
+    bench: WorkerState
     decoder: Decoder
     stores: bool = True
     """Whether anything is written."""
@@ -146,8 +146,8 @@ class _Work:
         self.num_bytes = dict.fromkeys(self.unit.products, 0)
         self.from_store = PIXELS in self.job.products and PIXELS not in self.unit.products
         self.filtering = Filtering(() if self.from_store else self.bench.filters, self.job.frames)
-        self.culprits = {(culprit.span_key, culprit.row_start): culprit for culprit in self.unit.culprits}
-        self.decodes = {run.span_key: runs for runs in self.unit.decodes for run in runs}
+        self.culprits = {(culprit.span_key, culprit.row_start): culprit for culprit in self.unit.poison_pieces}
+        self.decodes = {one.span_key: ranges for ranges in self.unit.decodes for one in ranges}
         self.sources = {source.video_id: source for source in self.unit.sources}
         pieces = [piece for slot in self.unit.pieces for piece in slot]
         self.first_rows = {piece.span_key: piece.start for piece in reversed(pieces)}
@@ -238,7 +238,7 @@ class _Work:
             reading.broken = error
         return reading, _nothing(out)
 
-    def _leave_out(self, piece: Piece, culprit: Culprit, slot: int) -> int:
+    def _leave_out(self, piece: Piece, culprit: PoisonPiece, slot: int) -> int:
         """Say why a piece has no rows; later pieces read past its frames."""
         nothing = PieceFrames(
             span_key=piece.span_key,
@@ -354,9 +354,9 @@ class _Work:
             self._open(self.decodes[piece.span_key], piece)
         return self.reading[piece.span_key]
 
-    def _open(self, runs: Sequence[Run], piece: Piece) -> None:
+    def _open(self, ranges: Sequence[ReadRange], piece: Piece) -> None:
         source = self.sources[piece.video_id]
-        parts = [self._part(run, source, piece) for run in runs]
+        parts = [self._part(read_range, source, piece) for read_range in ranges]
         if self.from_store:
             streams = [self._stored(part, source) for part in parts]
         elif len(parts) == 1:
@@ -364,21 +364,21 @@ class _Work:
         else:
             streams = self._spooled(parts, source)
         for part, stream in zip(parts, streams, strict=True):
-            clock = frames.clock_of(part.run, source, self.job.frames.fps)
-            stream = self.filtering(stream, part.run, source, clock=clock, ticker=part.ticker)
+            clock = frames.clock_of(part.read_range, source, self.job.frames.fps)
+            stream = self.filtering(stream, part.read_range, source, clock=clock, ticker=part.ticker)
             reader = Reader(stream, clock, before=self.before, after=self.after)
-            self.reading[part.run.span_key] = _Reading(part, clock, reader)
+            self.reading[part.read_range.span_key] = _Reading(part, clock, reader)
 
-    def _part(self, run: Run, source: FrameSource, piece: Piece) -> _Part:
+    def _part(self, read_range: ReadRange, source: FrameSource, piece: Piece) -> _Part:
         """Return the rows of a run that are still wanted, with the context of products and filters."""
-        first = piece.start if run.span_key == piece.span_key else self.first_rows[run.span_key]
+        first = piece.start if read_range.span_key == piece.span_key else self.first_rows[read_range.span_key]
         before, after = self.filtering.context_frames
-        start = max(run.start, first - self.before - before)
-        stop = min(run.stop, self.last_rows[run.span_key] + self.after + after)
-        return _Part(run, start, stop, Ticker(run, source, self.job.frames.fps, start=start))
+        start = max(read_range.start, first - self.before - before)
+        stop = min(read_range.stop, self.last_rows[read_range.span_key] + self.after + after)
+        return _Part(read_range, start, stop, Ticker(read_range, source, self.job.frames.fps, start=start))
 
     def _stored(self, part: _Part, source: FrameSource) -> Iterator[Block]:
-        first = self.row_starts[part.run.span_key]
+        first = self.row_starts[part.read_range.span_key]
         tick = frames.tick_seconds(source, self.job.frames.fps)
         return stored(self.job.lake, row_start=first + part.start, row_stop=first + part.stop, tick=tick)
 

@@ -12,14 +12,14 @@ def pieces_of(unit: Unit) -> list[Unit]:
 
     A piece is what lies of a span in one slot, so what is found does not depend on how slots are grouped into units.
     """
-    runs = {run.span_key: run for run in unit.runs}
+    ranges = {one.span_key: one for one in unit.read_ranges}
     sources = {source.video_id: source for source in unit.sources}
     return [
         replace(
             unit,
             slots=(slot,),
             pieces=((piece,),),
-            decodes=((runs[piece.span_key],),),
+            decodes=((ranges[piece.span_key],),),
             sources=(sources[piece.video_id],),
         )
         for slot, pieces in zip(unit.slots, unit.pieces, strict=True)

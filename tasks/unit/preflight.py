@@ -25,7 +25,7 @@ BASE_BYTES = 250 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sign:
+class Marker:
     """What the coordinator put into the lake, for workers to find: it tells this lake from one of the same name."""
 
     lake: Location
@@ -36,35 +36,35 @@ class Sign:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Seen:
+class WorkerCheck:
     """What went wrong where a worker tried; empty if nothing did."""
 
     lake: str = ""
     sample: str = ""
 
 
-def put_sign(lake: Location, sample: str | None = None) -> Sign:
-    """Write a sign into the lake. `remove_sign` takes it away."""
+def write_marker(lake: Location, sample: str | None = None) -> Marker:
+    """Write a marker into the lake. `remove_marker` takes it away."""
     name = uuid.uuid4().hex
-    sign = Sign(lake=lake, folder=f"{STAGE}/{name}", text=name, sample=sample if _readable(sample) == "" else None)
-    (lake / sign.folder).put("sign", sign.text.encode())
-    return sign
+    marker = Marker(lake=lake, folder=f"{STAGE}/{name}", text=name, sample=sample if _readable(sample) == "" else None)
+    (lake / marker.folder).put("marker", marker.text.encode())
+    return marker
 
 
-def remove_sign(sign: Sign) -> None:
-    """Remove the sign and what workers wrote beside it."""
-    sign.lake.delete(sign.folder)
+def remove_marker(marker: Marker) -> None:
+    """Remove the marker and what workers wrote beside it."""
+    marker.lake.delete(marker.folder)
 
 
-def look(sign: Sign) -> Seen:
-    """Find the sign, write beside it (a write is a rename), and read the sample's first byte. Runs on each worker."""
-    return Seen(lake=_lake_trouble(sign), sample=_readable(sign.sample))
+def check_worker(marker: Marker) -> WorkerCheck:
+    """Find the marker, write beside it (a write is a rename), and read the sample's first byte. Runs on each worker."""
+    return WorkerCheck(lake=_lake_trouble(marker), sample=_readable(marker.sample))
 
 
-def _lake_trouble(sign: Sign) -> str:
-    place = sign.lake / sign.folder
+def _lake_trouble(marker: Marker) -> str:
+    place = marker.lake / marker.folder
     try:
-        if (found := place.get("sign")) is None or found.decode() != sign.text:
+        if (found := place.get("marker")) is None or found.decode() != marker.text:
             return "the lake there is not the one here: what the coordinator wrote is not to be seen"
         name = uuid.uuid4().hex
         place.put(name, b"1")
@@ -104,8 +104,8 @@ def _is_left_out(worker: Mapping[str, Any], roomy: bool) -> bool:
     return roomy and _offered(worker) > 0
 
 
-def complaints(
-    recipe: Recipe, sign: Sign, workers: Mapping[str, Mapping[str, Any]], seen: Mapping[str, Seen]
+def problems(
+    recipe: Recipe, marker: Marker, workers: Mapping[str, Mapping[str, Any]], seen: Mapping[str, WorkerCheck]
 ) -> list[str]:
     """Return a sentence per thing that is wrong, naming the first worker that has it; none is well."""
     found: dict[str, str] = {}
@@ -129,13 +129,13 @@ def complaints(
         if what.lake:
             found.setdefault(
                 "lake",
-                f"worker {address} can't use the lake {sign.lake}: {what.lake}; expected a folder that all machines "
+                f"worker {address} can't use the lake {marker.lake}: {what.lake}; expected a folder that all machines "
                 "share, or a bucket that the worker's environment opens",
             )
         if what.sample:
             found.setdefault(
                 "sample",
-                f"worker {address} can't read {sign.sample}: {what.sample}; expected videos at the same path on all "
+                f"worker {address} can't read {marker.sample}: {what.sample}; expected videos at the same path on all "
                 "machines, or in a bucket",
             )
     return list(found.values())

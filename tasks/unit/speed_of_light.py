@@ -13,9 +13,9 @@ from patchlake.tasks.features.extractor import Hearer, window_frames
 from patchlake.tasks.filters import Scene
 from patchlake.tasks.lake.arrays import ShardWriter
 from patchlake.tasks.lake.product import Product
-from patchlake.tasks.types import PIXELS, FrameArray, FrameSource, Run, Unit
+from patchlake.tasks.types import PIXELS, FrameArray, FrameSource, ReadRange, Unit
 from patchlake.tasks.unit.extract import clock_of
-from patchlake.tasks.unit.worker_state import Bench, Job, bench_of
+from patchlake.tasks.unit.worker_state import Job, WorkerState, worker_state_of
 from patchlake.tasks.video import frames
 from patchlake.tasks.video.audio import Sound
 from patchlake.tasks.video.decoder import get_decoder, get_listener
@@ -37,40 +37,40 @@ class Light:
     compute: dict[str, float]
     """Bare extractors by product, and `filters`, frames in memory."""
 
-    @property
-    def per_row(self) -> float:
-        """All parts share the cores, so they add up."""
-        return self.decode + self.write + sum(self.compute.values())
-
 
 def samples_of(
     units: tuple[Unit, ...], count: int = 24, *, without: frozenset[str] = frozenset()
-) -> tuple[tuple[Run, FrameSource], ...]:
-    """Return runs spread evenly over the units, each with its video.
+) -> tuple[tuple[ReadRange, FrameSource], ...]:
+    """Return read ranges spread evenly over the units, each with its video.
 
     `without`: keys of spans that failed, whose clips might end these workers too, or keep them waiting.
     """
-    runs = [(run, unit) for unit in units for run in unit.runs if run.stop > run.start and run.span_key not in without]
-    picked = runs[:: max(1, len(runs) // count)][:count]
+    usable = [
+        (one, unit)
+        for unit in units
+        for one in unit.read_ranges
+        if one.stop > one.start and one.span_key not in without
+    ]
+    picked = usable[:: max(1, len(usable) // count)][:count]
     videos = {piece.span_key: piece.video_id for _, u in picked for slot in u.pieces for piece in slot}
-    return tuple((run, next(s for s in unit.sources if s.video_id == videos[run.span_key])) for run, unit in picked)
+    return tuple((one, next(s for s in unit.sources if s.video_id == videos[one.span_key])) for one, unit in picked)
 
 
 def sample_light(
-    job: Job, samples: tuple[tuple[Run, FrameSource], ...], names: frozenset[str] | None = None
+    job: Job, samples: tuple[tuple[ReadRange, FrameSource], ...], names: frozenset[str] | None = None
 ) -> Light | None:
     """Measure the parts on this worker for about SAMPLE_SECONDS; None where nothing could be decoded.
 
     `names`: of the products that this worker computes; by default all.
     """
-    bench, decoder = bench_of(job), get_decoder()
+    bench, decoder = worker_state_of(job), get_decoder()
     seconds, rows = 0.0, 0
     deadline = time.perf_counter() + SAMPLE_SECONDS / 2
     block = bench.slot
     filled = 0
-    for run, source in samples:
-        stop = min(run.stop, run.start + SAMPLE_ROWS)
-        request = frames.request_of(run, source, job.frames, start=run.start, stop=stop)
+    for read_range, source in samples:
+        stop = min(read_range.stop, read_range.start + SAMPLE_ROWS)
+        request = frames.request_of(read_range, source, job.frames, start=read_range.start, stop=stop)
         summary = decoder.bare(request)
         if not summary.num_rows:
             continue
@@ -109,22 +109,26 @@ def sample_light(
     return Light(decode=seconds / rows, write=write, compute=compute)
 
 
-def _filter_seconds(bench: Bench, job: Job, part: FrameArray, run: Run, source: FrameSource) -> float:
+def _filter_seconds(
+    bench: WorkerState, job: Job, part: FrameArray, read_range: ReadRange, source: FrameSource
+) -> float:
     """Return the CPU time of all filters on frames that none of them has seen."""
     seconds = 0.0
     for one in bench.filters:
         before, after = one.context_frames
         around = np.concatenate([part[:1].repeat(before, axis=0), part, part[-1:].repeat(after, axis=0)])
-        scene = Scene(source=source, boxes=run.boxes, grid=job.frames, seconds=np.zeros(len(around)))
+        scene = Scene(source=source, boxes=read_range.boxes, grid=job.frames, seconds=np.zeros(len(around)))
         begun = time.thread_time()
         part = one(around, scene)
         seconds += time.thread_time() - begun
     return seconds
 
 
-def _heard(hearer: Hearer, product: Product, job: Job, run: Run, source: FrameSource) -> tuple[npt.NDArray[Any], float]:
-    """Return what is heard in some rows from a run's start, and the seconds a frame that takes, decoding included."""
-    ticks = frames.clock_of(run, source, job.frames.fps).ticks[:SAMPLE_ROWS]
+def _heard(
+    hearer: Hearer, product: Product, job: Job, read_range: ReadRange, source: FrameSource
+) -> tuple[npt.NDArray[Any], float]:
+    """Return what is heard in some rows from a range's start, and the seconds a frame that takes, decoding included."""
+    ticks = frames.clock_of(read_range, source, job.frames.fps).ticks[:SAMPLE_ROWS]
     seconds = np.multiply(ticks, float(frames.tick_seconds(source, job.frames.fps)))
     heads = np.arange(0, max(1, len(ticks) - product.time_size + 1), product.time_stride)
     sound = Sound(get_listener(), source)

@@ -34,7 +34,7 @@ class Job:
     """The recipe's frame filters."""
 
 
-class Bench:
+class WorkerState:
     """What a worker process keeps from unit to unit: extractors with their models, writers, one slot of memory."""
 
     def __init__(self, job: Job, kept: Mapping[Any, Extractor]) -> None:
@@ -58,12 +58,12 @@ class Bench:
         return self._writers[product]
 
 
-_bench: tuple[str, Bench] | None = None
+_state: tuple[str, WorkerState] | None = None
 
 
-def bench_of(job: Job) -> Bench:
+def worker_state_of(job: Job) -> WorkerState:
     """Return this process's bench for a run; of the run before only the extractors stay that this one wants too."""
-    global _bench
-    if _bench is None or _bench[0] != job.key:
-        _bench = (job.key, Bench(job, _bench[1].built if _bench else {}))
-    return _bench[1]
+    global _state
+    if _state is None or _state[0] != job.key:
+        _state = (job.key, WorkerState(job, _state[1].built if _state else {}))
+    return _state[1]

@@ -1,4 +1,4 @@
-"""Frames of one run, one after the other, wherever they come from: the decoder, or pixels already stored.
+"""The frames of a read range, one after the other, wherever they come from: the decoder, or pixels already stored.
 
 Frames carry `ticks`: time from the first displayed frame in half steps of the clock (the stream's time base, or 1 / fps
 on a grid of numeric rate), so that the centre of a window of frames is a whole number too.
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from patchlake.tasks import pts, tracks
-from patchlake.tasks.types import FrameArray, FrameGrid, FrameSource, Geometry, IntArray, Run
+from patchlake.tasks.types import FrameArray, FrameGrid, FrameSource, Geometry, IntArray, ReadRange
 from patchlake.tasks.video.decoder import Decoder, DecodeRequest
 
 Block = tuple[FrameArray, IntArray]
@@ -25,14 +25,14 @@ NEVER = np.iinfo(np.int64).max
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Which tick a row of a run is at, by plan."""
+    """The planned tick of each row of a read range."""
 
     ticks: IntArray
     start: int
     stop_tick: int
 
     def at(self, row: int) -> int:
-        """Return the tick of a row of the span; past the run, the end of the run."""
+        """Return the tick of a row of the span; past the range, its end."""
         i = row - self.start
         return int(self.ticks[i]) if i < len(self.ticks) else self.stop_tick
 
@@ -42,15 +42,15 @@ class Clock:
         return first < int(np.searchsorted(self.ticks, later, side="left"))
 
 
-def clock_of(run: Run, source: FrameSource, fps: Fraction | None) -> Clock:
-    """Return the planned ticks of a run's rows."""
+def clock_of(read_range: ReadRange, source: FrameSource, fps: Fraction | None) -> Clock:
+    """Return the planned ticks of a range's rows."""
     if fps is None:
-        planned = 2 * (pts.unpack(run.pts) - source.first_pts)
-        end = NEVER if run.stop_pts is None else 2 * (run.stop_pts - source.first_pts)
+        planned = 2 * (pts.unpack(read_range.pts) - source.first_pts)
+        end = NEVER if read_range.stop_pts is None else 2 * (read_range.stop_pts - source.first_pts)
     else:
-        planned = 2 * (run.first_grid_row + np.arange(run.stop - run.start, dtype=np.int64))
-        end = 2 * (run.first_grid_row + run.stop - run.start)
-    return Clock(planned, run.start, end)
+        planned = 2 * (read_range.first_grid_row + np.arange(read_range.stop - read_range.start, dtype=np.int64))
+        end = 2 * (read_range.first_grid_row + read_range.stop - read_range.start)
+    return Clock(planned, read_range.start, end)
 
 
 def tick_seconds(source: FrameSource, fps: Fraction | None) -> Fraction:
@@ -58,12 +58,12 @@ def tick_seconds(source: FrameSource, fps: Fraction | None) -> Fraction:
     return (source.time_base if fps is None else 1 / fps) / 2
 
 
-def request_of(run: Run, source: FrameSource, grid: FrameGrid, *, start: int, stop: int) -> DecodeRequest:
-    """Return what to ask the decoder for rows [start, stop) of a run."""
-    planned = pts.unpack(run.pts)
-    low, high = start - run.start, stop - run.start
-    first, fps = run.first_grid_row, grid.fps
-    geometry, *moves = _geometries(run, source, grid, planned[low:high])
+def request_of(read_range: ReadRange, source: FrameSource, grid: FrameGrid, *, start: int, stop: int) -> DecodeRequest:
+    """Return what to ask the decoder for rows [start, stop) of a read range."""
+    planned = pts.unpack(read_range.pts)
+    low, high = start - read_range.start, stop - read_range.start
+    first, fps = read_range.first_grid_row, grid.fps
+    geometry, *moves = _geometries(read_range, source, grid, planned[low:high])
     return DecodeRequest(
         uri=source.uri,
         source_size=(source.height, source.width),
@@ -72,21 +72,23 @@ def request_of(run: Run, source: FrameSource, grid: FrameGrid, *, start: int, st
         time_base=source.time_base,
         first_pts=source.first_pts,
         counted=source.counted,
-        seek_pts=_seek_pts(run, int(planned[low]), is_first=first + low == 0),
+        seek_pts=_seek_pts(read_range, int(planned[low]), is_first=first + low == 0),
         pts_lo=int(planned[low]),
-        pts_hi=int(planned[high]) if high < len(planned) else run.stop_pts,
+        pts_hi=int(planned[high]) if high < len(planned) else read_range.stop_pts,
         grid=None if fps is None else (fps.numerator, fps.denominator, first + low, first + high),
     )
 
 
-def _seek_pts(run: Run, pts_lo: int, *, is_first: bool) -> int | None:
+def _seek_pts(read_range: ReadRange, pts_lo: int, *, is_first: bool) -> int | None:
     """Return the PTS of the key frame to start decoding at; None: the file's start."""
-    return None if is_first else max((key for key in run.key_pts if key <= pts_lo), default=None)
+    return None if is_first else max((key for key in read_range.key_pts if key <= pts_lo), default=None)
 
 
-def _geometries(run: Run, source: FrameSource, grid: FrameGrid, shown: IntArray) -> list[tuple[int, Geometry]]:
-    """Return the geometry of a run's first frame, then each other one with the PTS of the frame it begins with."""
-    path, found = run.boxes, list[tuple[int, Geometry]]()
+def _geometries(
+    read_range: ReadRange, source: FrameSource, grid: FrameGrid, shown: IntArray
+) -> list[tuple[int, Geometry]]:
+    """Return the geometry of a range's first frame, then each other one with the PTS of the frame it begins with."""
+    path, found = read_range.boxes, list[tuple[int, Geometry]]()
     for at in dict.fromkeys(shown.tolist()) if path is not None and path.seconds else shown[:1].tolist():
         seconds = float((at - source.first_pts) * source.time_base)
         geometry = tracks.geometry_at(path, seconds, source, size=grid.size, fit=grid.fit)
@@ -96,11 +98,11 @@ def _geometries(run: Run, source: FrameSource, grid: FrameGrid, shown: IntArray)
 
 
 class Ticker:
-    """Turns the PTS of a run's frames into ticks, and keeps them where the rate is numeric."""
+    """Turns the PTS of a range's frames into ticks, and keeps them where the rate is numeric."""
 
-    def __init__(self, run: Run, source: FrameSource, fps: Fraction | None, *, start: int) -> None:
+    def __init__(self, read_range: ReadRange, source: FrameSource, fps: Fraction | None, *, start: int) -> None:
         self._first_pts = source.first_pts
-        self._row = self._first_row = None if fps is None else run.first_grid_row + start - run.start
+        self._row = self._first_row = None if fps is None else read_range.first_grid_row + start - read_range.start
         self.shown: list[IntArray] = []
         """PTS of the frame shown at each row of a grid of numeric rate, block by block."""
 
@@ -126,7 +128,7 @@ def decoded(decoder: Decoder, request: DecodeRequest, ticker: Ticker) -> Iterato
 
 
 class Spool:
-    """The frames of one of several runs that share a decode, in an unlinked file until their turn comes."""
+    """The frames of one of several read ranges that share a decode, in an unlinked file until their turn comes."""
 
     def __init__(self, folder: Path, size: tuple[int, int], ticker: Ticker) -> None:
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115  it lives as long as its blocks
@@ -159,7 +161,7 @@ def spooled(decoder: Decoder, requests: Sequence[DecodeRequest], spools: Sequenc
 
 
 class Reader:
-    """Hands a run's blocks out in pieces, with the frames around each piece."""
+    """Hands a range's blocks out in pieces, with the frames around each piece."""
 
     def __init__(self, blocks: Iterator[Block], clock: Clock, *, before: int, after: int) -> None:
         self._blocks = blocks

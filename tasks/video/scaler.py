@@ -44,7 +44,7 @@ class Scaler:
 
     def __call__(self, frame: VideoFrame) -> npt.NDArray[np.uint8]:
         """Return the frame's rows, a view (height, 3 * width) into the filter's own frame."""
-        if is_see_through(frame):
+        if has_alpha(frame):
             frame = on_black(self._to_rgba(frame))
         plane = self._to_grid(frame).planes[0]
         rows = np.frombuffer(memoryview(plane), np.uint8).reshape(self.height, plane.line_size)
@@ -100,16 +100,16 @@ class Chain:
         return (f"crop={size[0]}:{size[1]}:{x}:{y}:exact=1",)
 
 
-def is_see_through(frame: VideoFrame) -> bool:
+def has_alpha(frame: VideoFrame) -> bool:
     """Return whether pixels may be transparent: by the format; a palette by its entries."""
     name = frame.format.name
     if name == "pal8":  # blue, green, red, alpha
         return bool(np.frombuffer(memoryview(frame.planes[1]), np.uint8)[3::4].min() < 255)
-    return _has_alpha(name)
+    return _format_has_alpha(name)
 
 
 @functools.cache
-def _has_alpha(pixel_format: str) -> bool:
+def _format_has_alpha(pixel_format: str) -> bool:
     return any(component.is_alpha for component in VideoFormat(pixel_format, 16, 16).components)
 
 

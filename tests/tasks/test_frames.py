@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from strategies import a_source
 
 from patchlake.tasks import pts
-from patchlake.tasks.types import FrameArray, FrameGrid, Geometry, IntArray, Run
+from patchlake.tasks.types import FrameArray, FrameGrid, Geometry, IntArray, ReadRange
 from patchlake.tasks.video.frames import NEVER, Block, Clock, Reader, Window, clock_of, request_of, tick_seconds
 
 quick = settings(max_examples=250, deadline=None)
@@ -150,8 +150,8 @@ def test_spread_by_hand() -> None:
     ]
 
 
-def a_run(planned: IntArray, *, start: int, stop_pts: int | None, first_grid_row: int) -> Run:
-    return Run(
+def a_read_range(planned: IntArray, *, start: int, stop_pts: int | None, first_grid_row: int) -> ReadRange:
+    return ReadRange(
         span_key="s", boxes=None, start=start, stop=start + len(planned), first_grid_row=first_grid_row,
         pts=pts.pack(planned), stop_pts=stop_pts, key_pts=(90, 107),
     )  # fmt: skip
@@ -159,17 +159,19 @@ def a_run(planned: IntArray, *, start: int, stop_pts: int | None, first_grid_row
 
 def test_the_clock_of_a_native_run_counts_half_ticks_from_the_first_frame() -> None:
     source = a_source(first_pts=100, time_base=Fraction(1, 50))
-    run = a_run(np.array([104, 106, 109]), start=2, stop_pts=113, first_grid_row=2)
-    clock = clock_of(run, source, None)
+    read_range = a_read_range(np.array([104, 106, 109]), start=2, stop_pts=113, first_grid_row=2)
+    clock = clock_of(read_range, source, None)
     assert [clock.at(row) for row in range(2, 8)] == [8, 12, 18, 26, 26, 26]
-    endless = clock_of(a_run(np.array([104]), start=0, stop_pts=None, first_grid_row=0), source, None)
+    endless = clock_of(a_read_range(np.array([104]), start=0, stop_pts=None, first_grid_row=0), source, None)
     assert [endless.at(0), endless.at(1)] == [8, NEVER]
     assert tick_seconds(source, None) == Fraction(1, 100)
 
 
 def test_the_clock_of_a_numeric_rate_counts_half_grid_steps() -> None:
     source = a_source(first_pts=100, time_base=Fraction(1, 50))
-    clock = clock_of(a_run(np.array([104, 104, 106]), start=2, stop_pts=113, first_grid_row=7), source, Fraction(25, 2))
+    clock = clock_of(
+        a_read_range(np.array([104, 104, 106]), start=2, stop_pts=113, first_grid_row=7), source, Fraction(25, 2)
+    )
     assert [clock.at(row) for row in range(2, 7)] == [14, 16, 18, 20, 20]
     assert tick_seconds(source, Fraction(25, 2)) == Fraction(1, 25)
 
@@ -182,14 +184,14 @@ def test_a_request_asks_for_just_the_rows_wanted(
     start: int, stop: int, lo: int, hi: int, grid: tuple[int, int, int, int]
 ) -> None:
     source = a_source(first_pts=100, uri="/a%20.mp4", counted=True)
-    run = a_run(np.array([104, 106, 109]), start=2, stop_pts=113, first_grid_row=7)
+    read_range = a_read_range(np.array([104, 106, 109]), start=2, stop_pts=113, first_grid_row=7)
     grid_of = partial(FrameGrid, size=(4, 4), fit="stretch")
-    native = request_of(run, source, grid_of(fps=None), start=start, stop=stop)
+    native = request_of(read_range, source, grid_of(fps=None), start=start, stop=stop)
     assert (native.pts_lo, native.pts_hi, native.grid) == (lo, hi, None)
     assert native.seek_pts == (107 if lo == 109 else 90), "the last key frame up to what is read"
     whole = Geometry(rotation=0, crop=(0, 0, 4, 4), scaled=(4, 4), pad=(0, 0), size=(4, 4))
     assert (native.uri, native.counted, native.first_pts) == ("/a%20.mp4", True, 100)
     assert (native.geometry, native.moves, native.source_size) == (whole, (), (4, 4))
-    assert request_of(run, source, grid_of(fps=Fraction(25, 2)), start=start, stop=stop).grid == grid
-    endless = a_run(np.array([104, 106, 109]), start=2, stop_pts=None, first_grid_row=7)
+    assert request_of(read_range, source, grid_of(fps=Fraction(25, 2)), start=start, stop=stop).grid == grid
+    endless = a_read_range(np.array([104, 106, 109]), start=2, stop_pts=None, first_grid_row=7)
     assert request_of(endless, source, grid_of(fps=None), start=2, stop=5).pts_hi is None

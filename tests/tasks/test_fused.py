@@ -93,11 +93,11 @@ def test_a_worker_keeps_models_from_run_to_run_while_they_are_the_same(corpus: P
     recipe = {"corpus": {"videos": str(corpus / "short")}, "patches": {"size": [16, 16, 16]}, "features": [DEEP]}
     shutil.copytree(corpus / "vit", tmp_path / "vit")
     ingest(tmp_path, {**recipe, "lake": "one"})
-    (kept,) = worker_state._bench[1].extractors.values()
+    (kept,) = worker_state._state[1].extractors.values()
     first = ingest(tmp_path, {**recipe, "lake": "two"})
-    assert list(worker_state._bench[1].extractors.values()) == [kept]
+    assert list(worker_state._state[1].extractors.values()) == [kept]
     torch.manual_seed(1)
     transformers.ViTModel(transformers.ViTConfig.from_pretrained(tmp_path / "vit")).save_pretrained(tmp_path / "vit")
     other = ingest(tmp_path, {**recipe, "lake": "three"})
-    assert list(worker_state._bench[1].extractors.values()) != [kept], "another model in the same place"
+    assert list(worker_state._state[1].extractors.values()) != [kept], "another model in the same place"
     assert not np.array_equal(first.array("vit/features"), other.array("vit/features"))

@@ -15,7 +15,7 @@ from strategies import Stream, a_source, a_span, layouts, streams
 from patchlake.tasks import pts
 from patchlake.tasks.grid import LEAD_FRAMES, Layout
 from patchlake.tasks.plan.pack import Load, pack
-from patchlake.tasks.plan.units import Plan, in_turn, make_units, run_of, slots_of, slots_read
+from patchlake.tasks.plan.units import Plan, in_turn, make_units, read_range_of, slots_of, slots_read
 from patchlake.tasks.types import BoxPath, FrameSource, Placement, Unit
 
 quick = settings(max_examples=150, deadline=None)
@@ -107,12 +107,14 @@ def test_a_unit_reads_each_span_once_and_knows_its_videos(case, max_slots: int) 
     placements, sources, missing, layout = case
     for unit in make_units(placements, sources, WHOLE, missing, layout, max_slots=max_slots, num_workers=1):
         pieces = [piece for slot in unit.pieces for piece in slot]
-        assert [run.span_key for run in unit.runs] == list(dict.fromkeys(p.span_key for p in pieces))
+        assert [read_range.span_key for read_range in unit.read_ranges] == list(
+            dict.fromkeys(p.span_key for p in pieces)
+        )
         assert [s.video_id for s in unit.sources] == list(dict.fromkeys(p.video_id for p in pieces))
-        for run in unit.runs:
-            own = [p for p in pieces if p.span_key == run.span_key]
-            assert run.start == max(0, own[0].start - LEAD_FRAMES)
-            assert run.stop == min(own[0].span_rows, own[-1].stop + LEAD_FRAMES)
+        for read_range in unit.read_ranges:
+            own = [p for p in pieces if p.span_key == read_range.span_key]
+            assert read_range.start == max(0, own[0].start - LEAD_FRAMES)
+            assert read_range.stop == min(own[0].span_rows, own[-1].stop + LEAD_FRAMES)
 
 
 def test_every_worker_gets_many_units_and_none_is_longer_than_allowed() -> None:
@@ -158,7 +160,7 @@ def test_slots_of_a_placed_span() -> None:
 
 @st.composite
 def cut_runs(draw: st.DrawFn) -> tuple[Stream, int, int, int, int]:
-    """A stream, the rows of a span of it, and the rows of a run of that span."""
+    """A stream, the rows of a span of it, and the rows of a part of that span."""
     stream = draw(streams(max_frames=200))
     n = len(stream.index.pts)
     first = draw(st.integers(0, n - 1))
@@ -179,23 +181,30 @@ def test_a_run_seeks_at_or_before_its_first_frame_and_stops_after_its_last(case)
     span_stop = int(all_pts[past]) if past < len(all_pts) else None
     fields = {name: getattr(span, name) for name in span.__dataclass_fields__}
     span = type(span)(**{**fields, **changes, "stop_pts": span_stop})
-    run = run_of(span, None, start, stop)
+    read_range = read_range_of(span, None, start, stop)
     low, high = max(0, start - LEAD_FRAMES), min(len(shown), stop + LEAD_FRAMES)
-    assert (run.start, run.stop, run.first_grid_row) == (low, high, first + low)
-    assert pts.unpack(run.pts).tolist() == shown[low:high].tolist()
+    assert (read_range.start, read_range.stop, read_range.first_grid_row) == (low, high, first + low)
+    assert pts.unpack(read_range.pts).tolist() == shown[low:high].tolist()
     following = all_pts[first + high :]
-    assert run.stop_pts == (int(following[0]) if len(following) else None)
+    assert read_range.stop_pts == (int(following[0]) if len(following) else None)
     reachable = [int(k) for k in all_keys if k <= shown[start]]
-    assert list(run.key_pts) == [k for k in reachable if k >= max(k for k in reachable if k <= shown[low])]
+    assert list(read_range.key_pts) == [k for k in reachable if k >= max(k for k in reachable if k <= shown[low])]
 
 
 def test_a_run_of_a_late_span_seeks_even_at_its_first_row() -> None:
     span = a_span("s", 500, first_grid_row=100, gop=24)
-    assert run_of(span, None, 0, 10).key_pts == (96,)
-    assert run_of(span, None, 200, 210).key_pts == (216, 240, 264, 288)  # 236 is the first row read: 300 - 64
-    assert run_of(span, None, 490, 500).stop_pts == 600
-    assert run_of(a_span("s", 500), None, 0, 10).key_pts == (0,)
-    assert run_of(a_span("s", 500), None, 200, 210).key_pts == (132, 144, 156, 168, 180, 192)  # 136 is the first read
+    assert read_range_of(span, None, 0, 10).key_pts == (96,)
+    assert read_range_of(span, None, 200, 210).key_pts == (216, 240, 264, 288)  # 236 is the first row read: 300 - 64
+    assert read_range_of(span, None, 490, 500).stop_pts == 600
+    assert read_range_of(a_span("s", 500), None, 0, 10).key_pts == (0,)
+    assert read_range_of(a_span("s", 500), None, 200, 210).key_pts == (
+        132,
+        144,
+        156,
+        168,
+        180,
+        192,
+    )  # 136 is the first read
 
 
 @quick

@@ -17,7 +17,7 @@ from patchlake.tasks.tracks import fit_frame
 from patchlake.tasks.video.decoder import Decoder, DecodeRequest
 from patchlake.tasks.video.demux import Refused
 from patchlake.tasks.video.probe import video_of
-from patchlake.tasks.video.scaler import SCALING, Chain, Scaler, is_see_through
+from patchlake.tasks.video.scaler import SCALING, Chain, Scaler, has_alpha
 
 BT601, BT709, BT2020 = (0.299, 0.114), (0.2126, 0.0722), (0.2627, 0.0593)
 """Weights of red and blue in luma."""
@@ -126,7 +126,7 @@ def test_opaque_frames_come_out_as_if_they_had_no_alpha(pixel_format: str, size:
     rgba[..., 3] = 255
     frame = VideoFrame.from_ndarray(rgba, format="rgba")
     with_alpha = Chain([f"scale=flags={SCALING}", f"format={pixel_format}"])(frame)
-    assert is_see_through(with_alpha)
+    assert has_alpha(with_alpha)
     without = VideoFrame.from_ndarray(np.ascontiguousarray(rgba[..., :3]), format="rgb24")
     np.testing.assert_array_equal(on_grid(with_alpha, size), on_grid(without, size))
 
@@ -161,7 +161,7 @@ def palette_frame(alpha: int) -> VideoFrame:
 def test_palette_entries_may_be_see_through() -> None:
     for alpha, blue in ((255, 255), (0, 0), (100, 100)):
         frame = palette_frame(alpha)
-        assert is_see_through(frame) == (alpha < 255)
+        assert has_alpha(frame) == (alpha < 255)
         found = on_grid(frame)
         assert (found[:, :8] == (0, 0, blue)).all()
         assert (found[:, 8:] == (255, 128, 0)).all()

@@ -95,7 +95,7 @@ def test_each_box_is_cut_where_it_is_and_each_frame_decoded_once(corpus: Path) -
     units = len(done.plan.units)
     assert done.num_decoded - done.num_redecoded <= 122 + 4 * units, "each source frame once, but a few past each unit"
     assert len(done.plan.units) == 5
-    assert {len(runs) for unit in done.plan.units for runs in unit.decodes} == {2}
+    assert {len(ranges) for unit in done.plan.units for ranges in unit.decodes} == {2}
 
 
 def test_units_of_other_sizes_and_orders_write_the_same_bytes(corpus: Path) -> None:
@@ -132,7 +132,11 @@ def test_a_file_with_one_key_frame_is_one_unit_and_others_are_cut(tmp_path: Path
     clips.render(tmp_path / "videos" / "one.mp4", num_frames=400, gop=1000)
     clips.render(tmp_path / "videos" / "many.mp4", num_frames=400, gop=10)
     done = ingest(tmp_path, {"corpus": {"videos": "videos"}, "patches": {"size": [4, 16, 16]}}, num_workers=4)
-    units = [unit for unit in done.plan.units if any(run.span_key == _span(done, 1) for run in unit.runs)]
+    units = [
+        unit
+        for unit in done.plan.units
+        if any(read_range.span_key == _span(done, 1) for read_range in unit.read_ranges)
+    ]
     assert len(units) <= 2, "it is cut near its beginning at most, where that costs little"
     assert len(done.plan.units) > 4
     assert done.num_redecoded <= 16 + 10 * len(done.plan.units)

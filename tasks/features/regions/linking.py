@@ -59,7 +59,7 @@ class Choice(Protocol):
     margin: float
 
 
-class Upright(Protocol):
+class FrameSize(Protocol):
     """A video's size."""
 
     @property
@@ -71,7 +71,7 @@ class Upright(Protocol):
         """Upright source pixels."""
 
 
-def paths_of(rows: Sequence[Row], video: Upright, choice: Choice) -> list[BoxPath]:
+def paths_of(rows: Sequence[Row], video: FrameSize, choice: Choice) -> list[BoxPath]:
     """Return the boxes that follow linked regions of one video, by time, then identity.
 
     What lies in no frame, as a letterbox's black, is no track. A track's box has one size, the largest that its regions
@@ -93,12 +93,12 @@ def paths_of(rows: Sequence[Row], video: Upright, choice: Choice) -> list[BoxPat
     return [_path(name, regions, video, choice.margin) for name, regions in ranked]
 
 
-def _shown(row: Row, video: Upright) -> Row:
+def _shown(row: Row, video: FrameSize) -> Row:
     """Return a row with what of its boxes lies in the frame: where a letterbox leaves black there is none."""
     return {**row, **{name: _clipped(row[name], video) for name in ("first_box", "last_box")}}
 
 
-def _clipped(box: Sequence[float], video: Upright) -> list[float]:
+def _clipped(box: Sequence[float], video: FrameSize) -> list[float]:
     left, top = max(0.0, box[0]), max(0.0, box[1])
     return [left, top, min(video.width, box[0] + box[2]) - left, min(video.height, box[1] + box[3]) - top]
 
@@ -120,7 +120,7 @@ def _travel(regions: Sequence[Row]) -> float:
     return max(math.dist(centres[0], centre) for centre in centres)
 
 
-def _path(name: str, regions: Sequence[Row], video: Upright, margin: float) -> BoxPath:
+def _path(name: str, regions: Sequence[Row], video: FrameSize, margin: float) -> BoxPath:
     knots: dict[float, list[float]] = {}
     for row in regions:
         knots[row["start_seconds"]] = row["first_box"]
@@ -133,7 +133,7 @@ def _path(name: str, regions: Sequence[Row], video: Upright, margin: float) -> B
     return BoxPath(name=f"region {name[:8]}", seconds=tuple(knots), boxes=tuple(boxes))
 
 
-def _around(box: Sequence[float], width: float, height: float, video: Upright) -> Box:
+def _around(box: Sequence[float], width: float, height: float, video: FrameSize) -> Box:
     """Return the box of a size with the same centre, moved into the frame."""
     x = box[0] + box[2] / 2 - width / 2
     y = box[1] + box[3] / 2 - height / 2
