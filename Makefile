@@ -52,7 +52,7 @@ test-long: env
 	$(BIN)/python -m pytest -m long $(ARGS)
 
 faults: env
-	$(BIN)/python tests/campaign.py --each $(N) --table $(TABLE)
+	$(BIN)/python tests/support/fault_campaign.py --each $(N) --table $(TABLE)
 
 clean:
 	rm -rf .venv build demo .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -21,11 +21,11 @@ from typing import Any, get_args
 import yaml
 from corpora import SHARED
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
-import mutations
-from command import Done, run_patchlake
-from watching import Watch
+import damaged_files as mutations
+from command_line import Done, run_patchlake
+from process_watch import Watch
 
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.storage.location import Location

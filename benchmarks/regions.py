@@ -2,9 +2,9 @@
 
 python benchmarks/regions.py [--frames 56]
 
-The scene is tests/scenes.py: a disc, a box and an octagon that move over a texture, H.264 4:2:0 of 640x448 scaled to
-320x224. Colour: objects with little texture of their own; motion: the same with much. Each frame of each object counts
-with the region that fits it best; the first frame, which has no motion, is left out.
+The scene is tests/support/moving_scenes.py: a disc, a box and an octagon that move over a texture, H.264 4:2:0 of
+640x448 scaled to 320x224. Colour: objects with little texture of their own; motion: the same with much. Each frame of
+each object counts with the region that fits it best; the first frame, which has no motion, is left out.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
-import scenes
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+import moving_scenes as scenes
 
 from patchlake.tasks import features
 from patchlake.tasks.features.extractor import RegionsSpec

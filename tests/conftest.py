@@ -11,11 +11,11 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import clips
+import numbered_clips as clips
 import pytest
 import yaml
 import zarr
-from command import Done, answers, end_group, free_port, run_patchlake, wait_until
+from command_line import Done, answers, end_group, free_port, run_patchlake, wait_until
 
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
@@ -78,7 +78,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A real S3 server (Ceph's RADOS Gateway) with a bucket `lakes`: its environment."""
     if shutil.which("radosgw") is None:
         clips.unavailable("needs a S3 server (Debian: apt-get install radosgw ceph-mon ceph-osd ceph-common)")
-    script = Path(__file__).parent / "infra" / "ceph_rgw_local.sh"
+    script = Path(__file__).parent / "support" / "infra" / "ceph_rgw_local.sh"
     folder = tmp_path_factory.mktemp("ceph")
     lines = subprocess.run([script, "start", folder], check=True, capture_output=True, text=True, timeout=120).stdout
     try:
@@ -92,7 +92,7 @@ def slurm_conf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real Slurm of two nodes with two CPUs and two fake GPUs each; yields what SLURM_CONF has to be."""
     if shutil.which("slurmctld") is None or shutil.which("munged") is None:
         clips.unavailable("needs Slurm (Debian: apt-get install slurm-wlm munge)")
-    script = Path(__file__).parent / "infra" / "slurm_local.sh"
+    script = Path(__file__).parent / "support" / "infra" / "slurm_local.sh"
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))  # short: a socket's path has 108 bytes at most
     options = {"SLURM_LOCAL_NODES": "2", "SLURM_LOCAL_CPUS": "2", "SLURM_LOCAL_GPUS": "2", "SLURM_LOCAL_MEM": "16000"}
     try:
@@ -115,7 +115,7 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, object]
     """A real sshd on 127.0.0.1 with keys of its own; yields the keys of `cluster:` that reach it."""
     if not os.path.exists("/usr/sbin/sshd"):
         clips.unavailable("needs sshd (Debian: apt-get install openssh-server)")
-    script = Path(__file__).parent / "infra" / "sshd_local.sh"
+    script = Path(__file__).parent / "support" / "infra" / "sshd_local.sh"
     folder, port = tmp_path_factory.mktemp("sshd"), free_port()
     subprocess.run([script, "start", folder, str(port)], check=True, timeout=30)
     try:

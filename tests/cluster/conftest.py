@@ -1,4 +1,4 @@
-"""Clusters of real processes. Workers find this folder's modules by name, as if installed."""
+"""Clusters of real processes. Workers find the modules of support/on_workers by name, as if installed."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-HERE = str(Path(__file__).parent)
+HERE = str(Path(__file__).parents[1] / "support" / "on_workers")
 sys.path.insert(0, HERE)
 
 from patchlake.cluster.connect import connect  # noqa: E402

@@ -5,7 +5,7 @@ from functools import partial
 import jobs
 import psutil
 import pytest
-from command import answers
+from command_line import answers
 
 from patchlake.cluster import connect as connect_module
 from patchlake.cluster.connect import connect

@@ -12,10 +12,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import clips
+import numbered_clips as clips
 import pytest
 import yaml
-from command import Done, run_patchlake, running, wait_until
+from command_line import Done, run_patchlake, running, wait_until
 
 from patchlake.tasks.lake import digest
 from patchlake.tasks.lake.tables import Tables
@@ -252,7 +252,7 @@ def decode_seconds(lake: Path, product: str) -> float:
 def test_a_worker_with_another_folder_of_the_lake_s_name_is_found_out(run: Callable[..., Any], tmp_path: Path) -> None:
     """The worker sees a file system of its own where the lake is: what it wrote there would be lost."""
     if subprocess.run(["unshare", "--mount", "true"], capture_output=True).returncode:
-        pytest.skip("needs mount namespaces, which containers may lack; tests/tasks/test_preflight.py is its twin")
+        pytest.skip("needs mount namespaces, which containers may lack; tests/tasks/unit/test_preflight.py is its twin")
     file, lake = str(tmp_path / "scheduler.json"), tmp_path / "lake"
     lake.mkdir()
     with running("scheduler", "--scheduler-file", file, "--host", "127.0.0.1"):

@@ -6,10 +6,10 @@ import os
 import zlib
 from pathlib import Path
 
-import harmed
+import faulty_runs as harmed
 import pytest
-from harm import KINDS, Moment
-from unbroken import Unbroken, render_corpus
+from fault_kinds import KINDS, Moment
+from undisturbed_run import Unbroken, render_corpus
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command import Done
+from command_line import Done
 
 from patchlake.tasks.lake import arrays
 from patchlake.tasks.storage.location import Location

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import Done
+from command_line import Done
 
 from patchlake.tasks.failpoints import POINTS
 

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import clips
-import mutations
+import damaged_files as mutations
+import numbered_clips as clips
 import numpy as np
 import pytest
 import yaml
-from command import Done
+from command_line import Done
 from ingesting import ingest
-from watching import Watch
+from process_watch import Watch
 
 from patchlake.tasks import recipe as recipes
 from patchlake.tasks.lake import arrays

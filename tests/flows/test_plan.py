@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import clips
+import numbered_clips as clips
 import pytest
-from command import Done
+from command_line import Done
 
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.storage.location import Location

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import av
-import clips
+import numbered_clips as clips
 import numpy as np
 import pytest
 import xarray as xr
-from command import Done
+from command_line import Done
 
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.storage.location import Location

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from command import run_patchlake, wait_until
+from command_line import run_patchlake, wait_until
 
 from patchlake.flows.control import reap
 from patchlake.flows.control.records import Run

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command import end_group, run_patchlake, wait_until
+from command_line import end_group, run_patchlake, wait_until
 
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.storage.location import Location

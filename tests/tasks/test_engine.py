@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import av
-import clips
 import dask
+import numbered_clips as clips
 import numpy as np
 import numpy.typing as npt
 import obstore

@@ -1,0 +1,59 @@
+"""Which products have units of their own, on which clusters. Nothing is started: the specs tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import small_networks as deep
+
+from patchlake.cluster.connect import Cluster
+from patchlake.cluster.kinds.family import parse
+from patchlake.flows.stages.deferred import gpu_products, products_apart
+from patchlake.tasks import recipe as recipes
+from patchlake.tasks.plan.products import extractors_of, products_of
+
+SLURM = {"kind": "slurm", "interface": "lo"}
+CPUS, GPUS, BOTH = {"gpus": 0}, {"gpus": 2}, {"gpus": 1}
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("models") / "vit"
+    deep.make("vit").save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture
+def of(recipe: Callable[..., Path], vit: str) -> Callable[..., tuple[set[str], set[str]]]:
+    """Return the products on GPUs, and those apart, for a network on a device and a cluster."""
+
+    def of(device: str, cluster: dict[str, Any], **changes: Any) -> tuple[set[str], set[str]]:
+        features = ["edges", {"kind": "hf", "path": vit, "name": "vit", "device": device}]
+        wanted = recipes.load(recipe(features=features, **changes))
+        extractors = extractors_of(wanted)
+        products = products_of(wanted, extractors).values()
+        one = Cluster(parse({"workers": 2, **cluster}))
+        found = gpu_products(products, one), products_apart(wanted, products, extractors, one)
+        assert not one.started
+        return found
+
+    return of
+
+
+@pytest.mark.parametrize("kind", [{"kind": "local"}, SLURM, {"kind": "ssh", "hosts": ["a", "b"]}])
+def test_where_only_some_workers_have_a_gpu_what_takes_one_is_apart(of: Callable[..., Any], kind: Any) -> None:
+    assert of("auto", kind | BOTH) == of("cuda", kind | BOTH) == ({"vit"}, {"vit"})
+    assert of("auto", kind | GPUS) == of("cuda", kind | GPUS) == ({"vit"}, set())
+    assert of("auto", kind | CPUS) == of("cpu", kind | BOTH) == (set(), set())
+    assert of("cuda", kind | CPUS)[0] == {"vit"}, "to be refused"
+
+
+def test_the_recipe_has_the_last_word(of: Callable[..., Any]) -> None:
+    units = {"slot_frames": 32, "slots": 2}
+    assert of("auto", BOTH, units={**units, "fused": True}) == ({"vit"}, set())
+    assert of("auto", GPUS, units={**units, "fused": False}) == ({"vit"}, {"vit"})
+    unkept = {"frames": {"size": [48, 64], "keep": False}}
+    assert of("auto", BOTH, **unkept, units={**units, "fused": False}) == ({"vit"}, set()), "there is nothing to read"
