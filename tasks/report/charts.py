@@ -9,9 +9,9 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
+from patchlake.tasks import canvas
+from patchlake.tasks.canvas import Picture
 from patchlake.tasks.reductions.pca import transform
-from patchlake.tasks.report import canvas
-from patchlake.tasks.report.canvas import Picture
 from patchlake.tasks.report.facts import time_spent
 from patchlake.tasks.report.sample import SEED, ClipView, Feature
 

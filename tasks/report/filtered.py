@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow.compute as pc
 
-from patchlake.tasks import filters
+from patchlake.tasks import canvas, filters
+from patchlake.tasks.canvas import Picture
 from patchlake.tasks.errors import PatchlakeError
 from patchlake.tasks.filters.stream import Filtering
 from patchlake.tasks.lake import schema
@@ -16,8 +17,6 @@ from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.plan import survey
 from patchlake.tasks.plan.units import read_range_of
 from patchlake.tasks.recipe import Recipe
-from patchlake.tasks.report import canvas
-from patchlake.tasks.report.canvas import Picture
 from patchlake.tasks.report.sample import ClipView
 from patchlake.tasks.report.strips import show
 from patchlake.tasks.types import FrameArray, FrameSource, Placement

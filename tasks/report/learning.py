@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from patchlake.tasks.report import canvas
-from patchlake.tasks.report.canvas import Picture
+from patchlake.tasks import canvas
+from patchlake.tasks.canvas import Picture
 from patchlake.tasks.training.metrics import wilson_interval
 
 MAX_NAMED_CLASSES = 24

@@ -11,8 +11,8 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 
-from patchlake.tasks.report import canvas
-from patchlake.tasks.report.canvas import Picture
+from patchlake.tasks import canvas
+from patchlake.tasks.canvas import Picture
 from patchlake.tasks.report.sample import ClipView, Feature, Frames
 from patchlake.tasks.report.strips import bare
 from patchlake.tasks.types import FrameArray

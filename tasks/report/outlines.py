@@ -12,12 +12,11 @@ from matplotlib import colors
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from patchlake.tasks import tracks
+from patchlake.tasks import canvas, tracks
+from patchlake.tasks.canvas import Picture
 from patchlake.tasks.features.extractor import RegionsSpec
 from patchlake.tasks.lake import schema
 from patchlake.tasks.lake.tables import Tables
-from patchlake.tasks.report import canvas
-from patchlake.tasks.report.canvas import Picture
 from patchlake.tasks.report.sample import SEED, Feature, Frames, names_of
 from patchlake.tasks.report.strips import bare
 from patchlake.tasks.types import Box, BoxPath

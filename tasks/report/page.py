@@ -7,12 +7,13 @@ from importlib import resources
 
 import jinja2
 
+from patchlake.tasks import canvas
+from patchlake.tasks.canvas import Picture
 from patchlake.tasks.features.extractor import RegionsSpec
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.recipe import Recipe
 from patchlake.tasks.reductions import store
-from patchlake.tasks.report import canvas, facts
-from patchlake.tasks.report.canvas import Picture
+from patchlake.tasks.report import facts
 from patchlake.tasks.report.charts import pca_chart, time_chart
 from patchlake.tasks.report.facts import Run
 from patchlake.tasks.report.filtered import filter_pictures

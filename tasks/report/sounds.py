@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from patchlake.tasks.report import canvas
-from patchlake.tasks.report.canvas import Picture
+from patchlake.tasks import canvas
+from patchlake.tasks.canvas import Picture
 from patchlake.tasks.report.sample import ClipView, Feature
 
 _LOUD, _QUIET = 0.0, -100.0

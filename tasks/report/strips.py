@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from patchlake.tasks import canvas
+from patchlake.tasks.canvas import Picture
 from patchlake.tasks.grid import Grid
-from patchlake.tasks.report import canvas
-from patchlake.tasks.report.canvas import Picture
 from patchlake.tasks.report.sample import ClipView, Frames
 from patchlake.tasks.types import FrameArray
 

@@ -21,12 +21,11 @@ import reference_features as loops
 from ingesting import Ingested, ingest
 from PIL import Image
 
-from patchlake.tasks import filters
+from patchlake.tasks import canvas, filters
 from patchlake.tasks import recipe as recipes
+from patchlake.tasks.canvas import Picture
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.lake.digest import digest
-from patchlake.tasks.report import canvas
-from patchlake.tasks.report.canvas import Picture
 from patchlake.tasks.report.filtered import filter_pictures
 from patchlake.tasks.report.sample import pick_clips
 from patchlake.tasks.types import FrameArray

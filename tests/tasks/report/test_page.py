@@ -26,6 +26,7 @@ import zarr
 from PIL import Image
 
 from patchlake.flows.stages import report as report_flow
+from patchlake.tasks import canvas
 from patchlake.tasks import recipe as recipes
 from patchlake.tasks.grid import Grid, centre_seconds
 from patchlake.tasks.lake import arrays
@@ -36,7 +37,7 @@ from patchlake.tasks.plan.products import extractors_of, products_of
 from patchlake.tasks.recipe import Recipe
 from patchlake.tasks.reductions import moments, store
 from patchlake.tasks.reductions.pca import pca
-from patchlake.tasks.report import canvas, facts
+from patchlake.tasks.report import facts
 from patchlake.tasks.report.charts import sample_cells
 from patchlake.tasks.report.facts import Run
 from patchlake.tasks.report.learning import learning_pictures

@@ -18,7 +18,7 @@ import pytest
 from ingesting import Ingested, ingest
 from matplotlib import colors
 
-from patchlake.tasks import features
+from patchlake.tasks import canvas, features
 from patchlake.tasks import recipe as recipes
 from patchlake.tasks.features.extractor import RegionsSpec
 from patchlake.tasks.features.regions import linking
@@ -27,7 +27,6 @@ from patchlake.tasks.grid import Grid
 from patchlake.tasks.lake import open_lake
 from patchlake.tasks.lake.tables import SCHEMAS
 from patchlake.tasks.plan.products import extractors_of, products_of
-from patchlake.tasks.report import canvas
 from patchlake.tasks.report.outlines import region_strips
 from patchlake.tasks.report.sample import open_feature, open_frames
 
