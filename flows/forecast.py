@@ -14,7 +14,8 @@ from patchlake.flows.stages.deferred import products_apart
 from patchlake.flows.stages.ingest import survey_sources
 from patchlake.tasks import recipe as recipes
 from patchlake.tasks.corpus.discover import discover
-from patchlake.tasks.lake import arrays
+from patchlake.tasks.lake.arrays import root_attrs
+from patchlake.tasks.lake.create import check_dataset
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.plan import survey as planning
 from patchlake.tasks.plan.forecast import Forecast, forecast
@@ -27,8 +28,8 @@ def plan_recipe(path: str, overrides: Sequence[str] = ()) -> Forecast:
         session = session_of(recipe, cluster)
         session.checked = True  # by trying to write; a plan only reads
         sources = discover(recipe.corpus)  # the cluster starts with the first probe: what is wrong is said before
-        if arrays.root_attrs(session.lake) is not None:
-            arrays.check_dataset(session.lake, recipe.constants)
+        if root_attrs(session.lake) is not None:
+            check_dataset(session.lake, recipe.constants)
         survey = survey_sources(session, sources)
         plan, _ = planning.make_plan(
             survey,

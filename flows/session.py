@@ -24,8 +24,9 @@ from patchlake.tasks import recipe as recipes
 from patchlake.tasks.corpus.discover import discover
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.features.extractor import Extractor
-from patchlake.tasks.lake import arrays
+from patchlake.tasks.lake import create, shards
 from patchlake.tasks.lake import lock as locks
+from patchlake.tasks.lake.arrays import existing_lake, product_attrs
 from patchlake.tasks.lake.lock import Lock
 from patchlake.tasks.lake.product import Product
 from patchlake.tasks.lake.tables import Tables
@@ -34,7 +35,7 @@ from patchlake.tasks.plan import survey
 from patchlake.tasks.plan.ledger import Ledger
 from patchlake.tasks.recipe import Recipe, sentences
 from patchlake.tasks.storage import failures
-from patchlake.tasks.storage.location import Location, existing
+from patchlake.tasks.storage.location import Location
 from patchlake.tasks.unit import preflight, worker_setup
 from patchlake.tasks.video.probe import Probed
 
@@ -91,7 +92,7 @@ def check(path: str, overrides: Sequence[str]) -> Recipe:
     recipe = recipes.load(path, overrides)
     spec, lake = cluster_spec(recipe), Location(recipe.lake) / recipe.name
     products = product.products_of(recipe, product.extractors_of(recipe)).values()
-    if any(p.needs_gpu and arrays.product_attrs(lake, p.name) is None for p in products):
+    if any(p.needs_gpu and product_attrs(lake, p.name) is None for p in products):
         refuse(spec, GPU)  # what the lake holds already may be all that is wanted: that is seen later
     survey.read_given(recipe, discover(recipe.corpus))
     return recipe
@@ -101,7 +102,7 @@ def check_lake(recipe: Recipe) -> None:
     """Refuse a recipe whose models can't be had, or whose lake is not there yet."""
     cluster_spec(recipe)
     product.products_of(recipe, product.extractors_of(recipe))
-    existing(str(Location(recipe.lake) / recipe.name))
+    existing_lake(str(Location(recipe.lake) / recipe.name))
 
 
 def setup_of(recipe: Recipe) -> Callable[[], None]:
@@ -172,13 +173,13 @@ def on_cluster(
         _sentences(lake),
         locks.hold(lake, run_id or records.new_id(), wait_seconds=wait_seconds, flow_run=flow_run) as lock,
     ):
-        arrays.make_dataset(lake, recipe.constants)
-        arrays.clear_stage(lake)
+        create.make_dataset(lake, recipe.constants)
+        shards.clear_stage(lake)
         try:
             yield session_of(recipe, cluster, lock)
         finally:
             if not lock.lost:
-                arrays.clear_stage(lake)
+                shards.clear_stage(lake)
 
 
 @contextmanager

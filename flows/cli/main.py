@@ -294,9 +294,9 @@ def _cancel(args: argparse.Namespace) -> int:
 
 def _reap(args: argparse.Namespace) -> int:
     from patchlake.flows.control.reap import reap
-    from patchlake.tasks.storage.location import existing
+    from patchlake.tasks.lake.arrays import existing_lake
 
-    return _say(reap(existing(args.lake) if args.lake else None))
+    return _say(reap(existing_lake(args.lake) if args.lake else None))
 
 
 def _say(lines: Iterable[str]) -> int:
@@ -306,10 +306,9 @@ def _say(lines: Iterable[str]) -> int:
 
 
 def _digest(args: argparse.Namespace) -> int:
-    from patchlake.tasks.lake import digest
-    from patchlake.tasks.storage import location
+    from patchlake.tasks.lake import arrays, digest
 
-    found = digest.digest(location.existing(args.lake))
+    found = digest.digest(arrays.existing_lake(args.lake))
     for part in ("clips", "tables", "shards"):
         print(f"{part}  {getattr(found, part)}")
     print(f"digest  {found.total}")
@@ -317,10 +316,9 @@ def _digest(args: argparse.Namespace) -> int:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from patchlake.tasks.lake import digest
-    from patchlake.tasks.storage import location
+    from patchlake.tasks.lake import arrays, digest
 
-    wrong = list(digest.verify(location.existing(args.lake)))
+    wrong = list(digest.verify(arrays.existing_lake(args.lake)))
     print("\n".join(wrong) if wrong else "every committed row is as it was committed")
     return 1 if wrong else 0
 

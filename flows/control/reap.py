@@ -14,8 +14,9 @@ from obstore.exceptions import BaseError
 from patchlake.cluster import coordinator_job as jobs
 from patchlake.flows.control import records
 from patchlake.flows.control.records import Ended, Run, known_runs
-from patchlake.tasks.lake import arrays
 from patchlake.tasks.lake import lock as locks
+from patchlake.tasks.lake.layout import STAGE
+from patchlake.tasks.lake.shards import clear_stage
 from patchlake.tasks.storage.location import Location
 from patchlake.tasks.storage.process_identity import start_of
 
@@ -100,10 +101,10 @@ def _clean_lake(lake: Location, known_dead: set[str]) -> Iterator[str]:
     dead = locks.remove_dead(lake, known_dead)
     for owner in dead:
         yield f"{lake}: lock of {owner} removed"
-    if not lake.is_local or not (lake.path / arrays.STAGE).exists():
+    if not lake.is_local or not (lake.path / STAGE).exists():
         return
     with suppress(locks.LockedError), locks.hold(lake, f"reap-{records.new_id()}"):
-        arrays.clear_stage(lake)
+        clear_stage(lake)
         yield f"{lake}: uncommitted shards removed"
 
 

@@ -16,6 +16,7 @@ from patchlake.flows.control import prefect_record
 from patchlake.flows.session import Session
 from patchlake.flows.stages.deferred import gpu_products
 from patchlake.flows.stages.units import job_of
+from patchlake.tasks.lake.layout import REPORT_PAGE
 from patchlake.tasks.plan.units import Plan
 from patchlake.tasks.report.facts import shares, time_spent
 from patchlake.tasks.unit import speed_of_light
@@ -121,7 +122,7 @@ def table_of(session: Session, figures: dict[str, Any]) -> Table:
             table.add_row(name, text)
     times = ", ".join(f"{name} {seconds:.1f}" for name, seconds in figures["seconds"].items())
     table.add_row("seconds", times)
-    table.add_row("report", f"{session.lake}/report/index.html")
+    table.add_row("report", f"{session.lake}/{REPORT_PAGE}")
     return table
 
 

@@ -17,7 +17,7 @@ from patchlake.tasks.clips import cut as cutting
 from patchlake.tasks.clips.cut import Scores, Shots
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.features.regions import linking
-from patchlake.tasks.lake import arrays, schema
+from patchlake.tasks.lake import create, schema
 from patchlake.tasks.plan import survey as planning
 from patchlake.tasks.plan.survey import Survey
 from patchlake.tasks.plan.units import Plan
@@ -113,7 +113,7 @@ def drop_product(session: Session, name: str) -> None:
     session.tables.receipts.overwrite(kept)
     session.ledger.done.pop(name, None)
     session.tables.regions.overwrite(row for row in session.tables.regions.rows() if row["product"] != name)
-    arrays.drop_product(session.lake, name)
+    create.drop_product(session.lake, name)
 
 
 def _record(session: Session, survey: Survey, plan: Plan, numbers: dict[str, int]) -> None:
@@ -138,9 +138,9 @@ def _record(session: Session, survey: Survey, plan: Plan, numbers: dict[str, int
 
 def make_room(session: Session, plan: Plan) -> None:
     """Make the arrays that are wanted, as long as the plan needs them."""
-    arrays.ensure_arrays(session.lake, session.products.values(), with_pts=session.recipe.frames.rate is not None)
+    create.ensure_arrays(session.lake, session.products.values(), with_pts=session.recipe.frames.rate is not None)
     num_slots = max(plan.num_slots, session.ledger.first_free_slot)
-    arrays.grow(session.lake, num_slots, slot_frames=plan.layout.slot_frames)
+    create.grow(session.lake, num_slots, slot_frames=plan.layout.slot_frames)
 
 
 def _to_source(session: Session, survey: Survey, track: Track) -> tracks.Affine | None:

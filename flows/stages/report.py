@@ -8,9 +8,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from patchlake.flows.session import Session
+from patchlake.tasks.lake.layout import REPORT_PAGE
 from patchlake.tasks.report import facts
-
-PAGE = "report/index.html"
 
 
 def write_report(session: Session) -> None:
@@ -18,11 +17,11 @@ def write_report(session: Session) -> None:
     with session.stage("report"):
         version = importlib.metadata.version("patchlake")
         key = facts.page_key(session.tables, session.recipe, session.figures, version)
-        known = session.lake.get(PAGE)
+        known = session.lake.get(REPORT_PAGE)
         if known is not None and key.encode() in known and not _worked(session):
             return
         render = task(name="report", cache_policy=NO_CACHE)(lambda: _render(session, key, version))
-        session.lake.put(PAGE, render().encode())
+        session.lake.put(REPORT_PAGE, render().encode())
 
 
 def _worked(session: Session) -> bool:

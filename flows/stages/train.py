@@ -16,13 +16,13 @@ from patchlake.flows.session import Session
 from patchlake.flows.stages.reduce import committed
 from patchlake.tasks import failpoints
 from patchlake.tasks.keys import digest
+from patchlake.tasks.lake.layout import MODELS, TRAINING_RESULT
 from patchlake.tasks.training.job import ClipRows, TrainJob, check
 from patchlake.tasks.training.probe import mean_flow_probe
 from patchlake.tasks.training.select import clip_speeds, train_job
 from patchlake.tasks.types import PIXELS
 
 RANK_MODULE = "patchlake.tasks.training.rank"
-RESULT = "models/result.json"
 
 
 def run_training(session: Session) -> None:
@@ -31,18 +31,18 @@ def run_training(session: Session) -> None:
     if spec is None:
         return
     with session.stage("train"):
-        job = train_job(session.lake, session.tables, spec, folder=str(session.lake / "models"))
+        job = train_job(session.lake, session.tables, spec, folder=str(session.lake / MODELS))
         if (reason := check(job)) is not None:
             session.figures["train"] = {"skipped": reason}
             print(f"train: skipped. {reason}", file=sys.stderr)
             return
         key = digest("train", [job.digest(variant) for variant in job.variants], committed(session, PIXELS))
-        known = json.loads(session.lake.get(RESULT) or b"{}")
+        known = json.loads(session.lake.get(TRAINING_RESULT) or b"{}")
         if known.get("key") != key:
             train = task(name=f"train {spec.model}", cache_policy=NO_CACHE)(lambda: _train(session, job))
             known = {**train(), "key": key}
             failpoints.reach("trained")
-            session.lake.put(RESULT, json.dumps(known).encode())
+            session.lake.put(TRAINING_RESULT, json.dumps(known).encode())
             session.figures["trained"] = True
         session.figures["train"] = known
 

@@ -16,7 +16,7 @@ def open_lake(place: str | os.PathLike[str]) -> Lake:
 
     Raises RecipeError where no run has made one.
     """
+    from patchlake.tasks.lake.arrays import existing_lake  # workers write lakes, and need no xarray for it
     from patchlake.tasks.lake.reading import Lake
-    from patchlake.tasks.storage.location import existing  # workers write lakes, and need no xarray for it
 
-    return Lake(existing(os.fspath(place)))
+    return Lake(existing_lake(os.fspath(place)))

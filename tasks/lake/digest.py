@@ -12,9 +12,11 @@ import numpy as np
 import xxhash
 
 from patchlake.tasks.lake import arrays
+from patchlake.tasks.lake.layout import ARRAYS
+from patchlake.tasks.lake.product_rows import ProductRows
 from patchlake.tasks.lake.tables import Tables
+from patchlake.tasks.lake.zarr_config import PLAIN
 from patchlake.tasks.storage.location import Location
-from patchlake.tasks.types import PIXELS
 
 STATED: dict[str, tuple[str, ...]] = {
     "sources": ("size", "video_id", "label", "split", "group", "status", "reason"),
@@ -87,9 +89,7 @@ def digest(lake: Location) -> Digest:
 
 def products(lake: Location) -> list[str]:
     """Return the names of the products that have an array."""
-    names = {
-        name.split("/")[0] for name, _ in (lake / arrays.ROOT).list() if name.endswith("zarr.json") and "/" in name
-    }
+    names = {name.split("/")[0] for name, _ in (lake / ARRAYS).list() if name.endswith("zarr.json") and "/" in name}
     return sorted(name for name in names if arrays.product_digest(lake, name) is not None)
 
 
@@ -107,17 +107,14 @@ def _clips(lake: Location) -> str:
 class _Product:
     def __init__(self, lake: Location, name: str) -> None:
         self.name = name
-        array = "frames" if name == PIXELS else "features"
-        with arrays.zarr_settings(arrays.PLAIN):
-            self.values = arrays.open_array(lake, f"{name}/{array}")
-        self.stride = int(self.values.attrs["time_stride"])  # type: ignore[arg-type]
-        self.seconds = np.asarray(arrays.open_array(lake, f"{name}/seconds")[:])
-        self.track = np.asarray(arrays.open_array(lake, f"{name}/track")[:])
+        self.stored = ProductRows(lake, name, PLAIN)
+        self.values = self.stored.values
+        self.index = self.stored.index()
 
     def clip(self, row: dict[str, Any]) -> bytes:
-        first, stop = row["row_start"] // self.stride, -(-row["row_stop"] // self.stride)
-        track, times = self.track[first:stop], self.seconds[first:stop]
-        inside = (track == row["track"]) & (times >= row["start_seconds"]) & (times < row["stop_seconds"])
+        first, stop = self.stored.of_pixel_rows(row["row_start"], row["row_stop"])
+        mine = self.index.select(slice(first, stop))
+        inside, times = mine.within(row["track"], row["start_seconds"], row["stop_seconds"]), mine.seconds
         part = hashlib.sha256(f"{row['clip_id']} {self.name}".encode())
         part.update(np.ascontiguousarray(times[inside]).data)
         if inside.any():
@@ -138,7 +135,7 @@ def _tables(lake: Location) -> str:
 
 
 def _shards(lake: Location) -> str:
-    root = lake / arrays.ROOT
+    root = lake / ARRAYS
     total = hashlib.sha256()
     names = sorted(n for n, _ in root.list() if "/frames/c/" in f"/{n}" or "/features/c/" in f"/{n}")
     with ThreadPoolExecutor(4) as pool:
@@ -177,7 +174,7 @@ def verify(lake: Location) -> Iterator[str]:
                     yield f"{where}: the array ends at {view.values.shape[0]}"
                 elif xxhash.xxh3_64_hexdigest(values.data) != checksum:
                     yield f"{where}: the values are not those that were committed"
-                elif (view.track[first : first + num_rows] != spans[span_key]).any():
+                elif (view.index.track[first : first + num_rows] != spans[span_key]).any():
                     yield f"{where}: the track coordinate is not {spans[span_key]}"
-                elif np.isnan(view.seconds[first : first + num_rows]).any():
+                elif np.isnan(view.index.seconds[first : first + num_rows]).any():
                     yield f"{where}: the seconds coordinate has gaps"

@@ -23,10 +23,10 @@ import obstore
 from obstore.exceptions import AlreadyExistsError
 
 from patchlake.tasks.errors import LakeError
+from patchlake.tasks.lake.layout import LOCK
 from patchlake.tasks.storage.location import Location
 from patchlake.tasks.storage.process_identity import Process, this_process
 
-FOLDER = ".lock"
 BEAT_SECONDS = 10.0
 EXPIRE_SECONDS = 60.0
 """Without a beat for so long an owner counts as dead. Clocks of different machines must agree to within seconds."""
@@ -66,7 +66,7 @@ def owners(lake: Location) -> dict[str, Owner]:
     """Return the lock's objects and what they say, in order: the last one owns the lake."""
     names: list[str] = []
     with contextlib.suppress(FileNotFoundError):  # the folder goes with its last object
-        names = sorted(name for name, _ in lake.list(FOLDER) if name.endswith(".json"))
+        names = sorted(name for name, _ in lake.list(LOCK) if name.endswith(".json"))
     found = {}
     for name in names:
         if (text := lake.get(name)) is not None:
@@ -141,7 +141,7 @@ class Lock:
         if (other := _living(found)) is not None:
             return other
         last = int(max(found, default="0").rpartition("/")[2].partition(".")[0] or 0)
-        name = f"{FOLDER}/{last + 1:06}.json"
+        name = f"{LOCK}/{last + 1:06}.json"
         try:
             obstore.put(self.lake.objects, name, self._text(), mode="create")
         except AlreadyExistsError:
@@ -215,7 +215,7 @@ def _remove(lake: Location, name: str) -> None:
         obstore.delete(lake.objects, name)
     if lake.is_local:
         with contextlib.suppress(OSError):  # another's object is in it
-            (lake.path / FOLDER).rmdir()
+            (lake.path / LOCK).rmdir()
 
 
 def _refusal(lake: Location, owner: Owner) -> LockedError:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,13 +19,15 @@ from patchlake.tasks.errors import LakeError
 from patchlake.tasks.grid import Grid, Triple
 from patchlake.tasks.lake import arrays, nearest, windows
 from patchlake.tasks.lake.committed import runs_of
+from patchlake.tasks.lake.layout import ARRAYS, FEATURES, FRAMES, ROOT_METADATA, values_path
 from patchlake.tasks.lake.schema import path_of, video_of
 from patchlake.tasks.lake.tables import Tables
+from patchlake.tasks.lake.zarr_config import PLAIN, ZARRS, opening, zarr_settings
 from patchlake.tasks.storage.location import Location
 from patchlake.tasks.tracks import Affine, geometry_at
 from patchlake.tasks.types import PIXELS, BoxPath, IntArray
 
-_BOTH = {**arrays.ZARRS, "codec_pipeline.strict": False}
+_BOTH = {**ZARRS, "codec_pipeline.strict": False}
 """zarrs, but for channel names: strings it leaves to zarr-python."""
 
 
@@ -60,16 +60,16 @@ class Lake:
     @property
     def products(self) -> tuple[str, ...]:
         """Names of the products that have an array."""
-        root = json.loads((self.location / arrays.ROOT).get("zarr.json") or b"{}")
+        root = json.loads(self.location.get(ROOT_METADATA) or b"{}")
         nodes = root.get("consolidated_metadata", {}).get("metadata", {})
-        return tuple(sorted({n.split("/")[0] for n in nodes if n.endswith(("/frames", "/features"))}))
+        return tuple(sorted({n.split("/")[0] for n in nodes if n.endswith((f"/{FRAMES}", f"/{FEATURES}"))}))
 
     def product(self, name: str) -> xr.Dataset:
         """Return a product as it is stored, lazily, rows of padding (`track` -1) included."""
         self._array(name)
-        with _reading(_BOTH):
+        with opening(_BOTH):
             return xr.open_dataset(
-                (self.location / arrays.ROOT).zarr_store(read_only=True), engine="zarr", group=name, consolidated=True
+                (self.location / ARRAYS).zarr_store(read_only=True), engine="zarr", group=name, consolidated=True
             )
 
     def patches(self, grid: Grid, product: str = PIXELS) -> xr.DataArray:
@@ -185,11 +185,11 @@ class Lake:
             known = ", ".join(self.products) or "none"
             hint = "; its recipe has `frames: {keep: false}`" if product == PIXELS else ""
             raise LakeError(f"{self.location}: got the product {product!r}, expected one of: {known}{hint}")
-        with _reading(arrays.ZARRS):
-            return arrays.open_array(self.location, f"{product}/{'frames' if product == PIXELS else 'features'}")
+        with opening(ZARRS):
+            return arrays.open_array(self.location, values_path(product))
 
     def _coordinate(self, product: str, name: str) -> Any:
-        with arrays.zarr_settings(arrays.PLAIN):
+        with zarr_settings(PLAIN):
             return np.asarray(arrays.open_array(self.location, f"{product}/{name}")[:])
 
     def _centres(self, product: str) -> nearest.Centres:
@@ -214,13 +214,6 @@ def boxes_of(tables: Tables, track: dict[str, Any]) -> BoxPath | None:
     """Return the boxes of a row of `tracks`; None: the whole frame."""
     table = tables.track_boxes.read()
     return path_of(track, table.filter(pc.equal(table["track"], track["track"])).to_pylist())
-
-
-@contextlib.contextmanager
-def _reading(config: dict[str, Any]) -> Iterator[None]:
-    with arrays.zarr_settings(config), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Successfully reconstructed a store")  # zarrs opens buckets anew: we know
-        yield
 
 
 def _starts(grid: Grid, extents: tuple[int, int]) -> tuple[IntArray, IntArray]:

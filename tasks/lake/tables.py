@@ -14,6 +14,7 @@ os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:0,muzzy_decay_ms:0")
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 
 from patchlake.tasks.errors import LakeError
+from patchlake.tasks.lake import layout
 from patchlake.tasks.storage.location import Location
 
 APP = "patchlake"
@@ -101,7 +102,7 @@ class Table:
         self.name = name
         self._guard = guard
         self.schema = SCHEMAS[name]
-        self._url = str(lake / "tables" / name)
+        self._url = str(lake / layout.table(name))
         self._options = lake.delta_options
         self._delta: DeltaTable | None = None
         self._num_appended = 0

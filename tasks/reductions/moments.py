@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from patchlake.tasks import failpoints
-from patchlake.tasks.lake import arrays
+from patchlake.tasks.lake.product_rows import ProductRows
 from patchlake.tasks.storage.location import Location
 from patchlake.tasks.types import FloatArray
 
@@ -70,9 +70,8 @@ def merge(parts: Iterable[tuple[int, Moments | None]]) -> Moments | None:
 
 def slot_samples(lake: Location, product: str, slot: int, rows_per_slot: int) -> npt.NDArray[np.floating]:
     """Return (cells, channel) of the slot's rows that hold something."""
-    first, stop = slot * rows_per_slot, (slot + 1) * rows_per_slot
-    there = np.asarray(arrays.open_array(lake, f"{product}/track")[first:stop]) >= 0
-    values = np.asarray(arrays.open_array(lake, f"{product}/features")[first:stop])[there]
+    rows = ProductRows(lake, product).read(slot * rows_per_slot, (slot + 1) * rows_per_slot)
+    values = rows.select(rows.exists).values
     return values.reshape(-1, values.shape[-1])
 
 

@@ -8,12 +8,13 @@ import xarray as xr
 import zarr
 
 from patchlake.tasks import failpoints
+from patchlake.tasks.lake import layout
 from patchlake.tasks.storage.location import Location
 
 
 def place(lake: Location, name: str) -> Location:
     """Return where a reduction lies."""
-    return lake / "reductions" / f"{name}.zarr"
+    return lake / layout.reduction(name)
 
 
 def write(lake: Location, name: str, result: xr.Dataset, *, key: str) -> None:

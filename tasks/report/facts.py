@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from patchlake.tasks.keys import digest
+from patchlake.tasks.lake import layout
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.recipe import Recipe
 from patchlake.tasks.storage.location import Location
@@ -122,11 +123,11 @@ def opening(lake: Location) -> str:
     """Return Python lines that open the lake."""
     options = f", storage_options={lake.delta_options}" if lake.delta_options else ""
     if lake.is_local:
-        arrays = 'xarray.open_datatree(lake + "/arrays.zarr", engine="zarr")'
+        arrays = f'xarray.open_datatree(lake + "/{layout.ARRAYS}", engine="zarr")'
         head = "import deltalake, duckdb, xarray"
     else:
         plain = ', client_options={"allow_http": True}' if lake.delta_options else ""
-        store = f'S3Store.from_url(lake + "/arrays.zarr"{plain})'
+        store = f'S3Store.from_url(lake + "/{layout.ARRAYS}"{plain})'
         arrays = f'xarray.open_datatree(ObjectStore({store}, read_only=True), engine="zarr")'
         head = "import deltalake, duckdb, xarray\n"
         head += "from obstore.store import S3Store\nfrom zarr.storage import ObjectStore"
@@ -134,6 +135,6 @@ def opening(lake: Location) -> str:
         head,
         f"lake = {lake.url!r}",
         f'tree = {arrays}  # tree["pixels/frames"]: time, y, x, channel',
-        f'clips = deltalake.DeltaTable(lake + "/tables/clips"{options}).to_pyarrow_dataset()',
+        f'clips = deltalake.DeltaTable(lake + "/{layout.table("clips")}"{options}).to_pyarrow_dataset()',
         'print(duckdb.sql("SELECT label, count(*) AS clips FROM clips GROUP BY label ORDER BY label"))',
     ])  # fmt: skip

@@ -67,7 +67,7 @@ def _strip(
         picture = np.full((height, width, 3), 255, np.uint8) if frames is None else frames.at([row])[0]
         labels = np.asarray(feature.values[row])[..., 0]
         ax.imshow(_filled(picture, labels, here, ranks, entry.cell), extent=(0, width, height, 0))
-        seconds = float(np.asarray(feature.seconds[row]))
+        seconds = float(feature.stored.index(row, row + 1).seconds[0])
         _draw_boxes(ax, followed, seconds, ranks)
         bare(ax, height, width)
         ax.text(0.5, -0.05, f"{seconds:.2f} s", transform=ax.transAxes, ha="center", va="top")

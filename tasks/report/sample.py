@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import zarr
 
-from patchlake.tasks.lake import arrays
+from patchlake.tasks.lake.arrays import product_attrs
+from patchlake.tasks.lake.product_rows import ProductRows
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.storage.location import Location
 from patchlake.tasks.types import PIXELS, FloatArray, FrameArray, IntArray
@@ -50,17 +51,19 @@ class Feature:
     x: FloatArray
     time_size: int
     time_stride: int
-    values: zarr.Array[Any]
-    track: zarr.Array[Any]
-    seconds: zarr.Array[Any]
+    stored: ProductRows
+
+    @property
+    def values(self) -> zarr.Array[Any]:
+        """The stored (time, y, x, channel) array."""
+        return self.stored.values
 
     def rows_of(self, clip: ClipView) -> tuple[IntArray, FloatArray]:
         """Return the rows whose centre time lies in the clip, and those times."""
-        first = clip.row_start // self.time_stride
-        part = slice(first, min(-(-clip.row_stop // self.time_stride), first + CLIP_ROWS))
-        track, seconds = np.asarray(self.track[part]), np.asarray(self.seconds[part])
-        inside = (track == clip.track) & (seconds >= clip.start_seconds) & (seconds < clip.stop_seconds)
-        return first + np.flatnonzero(inside), seconds[inside]
+        first, stop = self.stored.of_pixel_rows(clip.row_start, clip.row_stop)
+        rows = self.stored.index(first, min(stop, first + CLIP_ROWS))
+        rows = rows.select(rows.within(clip.track, clip.start_seconds, clip.stop_seconds))
+        return rows.row, rows.seconds
 
     def frame_row(self, row: int) -> int:
         """Return the pixel row at the centre of a row (the later one of two)."""
@@ -113,47 +116,41 @@ def names_of(tables: Tables, video_ids: set[str]) -> dict[int, str]:
 
 def open_feature(lake: Location, name: str) -> Feature | None:
     """Return a feature of the lake, or None where it has no rows."""
-    if arrays.product_digest(lake, name) is None:
+    if (attrs := product_attrs(lake, name)) is None:
         return None
-    with arrays.zarr_settings(arrays.PLAIN):
-        parts = ("features", "track", "seconds", "y", "x", "channel")
-        values, track, seconds, y, x, channel = (arrays.open_array(lake, f"{name}/{part}") for part in parts)
-        channels = tuple(str(c) for c in np.asarray(channel[:]))
-        attrs: dict[str, Any] = dict(values.attrs)
-        units = attrs.get("units", "1")
-        return Feature(
-            name=name,
-            kind=str(attrs.get("kind", "")),
-            channels=channels,
-            units=tuple(units) if isinstance(units, list) else (str(units),) * len(channels),
-            y=np.asarray(y[:], np.float64), x=np.asarray(x[:], np.float64),
-            time_size=int(attrs["time_size"]), time_stride=int(attrs["time_stride"]),
-            values=values, track=track, seconds=seconds,
-        )  # fmt: skip
+    stored = ProductRows(lake, name)
+    y, x, channels = stored.cells
+    units = attrs.get("units", "1")
+    return Feature(
+        name=name,
+        kind=str(attrs.get("kind", "")),
+        channels=channels,
+        units=tuple(units) if isinstance(units, list) else (str(units),) * len(channels),
+        y=y,
+        x=x,
+        time_size=int(attrs["time_size"]),
+        time_stride=int(attrs["time_stride"]),
+        stored=stored,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Frames:
     """The stored frames, open to read rows."""
 
-    values: zarr.Array[Any]
-    seconds: zarr.Array[Any]
+    stored: ProductRows
 
     def at(self, rows: Sequence[int]) -> FrameArray:
         """Return (n, height, width, 3) frames."""
-        return np.stack([np.asarray(self.values[row]) for row in rows])
+        return np.stack([np.asarray(self.stored.values[row]) for row in rows])
 
     def seconds_at(self, rows: Sequence[int]) -> FloatArray:
         """Return their times."""
         first = min(rows)
-        between: FloatArray = np.asarray(self.seconds[first : max(rows) + 1], np.float64)
-        return between[np.asarray(rows, np.intp) - first]
+        return self.stored.index(first, max(rows) + 1).seconds[np.asarray(rows, np.intp) - first]
 
 
 def open_frames(lake: Location) -> Frames | None:
     """Return the lake's frames, or None where it keeps none."""
-    if arrays.product_digest(lake, PIXELS) is None:
-        return None
-    with arrays.zarr_settings(arrays.PLAIN):
-        values, seconds = (arrays.open_array(lake, f"{PIXELS}/{part}") for part in ("frames", "seconds"))
-    return Frames(values=values, seconds=seconds)
+    stored = ProductRows(lake, PIXELS)
+    return Frames(stored=stored) if stored.is_stored else None

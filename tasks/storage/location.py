@@ -14,7 +14,7 @@ import obstore
 import zarr.storage
 from obstore.store import LocalStore, S3Store
 
-from patchlake.tasks.errors import LakeError, RecipeError
+from patchlake.tasks.errors import LakeError
 from patchlake.tasks.storage.objects import s3_store
 
 
@@ -96,11 +96,3 @@ class Location:
             names = [name for name, _ in self.list(prefix)]
             if names:
                 obstore.delete(self.objects, names)
-
-
-def existing(place: str) -> Location:
-    """Return the location of a lake that exists: LAKE/NAME, a folder or an s3:// URL."""
-    lake = Location(place if "://" in place else os.path.abspath(place))
-    if lake.get("arrays.zarr/zarr.json") is None:
-        raise RecipeError(f"got {place!r}, expected LAKE/NAME of a lake that a run has made (it holds arrays.zarr)")
-    return lake

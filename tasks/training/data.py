@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from patchlake.tasks.lake.arrays import ZARRS, zarr_settings
+from patchlake.tasks.lake.zarr_config import ZARRS, zarr_settings
 from patchlake.tasks.storage.location import Location
 from patchlake.tasks.training.job import ClipRows
 from patchlake.tasks.training.options import TrainSpec

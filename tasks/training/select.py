@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from patchlake.tasks.keys import hash01
-from patchlake.tasks.lake import arrays
+from patchlake.tasks.lake.layout import ARRAYS, values_path
+from patchlake.tasks.lake.product_rows import ProductRows
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.storage.location import Location
 from patchlake.tasks.training.job import ClipRows, TrainJob
@@ -40,7 +41,7 @@ def train_job(lake: Location, tables: Tables, spec: TrainSpec, *, folder: str) -
         return hash01(row["group"] or video_id) < spec.test_fraction
 
     return TrainJob(
-        pixels=str(lake / arrays.ROOT / PIXELS / "frames"),
+        pixels=str(lake / ARRAYS / values_path(PIXELS)),
         clips=tuple(
             ClipRows(
                 row_start=row["row_start"],
@@ -60,7 +61,7 @@ def train_job(lake: Location, tables: Tables, spec: TrainSpec, *, folder: str) -
 
 def clip_speeds(lake: Location, product: str, channel: int, stride: int, clips: Sequence[ClipRows]) -> list[float]:
     """Return the mean over time and space of one channel of a feature for each clip (nan where it has no cell)."""
-    values = arrays.open_array(lake, f"{product}/features")
+    values = ProductRows(lake, product).values
     speeds = []
     for clip in clips:
         part = np.asarray(values[clip.row_start // stride : -(-clip.row_stop // stride), :, :, channel])

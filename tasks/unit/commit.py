@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from patchlake.tasks import failpoints, pts
-from patchlake.tasks.lake import arrays, schema
-from patchlake.tasks.lake.arrays import RowTimes
+from patchlake.tasks.lake import coordinates, schema
+from patchlake.tasks.lake.coordinates import RowTimes
 from patchlake.tasks.lake.product import Product
+from patchlake.tasks.lake.product_rows import ProductRows
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.plan.ledger import Ledger, SlotSet
 from patchlake.tasks.plan.units import Plan
@@ -89,7 +90,7 @@ class Committer:
         results = sorted(self._pending, key=lambda r: r.unit_id)
         self._pending = []
         context, tables, ledger = self._context, self._context.tables, self._context.ledger
-        arrays.write_times(context.lake, (times for result in results for times in self._times(result)))
+        coordinates.write_times(context.lake, (times for result in results for times in self._times(result)))
         failpoints.reach("coordinates_written")
         touched = {p.span_key for result in results for p in result.frames}
         for result in results:
@@ -171,7 +172,7 @@ def clip_rows(
     if not placements:
         return []
     low, high = min(p.row_start for p in placements), max(p.row_stop for p in placements)
-    all_times = np.asarray(arrays.open_array(lake, f"{PIXELS}/seconds")[low:high], dtype=np.float64)
+    all_times = ProductRows(lake, PIXELS).index(low, high).seconds
     found = []
     for placement in placements:
         inside = clips.get(placement.span.span_key, ())

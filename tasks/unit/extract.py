@@ -16,7 +16,7 @@ from patchlake.tasks import failpoints, pts
 from patchlake.tasks.errors import DecodeError
 from patchlake.tasks.features.extractor import Extractor, Gatherer, Hearer, reach_of, window_frames, window_rows
 from patchlake.tasks.filters.stream import Filtering
-from patchlake.tasks.lake import arrays
+from patchlake.tasks.lake import shards
 from patchlake.tasks.storage.objects import Unreachable
 from patchlake.tasks.types import (
     PIXELS,
@@ -384,7 +384,7 @@ class _Work:
 
     def _spooled(self, parts: Sequence[_Part], source: FrameSource) -> list[Iterator[Block]]:
         """Decode once for all parts; each takes its frames, and what broke the decode, when its turn comes."""
-        folder, broken = arrays.scratch_folder(self.job.lake), None
+        folder, broken = shards.scratch_folder(self.job.lake), None
         spools = [frames.Spool(folder, self.job.frames.size, part.ticker) for part in parts]
         try:
             frames.spooled(self.decoder, [part.request(source, self.job.frames) for part in parts], spools)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from patchlake.tasks.errors import PatchlakeError
-from patchlake.tasks.lake.arrays import STAGE
+from patchlake.tasks.lake.layout import STAGE
 from patchlake.tasks.lake.product import Product
 from patchlake.tasks.recipe import Recipe
 from patchlake.tasks.storage.location import Location

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from patchlake.tasks.features.extractor import Hearer, window_frames
 from patchlake.tasks.filters import Scene
-from patchlake.tasks.lake.arrays import ShardWriter
 from patchlake.tasks.lake.product import Product
+from patchlake.tasks.lake.shards import ShardWriter
 from patchlake.tasks.types import PIXELS, FrameArray, FrameSource, ReadRange, Unit
 from patchlake.tasks.unit.extract import clock_of
 from patchlake.tasks.unit.worker_state import Job, WorkerState, worker_state_of

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from patchlake.tasks.lake import arrays
+from patchlake.tasks.lake.product_rows import ProductRows
 from patchlake.tasks.storage.location import Location
 from patchlake.tasks.types import PIXELS
 from patchlake.tasks.video.frames import Block
@@ -15,13 +15,5 @@ from patchlake.tasks.video.frames import Block
 
 def stored(lake: Location, *, row_start: int, row_stop: int, tick: Fraction) -> Iterator[Block]:
     """Yield stored frames of pixel rows [row_start, row_stop) that hold any, a chunk at a time."""
-    frames = arrays.open_pixels(lake)
-    seconds = np.asarray(arrays.open_array(lake, f"{PIXELS}/seconds")[row_start:row_stop])
-    track = np.asarray(arrays.open_array(lake, f"{PIXELS}/track")[row_start:row_stop])
-    step = frames.chunks[0]
-    for first in range(row_start, row_stop, step):
-        stop = min(first + step, row_stop)
-        there = track[first - row_start : stop - row_start] >= 0
-        if there.any():
-            times = seconds[first - row_start : stop - row_start][there]
-            yield np.asarray(frames[first:stop])[there], np.rint(times / float(tick)).astype(np.int64)
+    for rows in ProductRows(lake, PIXELS).chunks(row_start, row_stop):
+        yield rows.values, np.rint(rows.seconds / float(tick)).astype(np.int64)

@@ -7,7 +7,7 @@ import os
 import cv2
 import zarr
 
-from patchlake.tasks.lake.arrays import ZARRS
+from patchlake.tasks.lake.zarr_config import ZARRS
 from patchlake.tasks.unit import extract  # noqa: F401  so that no unit pays for importing what it needs
 from patchlake.tasks.video.decoder import limit_decoder
 from patchlake.tasks.video.limits import Limits

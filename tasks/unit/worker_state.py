@@ -11,8 +11,8 @@ import numpy as np
 from patchlake.tasks import features, filters
 from patchlake.tasks.features.extractor import Extractor
 from patchlake.tasks.grid import Grid, Layout
-from patchlake.tasks.lake.arrays import ShardWriter
 from patchlake.tasks.lake.product import Product
+from patchlake.tasks.lake.shards import ShardWriter
 from patchlake.tasks.storage.location import Location
 from patchlake.tasks.types import FrameGrid
 

@@ -18,8 +18,8 @@ import yaml
 from command_line import Done, run_patchlake, running, wait_until
 
 from patchlake.tasks.lake import digest
+from patchlake.tasks.lake.arrays import existing_lake
 from patchlake.tasks.lake.tables import Tables
-from patchlake.tasks.storage.location import existing
 
 Write = Callable[..., Path]
 NEEDS_GPU = """
@@ -117,7 +117,7 @@ def wanted(run: Callable[..., Any]) -> str:
 
 def digest_of(done: Done, lake: Path) -> str:
     assert done.code == 0, done.err
-    return digest.digest(existing(str(lake))).total
+    return digest.digest(existing_lake(str(lake))).total
 
 
 @pytest.fixture
@@ -245,7 +245,7 @@ def spans_in(folder: Path) -> dict[tuple[str, str, str], list[tuple[float, float
 
 
 def decode_seconds(lake: Path, product: str) -> float:
-    rows = Tables(existing(str(lake))).receipts.rows()
+    rows = Tables(existing_lake(str(lake))).receipts.rows()
     return sum(row["decode_seconds"] for row in rows if row["product"] == product)
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from patchlake.tasks import recipe as recipes
 from patchlake.tasks.corpus.discover import discover
-from patchlake.tasks.lake import arrays, schema
+from patchlake.tasks.lake import arrays, create, schema
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.plan import survey as planning
 from patchlake.tasks.plan.ledger import Ledger
@@ -67,7 +67,7 @@ def ingest(
     extractors = extractors_of(wanted)
     products = products_of(wanted, extractors)
     lake = Location(wanted.lake) / wanted.name
-    arrays.make_dataset(lake, {})
+    create.make_dataset(lake, {})
     tables = Tables(lake)
     ledger = Ledger.read(tables, products, wanted.layout)
     sources = discover(wanted.corpus)
@@ -81,8 +81,8 @@ def ingest(
     tables.tracks.append(schema.track_row(number, track, None) for number, track in new)
     tables.spans.append(schema.placement_row(p) for p in plan.new)
     ledger.placements |= {p.span.span_key: p for p in plan.new}
-    arrays.ensure_arrays(lake, products.values(), with_pts=wanted.frames.rate is not None)
-    arrays.grow(lake, max(plan.num_slots, ledger.first_free_slot), slot_frames=wanted.layout.slot_frames)
+    create.ensure_arrays(lake, products.values(), with_pts=wanted.frames.rate is not None)
+    create.grow(lake, max(plan.num_slots, ledger.first_free_slot), slot_frames=wanted.layout.slot_frames)
     job = Job(
         key=uuid.uuid4().hex, lake=lake, layout=wanted.layout, frames=wanted.frames.grid, patches=wanted.patches.grid,
         entries=wanted.features, products=products, filters=wanted.frames.filters,

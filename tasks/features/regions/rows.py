@@ -13,8 +13,8 @@ from patchlake.tasks import features, keys, tracks
 from patchlake.tasks.features.extractor import RegionsSpec
 from patchlake.tasks.features.regions.labels import Regions
 from patchlake.tasks.grid import Grid
-from patchlake.tasks.lake import arrays
 from patchlake.tasks.lake.product import Product
+from patchlake.tasks.lake.product_rows import ProductRows
 from patchlake.tasks.lake.schema import Row
 from patchlake.tasks.storage.location import Location
 from patchlake.tasks.types import PIXELS, BoxPath, FloatArray, FrameArray, FrameGrid, Placement, Video
@@ -79,11 +79,12 @@ class _Stored:
     def __init__(self, job: Job, part: Part) -> None:
         self._low = max(part.row_start - 1, part.placement.row_start)
         self._high = min(part.row_stop + 1, part.placement.row_stop)
-        self._frames = arrays.open_pixels(job.lake) if arrays.product_digest(job.lake, PIXELS) is not None else None
-        rows, name = slice(self._low, self._high), job.product.name
-        self._labels: Labels = np.asarray(arrays.open_array(job.lake, f"{name}/{job.product.array}")[rows])[..., 0]
-        self._there = np.asarray(arrays.open_array(job.lake, f"{name}/track")[rows]) == part.placement.track
-        self._seconds = np.asarray(arrays.open_array(job.lake, f"{PIXELS}/seconds")[rows], dtype=np.float64)
+        pixels = ProductRows(job.lake, PIXELS)
+        self._frames = pixels.values if pixels.is_stored else None
+        rows = ProductRows(job.lake, job.product.name).read(self._low, self._high)
+        self._labels: Labels = rows.values[..., 0]
+        self._there = rows.track == part.placement.track
+        self._seconds = pixels.index(self._low, self._high).seconds
 
     def labels(self, start: int, stop: int) -> Labels | None:
         """Return labels of rows [start, stop); None where some of them are not there."""

@@ -19,7 +19,8 @@ from patchlake.flows.control import follow, reap, records
 from patchlake.flows.control.records import Run, home, name_of
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.lake import digest
-from patchlake.tasks.lake.lock import FOLDER, hold, owners
+from patchlake.tasks.lake.layout import LOCK
+from patchlake.tasks.lake.lock import hold, owners
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.storage.location import Location
 from patchlake.tasks.storage.process_identity import start_of
@@ -109,7 +110,7 @@ def test_detached_cancelled_and_gone_on_with(
     *_, said = follow.cancel(first)
     assert said == f"run {first.run_id} is gone: cancelled"
     wait_until(lambda: not reap.processes_of(first.run_id), 10)
-    assert not (lake / FOLDER).exists()
+    assert not (lake / LOCK).exists()
     committed = Tables(Location(str(lake))).receipts.rows()
     assert committed
     assert states(prefect_server, first)["flow_runs"] == {"CRASHED"}
@@ -160,7 +161,7 @@ def test_a_killed_coordinator_is_dead_and_reaped(
             process.wait()
     assert not reap.processes_of(run.run_id)
     assert not start_of(run.coordinator.pid)
-    assert not (lake / FOLDER).exists()
+    assert not (lake / LOCK).exists()
     assert not (lake / ".stage").exists()
     assert states(prefect_server, run)["flow_runs"] == {"CRASHED"}
     assert not states(prefect_server, run)["task_runs"] & {"RUNNING", "PENDING", "SCHEDULED"}

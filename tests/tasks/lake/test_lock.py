@@ -16,7 +16,8 @@ import pytest
 
 from patchlake.tasks.errors import LakeError
 from patchlake.tasks.lake import lock
-from patchlake.tasks.lake.lock import FOLDER, Lock, LockedError, Owner, hold, owners
+from patchlake.tasks.lake.layout import LOCK
+from patchlake.tasks.lake.lock import Lock, LockedError, Owner, hold, owners
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.storage.location import Location
 from patchlake.tasks.storage.process_identity import start_of, this_process
@@ -56,7 +57,7 @@ def elsewhere(lake: Location, *, beat: float) -> Owner:
     """Write the lock of an owner on another machine."""
     process = replace(this_process(), host="node7", machine="another")
     owner = Owner(run_id="far", user="ada", process=process, started=beat, beat=beat)
-    lake.put(f"{FOLDER}/000007.json", json.dumps(asdict(owner)).encode())
+    lake.put(f"{LOCK}/000007.json", json.dumps(asdict(owner)).encode())
     return owner
 
 
@@ -118,7 +119,7 @@ def test_an_owner_elsewhere_lives_as_long_as_it_says_so(lake: Location) -> None:
 
 def test_a_pid_that_another_process_has_now_is_not_the_owner(lake: Location) -> None:
     owner = replace(elsewhere(lake, beat=time.time()), process=replace(this_process(), start=1))
-    lake.put(f"{FOLDER}/000007.json", json.dumps(asdict(owner)).encode())
+    lake.put(f"{LOCK}/000007.json", json.dumps(asdict(owner)).encode())
     with hold(lake, "ours"):
         assert [owner.run_id for owner in owners(lake).values()] == ["ours"]
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from xarray.core import indexing
 from zarr.storage import MemoryStore, WrapperStore
 
-from patchlake.tasks.lake.arrays import PLAIN
 from patchlake.tasks.lake.windows import DIMS, WindowArray, _runs, read_outer, read_windows
+from patchlake.tasks.lake.zarr_config import PLAIN
 
 quick = settings(max_examples=60, deadline=None)
 

@@ -29,8 +29,8 @@ from patchlake.flows.stages import report as report_flow
 from patchlake.tasks import canvas
 from patchlake.tasks import recipe as recipes
 from patchlake.tasks.grid import Grid, centre_seconds
-from patchlake.tasks.lake import arrays
-from patchlake.tasks.lake.arrays import RowTimes
+from patchlake.tasks.lake import arrays, coordinates, create
+from patchlake.tasks.lake.coordinates import RowTimes
 from patchlake.tasks.lake.product import Product
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.plan.products import extractors_of, products_of
@@ -113,9 +113,9 @@ def make_lake(recipe: Recipe, labels: Sequence[str | None], num_frames: int = SL
     products = products_of(plain, extractors)
     if len(plain.features) < len(recipe.features):
         products["vit"] = hf_product(recipe)
-    arrays.make_dataset(lake, {"slot_frames": SLOT, "grid_align": layout.align, "frames": recipe.frames.key()})
-    arrays.ensure_arrays(lake, products.values(), with_pts=False)
-    arrays.grow(lake, len(labels), slot_frames=SLOT)
+    create.make_dataset(lake, {"slot_frames": SLOT, "grid_align": layout.align, "frames": recipe.frames.key()})
+    create.ensure_arrays(lake, products.values(), with_pts=False)
+    create.grow(lake, len(labels), slot_frames=SLOT)
     tables = Tables(lake)
     seconds = 1 + np.arange(num_frames) / FPS
     for i in range(len(labels)):
@@ -136,7 +136,7 @@ def make_lake(recipe: Recipe, labels: Sequence[str | None], num_frames: int = SL
             times = centre_seconds(seconds, size=product.time_size, stride=product.time_stride)
             array = arrays.open_array(lake, f"{name}/{product.array}", mode="r+")
             array[start : start + len(values)] = values
-            arrays.write_times(lake, [RowTimes(product=name, row_start=start, track=i, seconds=times)])
+            coordinates.write_times(lake, [RowTimes(product=name, row_start=start, track=i, seconds=times)])
     videos = [f"video{i}" for i in range(len(labels))]
     tables.sources.append(
         {"uri": f"/videos/{v}.mp4", "video_id": v, "label": label, "status": "ok", "message": ""}
@@ -405,7 +405,7 @@ def test_a_huge_lake_costs_no_more_than_a_small_one(tmp_path: Path) -> None:
     recipe = recipe_of(tmp_path)
     tables = make_lake(recipe, ["left", "right"])
     lake = Location(recipe.lake) / recipe.name
-    arrays.grow(lake, 20_000_000 // SLOT, slot_frames=SLOT)
+    create.grow(lake, 20_000_000 // SLOT, slot_frames=SLOT)
     known = tables.clips.rows()
     tables.clips.append(
         known[i % 2] | {"clip_id": f"more{i}", "start_seconds": 1.0 + i % 7 / 10} for i in range(100_000)

@@ -5,7 +5,7 @@ import time
 
 import zarr
 
-from patchlake.tasks.lake import arrays
+from patchlake.tasks.lake.zarr_config import PLAIN, ZARRS, zarr_settings
 
 
 def test_settings_of_zarr_are_one_thread_s_at_a_time():
@@ -14,12 +14,12 @@ def test_settings_of_zarr_are_one_thread_s_at_a_time():
 
     def look(settings):
         for _ in range(50):
-            with arrays.zarr_settings(settings):
+            with zarr_settings(settings):
                 time.sleep(0.0005)
                 if zarr.config.get("codec_pipeline.path") != settings["codec_pipeline.path"]:
                     others.append(settings)
 
-    threads = [threading.Thread(target=look, args=(settings,)) for settings in (arrays.PLAIN, arrays.ZARRS) * 3]
+    threads = [threading.Thread(target=look, args=(settings,)) for settings in (PLAIN, ZARRS) * 3]
     for thread in threads:
         thread.start()
     for thread in threads:

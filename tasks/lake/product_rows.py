@@ -1,0 +1,135 @@
+"""The reader of product rows: which rows there are, whose they are, when they are, and what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+
+from patchlake.tasks.lake import arrays
+from patchlake.tasks.lake.layout import CELL_COORDINATES, SECONDS, TRACK, values_path
+from patchlake.tasks.lake.zarr_config import PLAIN, ZARRS, opening
+from patchlake.tasks.storage.location import Location
+from patchlake.tasks.types import FloatArray, IntArray
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RowIndex:
+    """Some rows of a product: number, track and centre time of each."""
+
+    row: IntArray
+    """(n,) numbers along the product's time axis, ascending."""
+    track: npt.NDArray[np.int32]
+    """(n,) int32 numbers in the table `tracks`; -1 where nothing is stored: padding, or not committed."""
+    seconds: FloatArray
+    """(n,) centre times from the first displayed frame; NaN where nothing is stored."""
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    @property
+    def exists(self) -> Mask:
+        """(n,) whether anything is stored."""
+        there: Mask = self.track >= 0
+        return there
+
+    def within(self, track: int, start_seconds: float, stop_seconds: float) -> Mask:
+        """Return (n,) whether a row's centre time lies in [start_seconds, stop_seconds) of a track."""
+        inside: Mask = (self.track == track) & (self.seconds >= start_seconds) & (self.seconds < stop_seconds)
+        return inside
+
+    def select(self, which: Mask | slice) -> RowIndex:
+        """Return some of these rows: where a mask (n,) is true, or a slice of them."""
+        return RowIndex(self.row[which], self.track[which], self.seconds[which])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows(RowIndex):
+    """Some rows of a product and their values."""
+
+    values: npt.NDArray[Any]
+    """(n, y, x, channel), in the type that is stored."""
+
+    def select(self, which: Mask | slice) -> Rows:
+        """Return some of these rows: where a mask (n,) is true, or a slice of them."""
+        return Rows(self.row[which], self.track[which], self.seconds[which], self.values[which])
+
+    def of_track(self, track: int) -> Rows:
+        """Return the rows of a track."""
+        return self.select(self.track == track)
+
+
+@dataclass(frozen=True, eq=False)
+class ProductRows:
+    """One product of a lake, open to read rows [start, stop) of its time axis; arrays are opened on first use.
+
+    `pixels` has its index in every lake, its values only where the recipe keeps frames.
+    """
+
+    lake: Location
+    name: str
+    settings: dict[str, Any] = field(default_factory=lambda: ZARRS)
+    """Settings of zarr under which values are read."""
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the lake holds its values."""
+        return arrays.product_attrs(self.lake, self.name) is not None
+
+    @cached_property
+    def values(self) -> zarr.Array[Any]:
+        """The stored (time, y, x, channel) array."""
+        with opening(self.settings):
+            return arrays.open_array(self.lake, values_path(self.name))
+
+    @cached_property
+    def time_stride(self) -> int:
+        """Pixel rows per row."""
+        return int((arrays.product_attrs(self.lake, self.name) or {"time_stride": 1})["time_stride"])
+
+    @cached_property
+    def _track(self) -> zarr.Array[Any]:
+        return arrays.open_array(self.lake, f"{self.name}/{TRACK}")
+
+    @cached_property
+    def _seconds(self) -> zarr.Array[Any]:
+        return arrays.open_array(self.lake, f"{self.name}/{SECONDS}")
+
+    @cached_property
+    def cells(self) -> tuple[FloatArray, FloatArray, tuple[str, ...]]:
+        """The coordinates of a row's cells: y (n,), x (n,) and the channels' names."""
+        with opening(PLAIN):  # strings are beyond zarrs
+            y, x, channel = (np.asarray(arrays.open_array(self.lake, f"{self.name}/{c}")[:]) for c in CELL_COORDINATES)
+        return y.astype(np.float64), x.astype(np.float64), tuple(map(str, channel))
+
+    def of_pixel_rows(self, start: int, stop: int) -> tuple[int, int]:
+        """Return the rows [first, last) of this product that pixel rows [start, stop) touch."""
+        return start // self.time_stride, -(-stop // self.time_stride)
+
+    def index(self, start: int = 0, stop: int | None = None) -> RowIndex:
+        """Return which rows lie in [start, stop), to the end by default; no value is read."""
+        track = np.asarray(self._track[start:stop], dtype=np.int32)
+        seconds = np.asarray(self._seconds[start:stop], dtype=np.float64)
+        return RowIndex(start + np.arange(len(track)), track, seconds)
+
+    def read(self, start: int, stop: int) -> Rows:
+        """Return all rows in [start, stop), those where nothing is stored included."""
+        index = self.index(start, stop)
+        return Rows(index.row, index.track, index.seconds, np.asarray(self.values[start:stop]))
+
+    def chunks(self, start: int, stop: int) -> Iterator[Rows]:
+        """Yield the rows in [start, stop) where something is stored, a chunk at a time; each chunk is read once."""
+        index, step = self.index(start, stop), self.values.chunks[0]
+        for border in range(start - start % step, stop, step):
+            first, last = max(border, start), min(border + step, stop)
+            part = index.select(slice(first - start, last - start))
+            if part.exists.any():
+                values = np.asarray(self.values[first:last])
+                yield Rows(part.row, part.track, part.seconds, values).select(part.exists)

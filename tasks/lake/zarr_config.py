@@ -1,0 +1,37 @@
+"""Which codec pipeline reads and writes: zarrs for values, zarr-python for what zarrs can't do (strings, resizing)."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import zarr
+
+ZARRS = {
+    "codec_pipeline.path": "zarrs.ZarrsCodecPipeline",
+    "codec_pipeline.strict": True,
+    "threading.max_workers": 1,  # with more threads the bytes of a shard differ from run to run
+}
+PLAIN = {"codec_pipeline.path": "zarr.core.codec_pipeline.BatchedCodecPipeline"}
+_SETTING = threading.RLock()
+
+
+@contextlib.contextmanager
+def zarr_settings(settings: dict[str, Any]) -> Iterator[None]:
+    """Apply settings of zarr within a context, one thread at a time. Arrays keep the settings they were opened with.
+
+    `zarr.config.set` is global: two of its contexts that overlap in time would leave one's settings behind.
+    """
+    with _SETTING, zarr.config.set(settings):
+        yield
+
+
+@contextlib.contextmanager
+def opening(settings: dict[str, Any]) -> Iterator[None]:
+    """Apply settings of zarr while arrays are opened, without zarrs' warning that it opens buckets anew."""
+    with zarr_settings(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Successfully reconstructed a store")
+        yield
