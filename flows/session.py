@@ -33,9 +33,10 @@ from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.plan import products as product
 from patchlake.tasks.plan import survey
 from patchlake.tasks.plan.ledger import Ledger
-from patchlake.tasks.recipe import Recipe, sentences
+from patchlake.tasks.recipe import Recipe
 from patchlake.tasks.storage import failures
 from patchlake.tasks.storage.location import Location
+from patchlake.tasks.strict import sentences
 from patchlake.tasks.unit import preflight, worker_setup
 from patchlake.tasks.video.probe import Probed
 

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from patchlake.tasks import features as extractors
 from patchlake.tasks import filters as frame_filters
-from patchlake.tasks.clips.cut import Events, Method, Scores, Shots, Windows
+from patchlake.tasks.clips.cut import Method, Scores, Shots, Windows
 from patchlake.tasks.corpus.options import Corpus
 from patchlake.tasks.errors import RecipeError
-from patchlake.tasks.features.extractor import CropGrid
 from patchlake.tasks.grid import Grid, Layout
 from patchlake.tasks.reductions.options import PcaSpec
-from patchlake.tasks.strict import Strict
+from patchlake.tasks.strict import LocalPath, Name, Strict, base_of, resolved, sentences
 from patchlake.tasks.training.options import TrainSpec
 from patchlake.tasks.types import PIXELS, FrameGrid
 from patchlake.tasks.video.limits import Limits as ChildLimits
@@ -30,7 +28,6 @@ from patchlake.tasks.video.limits import Limits as ChildLimits
 Positive = Annotated[int, Field(ge=1)]
 FOUND = "regions"
 """As `tracks.boxes`: boxes are those of regions."""
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 
 class Frames(Strict):
@@ -44,11 +41,6 @@ class Frames(Strict):
     """Whether the lake stores `pixels`."""
     filters: tuple[frame_filters.Entry, ...] = ()
     """What is done to frames before they are stored or looked at, in order."""
-
-    @field_validator("filters", mode="before")
-    @classmethod
-    def _short_forms(cls, value: object) -> object:
-        return [frame_filters.spell_out(entry) for entry in value] if isinstance(value, list | tuple) else value
 
     @property
     def rate(self) -> Fraction | None:
@@ -88,7 +80,7 @@ class Patches(Strict):
 class Boxes(Strict):
     """Tracks that are boxes."""
 
-    boxes: str
+    boxes: Literal["regions"] | LocalPath
     """CSV, JSON or Parquet with the columns uri, x, y, width, height and any of track, seconds, label
     (`annotations.read_boxes`); or `regions`: around regions that grow in the whole frame, as far as they are linked
     over time. A file of that name is ./regions."""
@@ -155,7 +147,7 @@ class Recipe(Strict):
     """A whole job."""
 
     name: Name
-    lake: str
+    lake: LocalPath
     corpus: Corpus
     tracks: Literal["frame"] | Boxes = "frame"
     clips: tuple[Method, ...] = (Windows(seconds=2.0),)
@@ -173,15 +165,11 @@ class Recipe(Strict):
 
     @field_validator("cluster", mode="before")
     @classmethod
-    def _cluster_by_kind(cls, value: object) -> object:
-        return {"kind": value} if isinstance(value, str) else value
-
-    @field_validator("clips", mode="before")
-    @classmethod
-    def _windows_by_default(cls, value: object) -> object:
-        if not isinstance(value, list | tuple):
-            return value
-        return [{"method": "windows", **entry} if isinstance(entry, dict) else entry for entry in value]
+    def _cluster_by_kind(cls, value: object, info: ValidationInfo) -> object:
+        if not isinstance(value, dict):
+            return {"kind": value} if isinstance(value, str) else value
+        paths = {name: value[name] for name in _CLUSTER_PATHS if name in value}
+        return {**value, **{name: _resolved(path, base_of(info)) for name, path in paths.items()}}
 
     @model_validator(mode="before")
     @classmethod
@@ -200,11 +188,6 @@ class Recipe(Strict):
         if not isinstance(data, dict) or not isinstance(tracks, dict) or tracks.get("boxes") != FOUND:
             return data
         return data if "product" in tracks else _with_default(data, "regions")
-
-    @field_validator("features", mode="before")
-    @classmethod
-    def _short_forms(cls, value: object) -> object:
-        return [extractors.spell_out(entry) for entry in value] if isinstance(value, list | tuple) else value
 
     @property
     def layout(self) -> Layout:
@@ -308,10 +291,10 @@ def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Recipe:
 def parse(data: Mapping[str, Any], *, base: Path, where: str = "recipe") -> Recipe:
     """Return the recipe of a mapping; relative paths in it are relative to `base`."""
     try:
-        recipe = Recipe.model_validate(_absolute(dict(data), base))
+        given = {key: value for key, value in data.items() if key != "lake" or value is not None}  # `--set lake=`
+        return Recipe.model_validate(given, context={"base": base})
     except ValidationError as error:
         raise RecipeError(f"{where}: " + sentences(error)) from None
-    return recipe
 
 
 def with_feature(recipe: Recipe, text: str, path: str | os.PathLike[str]) -> Recipe:
@@ -320,19 +303,14 @@ def with_feature(recipe: Recipe, text: str, path: str | os.PathLike[str]) -> Rec
     `path` is the recipe's: relative paths are relative to it.
     """
     try:
-        entry = extractors.spell_out(yaml.safe_load(text), base=Path(path).resolve().parent)
+        entry = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"--add {text}: is not YAML: {error}") from error
-    data = recipe.model_dump()
+    data = {**dict(recipe), "features": [*recipe.features, entry]}
     try:
-        return Recipe.model_validate({**data, "features": [*data["features"], entry]})
+        return Recipe.model_validate(data, context={"base": Path(path).resolve().parent})
     except ValidationError as error:
         raise RecipeError(f"--add {text}: " + sentences(error)) from None
-
-
-def sentences(error: ValidationError, *, prefix: tuple[str, ...] = (), known: Sequence[str] | None = None) -> str:
-    """Say everything that a validation found, a line each; `prefix` and `known` place a part checked elsewhere."""
-    return "\n  ".join(_sentence(item, prefix, known) for item in error.errors())
 
 
 def _override(data: dict[str, Any], override: str) -> None:
@@ -354,93 +332,10 @@ def _override(data: dict[str, Any], override: str) -> None:
     data[last] = parsed
 
 
-def _absolute(data: dict[str, Any], base: Path) -> dict[str, Any]:
-    def resolve(path: object) -> object:
-        return path if not isinstance(path, str) or "://" in path else os.path.normpath(base / Path(path).expanduser())
-
-    data["lake"] = resolve(data.get("lake"))
-    if data["lake"] is None:
-        del data["lake"]
-    if isinstance(corpus := data.get("corpus"), dict) and "videos" in corpus:
-        data["corpus"] = {**corpus, "videos": resolve(corpus["videos"])}
-    if isinstance(tracked := data.get("tracks"), dict) and "boxes" in tracked:
-        data["tracks"] = tracked if tracked["boxes"] == FOUND else {**tracked, "boxes": resolve(tracked["boxes"])}
-    if isinstance(frames := data.get("frames"), dict) and isinstance(chain := frames.get("filters"), list):
-        data["frames"] = {**frames, "filters": [frame_filters.spell_out(entry, base=base) for entry in chain]}
-    if isinstance(cuts := data.get("clips"), list):
-        data["clips"] = [
-            {**cut, "file": resolve(cut["file"])} if isinstance(cut, dict) and cut.get("file") else cut for cut in cuts
-        ]
-    if isinstance(cluster := data.get("cluster"), dict):
-        paths = {name: cluster[name] for name in _CLUSTER_PATHS if name in cluster}
-        data["cluster"] = {**cluster, **{name: _resolved(value, resolve) for name, value in paths.items()}}
-    if isinstance(entries := data.get("features"), list):
-        data["features"] = [extractors.spell_out(entry, base=base) for entry in entries]
-    return data
-
-
 _CLUSTER_PATHS = ("scheduler_file", "tls", "key", "known_hosts", "folder")
 
 
-def _resolved(value: object, resolve: Callable[[object], object]) -> object:
-    return {name: resolve(path) for name, path in value.items()} if isinstance(value, dict) else resolve(value)
-
-
-def _sentence(error: Any, prefix: tuple[str, ...], known_keys: Sequence[str] | None) -> str:
-    """Say one pydantic error as: key, what was given, what was expected."""
-    error = {**error, "loc": (*prefix, *error["loc"])}
-    if error["type"] == "value_error":
-        place = _place(error["loc"])
-        text = str(error["ctx"]["error"])
-        return f"{place}: {text}" if place else text
-    place = _place(error["loc"])
-    if error["type"] == "extra_forbidden":
-        known = sorted(known_keys or _known_keys(error["loc"]))
-        close = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        return f"{place}: unknown key, got {error['input']!r}; {hint}expected one of: {', '.join(known)}"
-    if error["type"] == "missing":
-        return f"{place}: missing; expected a value"
-    return f"{place}: got {error['input']!r}, expected: {error['msg']}"
-
-
-def _place(loc: Sequence[int | str]) -> str:
-    text = ""
-    for part in loc:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        elif part not in _UNION_TAGS:
-            text += f".{part}" if text else str(part)
-    return text
-
-
-_METHODS: dict[str, type[BaseModel]] = {"windows": Windows, "events": Events, "shots": Shots, "scores": Scores}
-_UNION_TAGS = {
-    "literal['native']",
-    "literal['auto']",
-    "bool",
-    "constrained-float",
-    "function-plain",
-    *extractors.MODELS,
-    *frame_filters.MODELS,
-    *_METHODS,
-    "function-after[_fits_together(), Boxes]",
-    "literal['frame']",
-}
-
-
-def _known_keys(loc: Sequence[int | str]) -> list[str]:
-    model: Any = Recipe
-    for part in loc[:-1]:
-        if isinstance(part, int):
-            continue
-        known = frame_filters.MODELS if loc[:2] == ("frames", "filters") and part in frame_filters.MODELS else _MODELS
-        if part in known:
-            model = known[str(part)]
-    return list(model.model_fields)
-
-
-_MODELS: dict[str, type[BaseModel]] = {
-    "corpus": Corpus, "frames": Frames, "patches": Patches, "units": Units, "limits": Limits, "tracks": Boxes,
-    "clips": Windows, "reduce": PcaSpec, "train": TrainSpec, "crops": CropGrid, **extractors.MODELS, **_METHODS,
-}  # fmt: skip
+def _resolved(value: object, base: Path | None) -> object:
+    if isinstance(value, dict):
+        return {name: _resolved(path, base) for name, path in value.items()}
+    return resolved(value, base) if isinstance(value, str) else value

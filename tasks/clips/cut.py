@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Annotated, Literal, NamedTuple, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from patchlake.tasks import keys
+from patchlake.tasks.strict import Family, LocalPath, Strict
 from patchlake.tasks.types import Annotation, Clip, Track, Video
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -17,10 +18,15 @@ NoSeconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class Windows(BaseModel):
+class ClipOptions(Strict):
+    """What every entry of a recipe's `clips` has."""
+
+    method: str
+
+
+class Windows(ClipOptions):
     """Frame level: windows of one length at one stride, from the first displayed frame."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     method: Literal["windows"] = "windows"
     seconds: Seconds
     """Length of a window."""
@@ -30,13 +36,12 @@ class Windows(BaseModel):
     """Whether the last, shorter window of a video is a clip; a video shorter than a window always is one."""
 
 
-class Shots(BaseModel):
+class Shots(ClipOptions):
     """Event level: shots between the cuts that PySceneDetect's rules find in stored scores; they tile the track.
 
     Another detector or threshold cuts anew from what is stored: nothing is decoded.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     method: Literal["shots"]
     product: str = "shot_score"
     """Name of the features' `shot_score` entry."""
@@ -68,10 +73,9 @@ class Shots(BaseModel):
         return self
 
 
-class Scores(BaseModel):
+class Scores(ClipOptions):
     """Event level: where one channel of any stored product is high, or stays the same. Nothing is decoded."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     method: Literal["scores"]
     product: str
     """Name of a feature of this recipe."""
@@ -125,17 +129,28 @@ class Scores(BaseModel):
         return self
 
 
-class Events(BaseModel):
+class Events(ClipOptions):
     """Event level: ranges that the user gives."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     method: Literal["events"]
-    file: str | None = None
+    file: LocalPath | None = None
     """CSV, JSON or Parquet with the columns uri, start, stop, label, or a common export (`annotations.read_events`);
     None: the start and stop of the corpus's own manifest."""
 
 
-Method = Annotated[Windows | Events | Shots | Scores, Field(discriminator="method")]
+CLIPS = Family(
+    "clips",
+    {
+        "windows": (Windows, None),
+        "events": (Events, None),
+        "shots": (Shots, None),
+        "scores": (Scores, None),
+    },
+    options=ClipOptions,
+    key="method",
+    default="windows",
+)
+Method = Annotated[ClipOptions, CLIPS]
 """One entry of a recipe's `clips`."""
 
 
@@ -200,7 +215,7 @@ def window_ranges(
 def cut(
     track: Track,
     video: Video,
-    methods: Iterable[Windows | Events | Shots | Scores],
+    methods: Iterable[ClipOptions],
     parts: Sequence[Part],
     events: Mapping[str, Sequence[Part]],
     extent: Part,
@@ -224,7 +239,7 @@ def cut(
     return [clip_of(track, start, stop, found[start, stop]) for start, stop in sorted(found)]
 
 
-def searched(methods: Iterable[Windows | Events | Shots | Scores], parts: Sequence[Part]) -> list[Part]:
+def searched(methods: Iterable[ClipOptions], parts: Sequence[Part]) -> list[Part]:
     """Return the parts whose frames are all stored since clips will be found in their scores."""
     return list(parts) if any(isinstance(method, Shots | Scores) for method in methods) else []
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from patchlake.tasks.strict import Strict
+from patchlake.tasks.strict import LocalPath, Strict
 
 
 class Corpus(Strict):
     """Which videos, and where their labels come from."""
 
-    videos: str
+    videos: LocalPath
     """A file, a folder (recursive), a glob, an s3:// prefix; or a manifest (.csv, .parquet, .json) with the column uri
     and any of label, split, group, start, stop, box, target."""
     labels: Literal["folder", "column", "none"] = "none"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, Self, runtime_checkable
 
 import numpy.typing as npt
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
 from patchlake.tasks.grid import Grid
+from patchlake.tasks.strict import ClassPath, Name, RecipeFolder, Strict, base_of
 from patchlake.tasks.types import FloatArray, FrameArray
 
 _Positive = Annotated[int, Field(ge=1)]
@@ -88,9 +90,12 @@ def reach_of(extractor: Extractor) -> tuple[int, int]:
     return before, after + size - min(stride, size)
 
 
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = ""
+class FeatureOptions(Strict):
+    """What every entry of a recipe's `features` has."""
+
+    name: Name = ""
+    """Of the product; by default the path's last part, else the kind."""
+    kind: str
 
     @property
     def time_stride(self) -> int:
@@ -111,7 +116,7 @@ class _Entry(BaseModel):
         return data
 
 
-class EdgesSpec(_Entry):
+class EdgesSpec(FeatureOptions):
     """Gradient magnitude and Canny edges."""
 
     kind: Literal["edges"]
@@ -119,7 +124,7 @@ class EdgesSpec(_Entry):
     """Canny's lower and upper threshold, on its own gradient scale (cv2.Canny, L1, 3x3 Sobel)."""
 
 
-class CornersSpec(_Entry):
+class CornersSpec(FeatureOptions):
     """Harris and Shi-Tomasi responses, and how many corners there are."""
 
     kind: Literal["corners"]
@@ -129,7 +134,7 @@ class CornersSpec(_Entry):
     """Shi-Tomasi response of a corner, (grey level / pixel)^2: at least so much, and the most of its 3x3 pixels."""
 
 
-class HogSpec(_Entry):
+class HogSpec(FeatureOptions):
     """Histograms of oriented gradients."""
 
     kind: Literal["hog"]
@@ -138,7 +143,7 @@ class HogSpec(_Entry):
     orientations: Annotated[int, Field(ge=2, le=180)] = 9
 
 
-class ColorSpec(_Entry):
+class ColorSpec(FeatureOptions):
     """Colour statistics and histograms."""
 
     kind: Literal["color"]
@@ -148,7 +153,7 @@ class ColorSpec(_Entry):
     """Saturation (0..255) below which a pixel has no hue."""
 
 
-class MotionSpec(_Entry):
+class MotionSpec(FeatureOptions):
     """Energy of frame differences."""
 
     kind: Literal["motion"]
@@ -156,7 +161,7 @@ class MotionSpec(_Entry):
     """Grey levels by which a pixel that counts as changed differs."""
 
 
-class FlowSpec(_Entry):
+class FlowSpec(FeatureOptions):
     """Dense optical flow and its histogram."""
 
     kind: Literal["flow"]
@@ -164,7 +169,7 @@ class FlowSpec(_Entry):
     """Of cv2.DISOpticalFlow: from quick and coarse to slow and fine."""
 
 
-class ShotScoreSpec(_Entry):
+class ShotScoreSpec(FeatureOptions):
     """Frame differences of PySceneDetect's detectors, which `shots` are cut from; one row a frame."""
 
     kind: Literal["shot_score"]
@@ -185,7 +190,7 @@ Compared = Annotated[
 """A feature whose vectors are compared cell by cell."""
 
 
-class RegionsSpec(_Entry):
+class RegionsSpec(FeatureOptions):
     """Regions grown in space and spacetime, as labels."""
 
     kind: Literal["regions"]
@@ -240,7 +245,7 @@ class RegionsSpec(_Entry):
         return self
 
 
-class AudioSpec(_Entry):
+class AudioSpec(FeatureOptions):
     """Log-mel power of the sound."""
 
     kind: Literal["audio"]
@@ -266,18 +271,17 @@ class AudioSpec(_Entry):
         return self
 
 
-class CustomSpec(_Entry):
+class CustomSpec(FeatureOptions):
     """A class of the user's own."""
 
     kind: Literal["custom"]
-    path: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+    path: ClassPath
     """module:Class; the module is importable, or lies in the recipe's folder."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the class."""
     every: Annotated[int, Field(ge=0)] = 0
     """Frames from row to row, where that is not the patch grid's stride: the class' time_stride."""
-    folder: str = ""
-    """The recipe's, filled in."""
+    folder: RecipeFolder = ""
 
     @property
     def time_stride(self) -> int:
@@ -288,10 +292,9 @@ class CustomSpec(_Entry):
 _NO_GRID = Grid((1, 1, 1), (1, 1, 1))
 
 
-class CropGrid(BaseModel):
+class CropGrid(Strict):
     """The grid whose patches are put through a network one by one."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     size: Positive3 | None = None
     """time, y, x in rows and pixels; by default the recipe's patches."""
     stride: Positive3 | None = None
@@ -308,10 +311,20 @@ class CropGrid(BaseModel):
         return Grid(size=self.size, stride=self.stride or self.size) if self.size else patches
 
 
-class _DeepEntry(_Entry):
+def _local_model(path: str, info: ValidationInfo) -> str:
+    base = base_of(info)
+    local = path if base is None else os.path.normpath(base / Path(path).expanduser())
+    return local if os.path.exists(local) or path.startswith((".", "/", "~")) else path
+
+
+ModelPath = Annotated[str, Field(min_length=1), AfterValidator(_local_model)]
+"""Relative to the recipe, where such a file or folder exists or the path is spelled as one; else a hub name."""
+
+
+class _DeepEntry(FeatureOptions):
     """What pretrained networks have in common."""
 
-    path: Annotated[str, Field(min_length=1)]
+    path: ModelPath
     """A local folder (config.json and safetensors), a torch.export file (.pt2), a model that patchlake trained (the
     folder with model.json and model.pt), or a hub name."""
     crops: Annotated[CropGrid | None, BeforeValidator(lambda v: {} if v == "patches" else v)] = None

@@ -1,55 +1,35 @@
-"""Frame filters: one file each. What they make of the frames is what the lake holds, and what products see."""
+"""Frame filters: one file each, its options beside it. Frames are filtered before they are stored or looked at."""
 
 from __future__ import annotations
 
-import importlib
-import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from patchlake.tasks.filters.filter import Filter, FilterOptions, Scene
+from patchlake.tasks.strict import Family
 
-from patchlake.tasks.filters.filter import BlurSpec, CustomFilterSpec, DenoiseSpec, Filter, Scene, StabiliseSpec
+FILTERS = Family(
+    "filters",
+    {
+        "denoise": (".filter:DenoiseSpec", ".denoise:Denoise"),
+        "stabilise": (".filter:StabiliseSpec", ".stabilise:Stabilise"),
+        "blur": (".filter:BlurSpec", ".blur:Blur"),
+        "custom": (".filter:CustomFilterSpec", ".custom:custom"),
+    },
+    options=FilterOptions,
+    package=__name__,
+)
+"""Kind -> its options and what makes its filter."""
 
-Entry = Annotated[DenoiseSpec | StabiliseSpec | BlurSpec | CustomFilterSpec, Field(discriminator="kind")]
+Entry = Annotated[FilterOptions, FILTERS]
 """One entry of a recipe's `frames.filters`."""
 
-MODELS: dict[str, type[BaseModel]] = {
-    "denoise": DenoiseSpec,
-    "stabilise": StabiliseSpec,
-    "blur": BlurSpec,
-    "custom": CustomFilterSpec,
-}
-"""Kind -> its options."""
-CLASSES = {
-    "denoise": "denoise:Denoise", "stabilise": "stabilise:Stabilise", "blur": "blur:Blur", "custom": "custom:custom",
-}  # fmt: skip
-"""Kind -> module of this package, and what makes its filter."""
-
-__all__ = ["MODELS", "Entry", "Filter", "Scene", "build", "build_all", "keys_of", "spell_out"]
-
-
-def spell_out(entry: object, *, base: Path | None = None) -> object:
-    """Return a recipe's short entry as a mapping: `denoise`, or `module:Class`, the user's own.
-
-    Paths become absolute by `base`, the recipe's folder.
-    """
-    if isinstance(entry, str):
-        entry = {"kind": "custom", "path": entry} if ":" in entry else {"kind": entry}
-    if base is None or not isinstance(entry, dict):
-        return entry
-    if entry.get("kind") == "custom":
-        return {**entry, "folder": str(base)}
-    files = {key: entry[key] for key in ("model", "boxes") if isinstance(entry.get(key), str)}
-    local = {key: os.path.normpath(base / Path(at).expanduser()) for key, at in files.items() if "://" not in at}
-    return {**entry, **local}
+__all__ = ["FILTERS", "Entry", "Filter", "FilterOptions", "Scene", "build", "build_all", "keys_of"]
 
 
 def build(entry: Any, frame_size: tuple[int, int]) -> Filter:
     """Return the filter of a recipe entry for frames of (height, width)."""
-    module, _, name = CLASSES[entry.kind].partition(":")
-    made: Filter = getattr(importlib.import_module(f"patchlake.tasks.filters.{module}"), name)(entry, frame_size)
+    made: Filter = FILTERS.build(entry, frame_size=frame_size)
     return made
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Protocol, Self, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from patchlake.tasks import tracks
+from patchlake.tasks.strict import ClassPath, LocalPath, RecipeFolder, Strict
 from patchlake.tasks.types import BoxPath, FloatArray, FrameArray, FrameGrid, FrameSource, Geometry
 
 
@@ -48,11 +49,13 @@ class Filter(Protocol):
         """Return (n, height, width, 3) RGB frames for (before + n + after, height, width, 3)."""
 
 
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class FilterOptions(Strict):
+    """What every entry of a recipe's `frames.filters` has."""
+
+    kind: str
 
 
-class DenoiseSpec(_Entry):
+class DenoiseSpec(FilterOptions):
     """Less noise."""
 
     kind: Literal["denoise"]
@@ -62,7 +65,7 @@ class DenoiseSpec(_Entry):
     """Frames before and after that are averaged where they look alike."""
 
 
-class StabiliseSpec(_Entry):
+class StabiliseSpec(FilterOptions):
     """A camera held still."""
 
     kind: Literal["stabilise"]
@@ -74,15 +77,15 @@ class StabiliseSpec(_Entry):
     """What is seen where the moved frame does not reach."""
 
 
-class BlurSpec(_Entry):
+class BlurSpec(FilterOptions):
     """Faces and given boxes made unrecognisable."""
 
     kind: Literal["blur"]
     faces: Literal["lbp", "yunet"] | None = None
     """lbp: scikit-image's cascade of local binary patterns (frontal, upright faces); yunet: cv2.FaceDetectorYN."""
-    model: str | None = None
+    model: LocalPath | None = None
     """The ONNX file of yunet; none is shipped or fetched."""
-    boxes: str | None = None
+    boxes: LocalPath | None = None
     """CSV, JSON or Parquet as for `tracks` (`annotations.read_boxes`): what is in them is blurred too."""
     how: Literal["gaussian", "pixels"] = "gaussian"
     strength: Annotated[float, Field(gt=0, le=1)] = 0.15
@@ -108,13 +111,12 @@ class BlurSpec(_Entry):
         return self
 
 
-class CustomFilterSpec(_Entry):
+class CustomFilterSpec(FilterOptions):
     """A class of the user's own."""
 
     kind: Literal["custom"]
-    path: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+    path: ClassPath
     """module:Class; the module is importable, or lies in the recipe's folder."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the class."""
-    folder: str = ""
-    """The recipe's, filled in."""
+    folder: RecipeFolder = ""

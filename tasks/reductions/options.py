@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from patchlake.tasks.strict import Strict
 
 
-class PcaSpec(BaseModel):
+class PcaSpec(Strict):
     """Principal components of a feature's channels, over every stored cell."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     kind: Literal["pca"]
     feature: str
     components: Annotated[int, Field(ge=1)] = 16

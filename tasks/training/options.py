@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from patchlake.tasks.strict import Strict
 
 
-class TrainSpec(BaseModel):
+class TrainSpec(Strict):
     """The recipe's `train` section; every key has a default."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     task: Literal["classify"] = Field("classify", description="Predict a clip's label from its frames.")
     model: Literal["st_cnn"] = Field("st_cnn", description="Architecture, a file of tasks/models.")

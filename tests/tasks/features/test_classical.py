@@ -51,7 +51,7 @@ def named(spec: Any, grid: Grid, frames: FrameArray) -> dict[str, float]:
 @pytest.mark.parametrize("kind", ["corners", "hog", "color", "motion"])
 def test_features_are_those_of_plain_loops(kind: str, grid: Grid) -> None:
     frames = moving(9, size=(72, 88))
-    found = rows(features.MODELS[kind](kind=kind), grid, frames)
+    found = rows(features.FEATURES.entry(kind), grid, frames)
     loops.assert_close(kind, found, frames, grid)
     assert np.mean(np.ptp(found, axis=(0, 1, 2)) > 0) > 0.85, "channels tell something"
 
@@ -196,5 +196,5 @@ def test_what_stands_still_has_no_energy() -> None:
 )  # fmt: skip
 def test_options_out_of_range_are_refused(kind: str, option: str, value: Any) -> None:
     with pytest.raises(ValidationError, match=option):
-        features.MODELS[kind].model_validate({"kind": kind, option: value})
-    assert features.MODELS[kind].model_validate({"kind": kind}).name == kind  # type: ignore[attr-defined]
+        features.FEATURES.entry({"kind": kind, option: value})
+    assert features.FEATURES.entry(kind).name == kind

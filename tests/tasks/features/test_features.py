@@ -132,7 +132,7 @@ def test_a_still_picture_does_not_move() -> None:
 
 
 SPECS = [
-    *(features.MODELS[kind](kind=kind) for kind in ("edges", "corners", "hog", "color", "flow", "motion")),
+    *(features.FEATURES.entry(kind) for kind in ("edges", "corners", "hog", "color", "flow", "motion")),
     FlowSpec(kind="flow", preset="ultrafast"),
 ]
 

@@ -17,7 +17,7 @@ import reference_features as loops
 from ingesting import Ingested, ingest
 
 from patchlake.tasks import features
-from patchlake.tasks.features import MODELS
+from patchlake.tasks.features import FEATURES
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.lake import open_lake
 from patchlake.tasks.types import FrameArray
@@ -102,7 +102,7 @@ def windows(done: Ingested) -> list[FrameArray]:
 def test_rows_are_those_of_plain_loops_over_windows(done: Ingested, windows: list[FrameArray], kind: str) -> None:
     lake = open_lake(str(done.lake))
     patches, product = lake.patches(PATCHES), lake.product(kind).load()
-    extractor = features.build(MODELS[kind](kind=kind), patches=PATCHES, frame_size=SIZE)
+    extractor = features.build(FEATURES.entry(kind), patches=PATCHES, frame_size=SIZE)
     rows = patches.row.values // PATCHES.stride[0]
     assert rows.tolist() == np.flatnonzero(product.track >= 0).tolist()
     assert not product.features.values[product.track < 0].any(), "padding is 0"

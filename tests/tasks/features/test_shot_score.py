@@ -184,9 +184,9 @@ def test_its_grid_is_one_cell_a_frame() -> None:
     assert (extractor.time_size, extractor.time_stride, extractor.context_frames) == (1, 1, (1, 0))
     assert extractor(film()[:1]).shape == (0, 1, 1, 7)
     assert len(extractor.attrs["units"]) == len(extractor.channels)
-    spec = features.spell_out("shot_score")
-    assert spec == {"kind": "shot_score"}
-    assert ShotScoreSpec.model_validate(spec).name == "shot_score"
+    spec = features.FEATURES.entry("shot_score")
+    assert spec == ShotScoreSpec(kind="shot_score")
+    assert spec.name == "shot_score"
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (8, 300), (16, 16)])

@@ -38,7 +38,7 @@ def filtered(entry: dict[str, Any], frames: FrameArray) -> FrameArray:
 
 
 def parsed(entry: dict[str, Any]) -> Any:
-    return filters.MODELS[entry["kind"]].model_validate(entry)
+    return filters.FILTERS.entry(entry)
 
 
 def psnr(frames: FrameArray, clean: FrameArray) -> float:

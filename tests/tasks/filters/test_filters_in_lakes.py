@@ -369,4 +369,4 @@ def test_the_report_shows_nothing_that_is_hidden(corpus: Path) -> None:
 
 
 def test_an_entry_needs_a_known_kind() -> None:
-    assert set(filters.MODELS) == set(filters.CLASSES) == {"denoise", "stabilise", "blur", "custom"}
+    assert set(filters.FILTERS.ours) == {"denoise", "stabilise", "blur", "custom"}
