@@ -1,5 +1,1 @@
-"""The command line: `patchlake VERB ...`."""
-
-from patchlake.flows.cli.main import main
-
-__all__ = ["main"]
+"""The command line: `patchlake VERB ...`, a file per group of verbs."""

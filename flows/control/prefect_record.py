@@ -1,4 +1,4 @@
-"""The Prefect server keeps the record of a run. The work does not need it: its silence costs the record alone."""
+"""Prefect's record of a run. The work does not need Prefect's server: if that goes away only the record is lost."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class ServerError(PatchlakeError):
 
 
 def note_done(figures: dict[str, Any]) -> dict[str, Any]:
-    """Remember that the flow's work is done: what may still fail is only to say so to the server."""
+    """Remember that the flow's work is done; all that may still fail is to report it to the server."""
     global _done
     _done = figures
     return figures
 
 
 def call(flow: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
-    """Run a flow and return its figures, also where its work was done but the server went away in the midst.
+    """Run a flow and return its figures, also if its work was done but the server went away meanwhile.
 
-    Raises ServerError where the server was needed and did not answer.
+    Raises ServerError if the server was needed and did not answer.
     """
     global _done, _is_silent
     _done = None
@@ -41,19 +41,19 @@ def call(flow: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
         if _done is None:
             raise ServerError(
                 f"{said}. What was committed stays; start it (`prefect server start`), or unset PREFECT_API_URL for a "
-                "temporary one, then run again: it goes on from there"
+                "temporary one, then run again: it continues from there"
             ) from error
         print(f"patchlake: {said}. The run itself is done; only its record on the server is not", file=sys.stderr)
         return _done
 
 
 def is_silent() -> bool:
-    """Tell whether the server went away in the midst of a flow."""
+    """Tell whether the server went away during a flow."""
     return _is_silent
 
 
 def _silence(error: BaseException) -> str | None:
-    """Return what a request to the server met, or None where the error is another one."""
+    """Return why a request to the server failed, or None if the error is another one."""
     import httpx
 
     if isinstance(error, RuntimeError) and str(error).startswith("Failed to reach API at"):
@@ -66,7 +66,7 @@ def _silence(error: BaseException) -> str | None:
 
 
 def _is_ours(error: Any) -> bool:
-    """Tell whether the Prefect server failed to answer this request: others (a model's hub) are made by httpx, too."""
+    """Tell whether a request went to the Prefect server: httpx is also used for others, e.g. to a model's hub."""
     if getattr(error, "response", None) is not None and error.response.status_code < 500:
         return False
     url = str(error.request.url)

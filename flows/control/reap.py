@@ -1,54 +1,53 @@
-"""`patchlake reap`: clean what dead coordinators left. What lives is not touched; a second time there is nothing."""
+"""`patchlake reap`: clean up what dead coordinators left. Living runs are not touched; a second reap does nothing."""
 
 from __future__ import annotations
 
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path
 
+import psutil
 from obstore.exceptions import BaseError
 
 from patchlake.cluster import coordinator_job as jobs
 from patchlake.flows.control import records
-from patchlake.flows.control.records import Ended, Run, known_runs
+from patchlake.flows.control.records import Ended, RunRecord, known_runs
 from patchlake.tasks.lake import lock as locks
 from patchlake.tasks.lake.layout import STAGE
 from patchlake.tasks.lake.shards import clear_stage
 from patchlake.tasks.storage.location import Location
-from patchlake.tasks.storage.process_identity import start_of
 
 END_SECONDS = 5.0
-"""How long processes may take to end by themselves."""
+"""How long processes have to end after SIGTERM, before SIGKILL."""
 
 
 def reap(lake: Location | None = None) -> Iterator[str]:
-    """Clean after all dead runs, or those of a lake, and yield what was done, a line each."""
-    for run in known_runs():
-        if run.state == "dead" and run.ended is None and (lake is None or run.asked.lake == str(lake)):
+    """Clean up after all dead runs, or those of one lake, and yield what was done, a line each."""
+    for record in known_runs():
+        if record.state == "dead" and record.ended is None and (lake is None or record.request.lake == str(lake)):
             try:
-                yield from reap_run(run)
-            except (OSError, BaseError) as error:  # one lake that is away must not keep others from being cleaned
+                yield from reap_run(record)
+            except (OSError, BaseError) as error:  # a lake that is not reachable must not stop the others' cleaning
                 why = f"{type(error).__name__}: {str(error)[:200]}"
-                yield f"run {run.run_id}: {run.asked.lake} can't be cleaned now ({why})"
+                yield f"run {record.run_id}: {record.request.lake} can't be cleaned now ({why})"
                 continue
-            if run.asked.detached:
-                run.write("ended", Ended(state="dead", exit_code=-signal.SIGKILL))
+            if record.request.detached:
+                record.write("ended", Ended(state="dead", exit_code=-signal.SIGKILL))
             else:
-                run.forget()
-    if lake is not None:  # its coordinator may have been written down elsewhere, or nowhere
+                record.forget()
+    if lake is not None:  # its coordinator may have been recorded on another machine, or not at all
         for owner in locks.owners(lake).values():
             if not owner.is_alive:
                 yield from _end_leftovers(owner.run_id)
         yield from _clean_lake(lake, set())
 
 
-def reap_run(run: Run) -> Iterator[str]:
-    """Clean after one run that is dead: its jobs, processes, lock, uncommitted shards, Prefect runs."""
-    yield from _end_leftovers(run.run_id)
-    yield from _clean_lake(Location(run.asked.lake), {run.run_id})
+def reap_run(record: RunRecord) -> Iterator[str]:
+    """Clean up after one dead run: its jobs, processes, lock, uncommitted shards, Prefect runs."""
+    yield from _end_leftovers(record.run_id)
+    yield from _clean_lake(Location(record.request.lake), {record.run_id})
 
 
 def _end_leftovers(run_id: str) -> Iterator[str]:
@@ -59,45 +58,52 @@ def _end_leftovers(run_id: str) -> Iterator[str]:
 
 
 def _end_processes(run_id: str) -> Iterator[str]:
-    """End this user's processes on this machine that bear the run's mark."""
     found = processes_of(run_id)
+    end_processes(found)
+    for process in found:
+        yield f"run {run_id}: process {process.pid} ended"
+
+
+def end_processes(processes: Sequence[psutil.Process]) -> None:
+    """End processes by SIGTERM, and those that take too long by SIGKILL; returns when they are gone."""
     for sent in (signal.SIGTERM, signal.SIGKILL):
-        for pid, start in found.items():
-            if start_of(pid) == start:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, sent)
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(sent)  # never to another process that got the same number
         deadline = time.monotonic() + END_SECONDS
-        while any(start_of(pid) == start for pid, start in found.items()) and time.monotonic() < deadline:
+        while not all(_is_gone(process) for process in processes):
+            if time.monotonic() > deadline:
+                break
             time.sleep(0.05)
-    for pid in found:
-        yield f"run {run_id}: process {pid} ended"
 
 
-def processes_of(run_id: str) -> dict[int, int]:
-    """Return pid -> start of this user's processes that inherited the run's mark, but for those that ask."""
-    mark, found, own = f"{records.VARIABLE}={run_id}".encode(), {}, _ancestors()
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit() or (pid := int(folder.name)) in own:
-            continue
-        with suppress(OSError):
-            mine, start = folder.stat().st_uid == os.getuid(), start_of(pid)
-            if mine and start and mark in (folder / "environ").read_bytes().split(b"\0"):
-                found[pid] = start
+def _is_gone(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def processes_of(run_id: str) -> list[psutil.Process]:
+    """Return this user's processes on this machine that inherited the run's mark, except the caller and its parents."""
+    this = psutil.Process()
+    own = {this.pid, *(parent.pid for parent in this.parents())}
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.pid not in own and process.uids().real == os.getuid() and _mark_of(process) == run_id:
+                found.append(process)
     return found
 
 
-def _ancestors() -> set[int]:
-    found, pid = set(), os.getpid()
-    while pid > 0 and pid not in found:
-        found.add(pid)
-        with suppress(OSError):
-            text = Path(f"/proc/{pid}/stat").read_text()
-            pid = int(text.rpartition(")")[2].split()[1])
-    return found
+def _mark_of(process: psutil.Process) -> str | None:
+    """Return the id of the run that a process is part of."""
+    mark: str | None = process.environ().get(records.VARIABLE)
+    return mark
 
 
 def _clean_lake(lake: Location, known_dead: set[str]) -> Iterator[str]:
-    """Remove dead owners' locks and the shards that nobody committed; nothing where a living run owns the lake."""
+    """Remove dead owners' locks and uncommitted shards; does nothing while a living run owns the lake."""
     dead = locks.remove_dead(lake, known_dead)
     for owner in dead:
         yield f"{lake}: lock of {owner} removed"
@@ -122,7 +128,7 @@ def _crash_prefect_runs(run_id: str) -> Iterator[str]:
 
     tagged = filters.FlowRunFilter(tags=filters.FlowRunFilterTags(all_=[records.name_of(run_id)]))
     going = [kind for kind in StateType if kind not in TERMINAL_STATES]
-    crashed: State[None] = Crashed(message="Its coordinator is dead; `patchlake reap` said so.")
+    crashed: State[None] = Crashed(message="Its coordinator is dead: found by `patchlake reap`.")
     try:
         with get_client(sync_client=True) as client:
             state = filters.TaskRunFilterState(type=filters.TaskRunFilterStateType(any_=going))

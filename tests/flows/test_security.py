@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +11,7 @@ import pytest
 from command_line import run_patchlake, wait_until
 
 from patchlake.flows.control import reap
-from patchlake.flows.control.records import Run
+from patchlake.flows.control.records import RunRecord
 
 SECRETS = {"AWS_SECRET_ACCESS_KEY": "hidden-in-aws", "HF_TOKEN": "hidden-in-hf", "PREFECT_API_KEY": "hidden-in-prefect"}
 
@@ -21,7 +19,7 @@ SECRETS = {"AWS_SECRET_ACCESS_KEY": "hidden-in-aws", "HF_TOKEN": "hidden-in-hf",
 @pytest.fixture
 def system(
     recipe: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[[bool], Run]]:
+) -> Iterator[Callable[[bool], RunRecord]]:
     """Start a detached run with secrets around it and a Prefect server of its own; ends whatever is left of it."""
     for name, value in {
         **SECRETS,
@@ -30,27 +28,26 @@ def system(
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    started: list[Run] = []
+    started: list[RunRecord] = []
 
-    def start(dashboard: bool) -> Run:
+    def start(dashboard: bool) -> RunRecord:
         cluster = {"kind": "local", "workers": 2, "dashboard": dashboard, "tls": True}
         done = run_patchlake("run", str(recipe(features=["edges"], cluster=cluster)), "--detach")
         assert done.code == 0, done.err
-        started.append(Run(done.out.strip()))
+        started.append(RunRecord(done.out.strip()))
         return started[-1]
 
     yield start
     for run in started:
-        for pid in reap.processes_of(run.run_id):
-            os.kill(pid, signal.SIGKILL)
+        for process in reap.processes_of(run.run_id):
+            process.kill()
 
 
-def listeners(run: Run) -> dict[str, set[tuple[str, int]]]:
+def listeners(run: RunRecord) -> dict[str, set[tuple[str, int]]]:
     """Return where each kind of process of a run listens, and how many processes there are of each."""
     found: dict[str, set[tuple[str, int]]] = {}
-    for pid in reap.processes_of(run.run_id):
+    for process in reap.processes_of(run.run_id):
         try:
-            process = psutil.Process(pid)
             words = " ".join(process.cmdline())
             places = {c.laddr for c in process.net_connections(kind="inet") if c.status == psutil.CONN_LISTEN}
             udp = {c.laddr for c in process.net_connections(kind="udp")}
@@ -64,7 +61,7 @@ def listeners(run: Run) -> dict[str, set[tuple[str, int]]]:
 
 @pytest.mark.long
 def test_all_of_a_run_listens_on_loopback_as_documented_and_no_secret_is_written(
-    system: Callable[[bool], Run], tmp_path: Path
+    system: Callable[[bool], RunRecord], tmp_path: Path
 ) -> None:
     """The ports of docs/clusters.md, counted; then every file that the run left is read."""
     run = system(True)

@@ -1,4 +1,4 @@
-"""A Prefect server that does not answer: what needs it is told in a sentence, other errors stay what they are."""
+"""A Prefect server that does not answer: what needs it fails with a sentence, other errors stay what they are."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_without_a_server_nothing_begins(recipe: Callable[..., Path], tmp_path: 
     done = run_patchlake("run", str(recipe()), env={"PREFECT_API_URL": url}, timeout=60)
     assert done.code == 1
     assert f"patchlake: the Prefect server at {url} does not answer: " in done.err.splitlines()[-1]
-    assert "run again: it goes on from there" in done.err.splitlines()[-1]
+    assert "run again: it continues from there" in done.err.splitlines()[-1]
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def done_then_get(url: str) -> dict[str, object]:
     return get(url)
 
 
-def test_only_the_server_s_own_silence_is_told(
+def test_only_the_server_s_own_silence_is_reported(
     failing: str, at_failing: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(

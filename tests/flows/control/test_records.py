@@ -15,8 +15,8 @@ import httpx
 import pytest
 from command_line import Done, wait_until
 
-from patchlake.flows.control import follow, reap, records
-from patchlake.flows.control.records import Run, home, name_of
+from patchlake.flows.control import cancel, reap, records, status
+from patchlake.flows.control.records import RunRecord, home, name_of
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.lake import digest
 from patchlake.tasks.lake.layout import LOCK
@@ -38,19 +38,19 @@ SLOW: dict[str, Any] = {
 
 
 @pytest.fixture
-def detach(patchlake: Command) -> Iterator[Callable[[Path], Run]]:
-    started: list[Run] = []
+def detach(patchlake: Command) -> Iterator[Callable[[Path], RunRecord]]:
+    started: list[RunRecord] = []
 
-    def detach(recipe: Path) -> Run:
+    def detach(recipe: Path) -> RunRecord:
         done = patchlake("run", str(recipe), "--detach")
         assert done.code == 0, done.err
-        started.append(Run(done.out.strip()))
+        started.append(RunRecord(done.out.strip()))
         return started[-1]
 
     yield detach
     for run in started:
-        for pid in reap.processes_of(run.run_id):
-            os.kill(pid, signal.SIGKILL)
+        for process in reap.processes_of(run.run_id):
+            process.kill()
 
 
 def has_shard(lake: Path) -> bool:
@@ -58,7 +58,7 @@ def has_shard(lake: Path) -> bool:
     return any((lake / "arrays.zarr/pixels/frames").glob("c/*"))
 
 
-def states(server: str, run: Run) -> dict[str, set[str]]:
+def states(server: str, run: RunRecord) -> dict[str, set[str]]:
     """Return the states of a run's flow runs and task runs, by what Prefect's server says."""
     tagged = {"flow_runs": {"tags": {"all_": [name_of(run.run_id)]}}}
     found = {}
@@ -79,13 +79,13 @@ def test_a_second_coordinator_is_refused_or_waits(patchlake: Command, recipe: Wr
                 assert f"{lake} is being written by run first of " in said
                 assert f"(process {os.getpid()})" in said
             waiting = pool.submit(patchlake, "run", path, "--wait", "100")
-            wait_until(lambda: [run for run in records.known_runs() if run.asked.lake == str(lake)], 60)
+            wait_until(lambda: [run for run in records.known_runs() if run.request.lake == str(lake)], 60)
             assert [owner.run_id for owner in owners(lake).values()] == ["first"]
         done = waiting.result()
     assert done.code == 0, done.err
     assert not owners(lake)
     (row,) = Tables(lake).runs.rows(["run_id"])
-    assert not Run(row["run_id"]).folder.exists(), "a run in the foreground is forgotten at its end"
+    assert not RunRecord(row["run_id"]).folder.exists(), "a run in the foreground is forgotten at its end"
 
 
 def test_what_is_wrong_is_said_before_detaching(patchlake: Command, recipe: Write) -> None:
@@ -95,19 +95,19 @@ def test_what_is_wrong_is_said_before_detaching(patchlake: Command, recipe: Writ
     assert "features[0]" in done.err
     assert list(home().glob("*")) == before
     with pytest.raises(RecipeError, match="expected one of"):
-        list(follow.status_lines([Run("nobody")]))
+        list(status.lines([RunRecord("nobody")]))
 
 
 def test_detached_cancelled_and_gone_on_with(
-    patchlake: Command, recipe: Write, detach: Callable[[Path], Run], tmp_path: Path, prefect_server: str
+    patchlake: Command, recipe: Write, detach: Callable[[Path], RunRecord], tmp_path: Path, prefect_server: str
 ) -> None:
     """Cancelled in the midst, it commits what was in flight; the next run ends with the digest of the unbroken one."""
     lake = tmp_path / "broken" / "small"
     first = detach(recipe(**SLOW, lake=str(lake.parent)))
-    status = patchlake("status", first.run_id).out.splitlines()[1].split()
-    assert status[:4] == [first.run_id, "running", str(tmp_path / "recipe.yaml"), str(lake)]
+    row = patchlake("status", first.run_id).out.splitlines()[1].split()
+    assert row[:4] == [first.run_id, "running", str(tmp_path / "recipe.yaml"), str(lake)]
     wait_until(lambda: has_shard(lake) or first.state != "running", 120)
-    *_, said = follow.cancel(first)
+    *_, said = cancel.cancel(first)
     assert said == f"run {first.run_id} is gone: cancelled"
     wait_until(lambda: not reap.processes_of(first.run_id), 10)
     assert not (lake / LOCK).exists()
@@ -125,9 +125,10 @@ def test_detached_cancelled_and_gone_on_with(
     assert len({unit["unit_id"] for unit in units if unit["state"] == "done"}) == len(units) > 0
     assert not again.last_line.startswith("{"), "`status` has no room for units"
     assert "report" in log.splitlines()[-2], "nothing is left out at the end"
+    assert again.last_line.startswith("report"), "the frame of the run's table is no last line"
     assert [row["run_id"] for row in Tables(Location(str(lake))).runs.rows(["run_id"])] == [again.run_id]
     assert len(Tables(Location(str(lake))).receipts.rows()) > len(committed)
-    assert list(follow.cancel(again)) == [f"run {again.run_id} is over already: done"]
+    assert list(cancel.cancel(again)) == [f"run {again.run_id} is over already: done"]
 
     unbroken = patchlake("run", str(recipe(**SLOW, lake=str(tmp_path / "unbroken"))))
     assert unbroken.code == 0, unbroken.err
@@ -136,7 +137,7 @@ def test_detached_cancelled_and_gone_on_with(
 
 
 def test_a_killed_coordinator_is_dead_and_reaped(
-    patchlake: Command, recipe: Write, detach: Callable[[Path], Run], tmp_path: Path, prefect_server: str
+    patchlake: Command, recipe: Write, detach: Callable[[Path], RunRecord], tmp_path: Path, prefect_server: str
 ) -> None:
     lake = tmp_path / "lake" / "small"
     run = detach(recipe(**SLOW))
@@ -150,7 +151,7 @@ def test_a_killed_coordinator_is_dead_and_reaped(
     try:
         os.kill(run.coordinator.pid, signal.SIGKILL)
         wait_until(lambda: run.state == "dead", 10)
-        assert any(line.startswith(f"{run.run_id}  dead") for line in follow.status_lines(records.known_runs()))
+        assert any(line.startswith(f"{run.run_id}  dead") for line in status.lines(records.known_runs()))
         said = patchlake("reap").out
         for words in (f"process {orphan.pid} ended", "lock of run", "uncommitted shards", "flow run", "task run"):
             assert words in said
@@ -171,22 +172,22 @@ def test_a_killed_coordinator_is_dead_and_reaped(
 
 
 def test_on_slurm_the_coordinator_is_a_job_and_cancel_leaves_none(
-    patchlake: Command, recipe: Write, detach: Callable[[Path], Run], tmp_path: Path, slurm: dict[str, Any]
+    patchlake: Command, recipe: Write, detach: Callable[[Path], RunRecord], tmp_path: Path, slurm: dict[str, Any]
 ) -> None:
     lake = tmp_path / "lake" / "small"
     run = detach(recipe(**{**SLOW, "cluster": {**slurm, "workers": 1}}))
-    assert run.asked.job_id in jobs(run)
+    assert run.request.job_id in jobs(run)
     wait_until(lambda: has_shard(lake) or run.state not in ("queued", "running"), 90)
     assert run.state == "running", run.log.read_text()
     assert len(jobs(run)) == 2, "the coordinator's and its worker's, both of the run's name"
-    *_, said = follow.cancel(run)
+    *_, said = cancel.cancel(run)
     assert said == f"run {run.run_id} is gone: cancelled", run.log.read_text()
     assert Tables(Location(str(lake))).receipts.rows()
     assert not owners(Location(str(lake)))
     wait_until(lambda: not jobs(run), 30)
 
 
-def jobs(run: Run) -> list[str]:
+def jobs(run: RunRecord) -> list[str]:
     found = subprocess.run(
         ["squeue", "-h", "-o", "%i", f"--name={name_of(run.run_id)}"], capture_output=True, text=True
     )

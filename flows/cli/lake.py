@@ -1,0 +1,30 @@
+"""The verbs about a lake as it is: digest, verify."""
+
+from __future__ import annotations
+
+import typer
+
+from patchlake.flows.cli.options import Lake
+
+app = typer.Typer()
+
+
+@app.command(epilog="Example: patchlake digest ./lake/demo")
+def digest(lake: Lake) -> None:
+    """Print a hash that is equal for equal lakes."""
+    from patchlake.tasks.lake import arrays, digest
+
+    found = digest.digest(arrays.existing_lake(lake))
+    for part in ("clips", "tables", "shards"):
+        print(f"{part}  {getattr(found, part)}")
+    print(f"digest  {found.total}")
+
+
+@app.command(epilog="Example: patchlake verify ./lake/demo")
+def verify(lake: Lake) -> int:
+    """Check every committed row against its checksum."""
+    from patchlake.tasks.lake import arrays, digest
+
+    wrong = list(digest.verify(arrays.existing_lake(lake)))
+    print("\n".join(wrong) if wrong else "every committed row is as it was committed")
+    return 1 if wrong else 0
