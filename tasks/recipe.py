@@ -15,11 +15,11 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 
 from patchlake.tasks import features as extractors
 from patchlake.tasks import filters as frame_filters
+from patchlake.tasks import reductions
 from patchlake.tasks.clips.cut import Method, Scores, Shots, Windows
 from patchlake.tasks.corpus.options import Corpus
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.grid import Grid, Layout
-from patchlake.tasks.reductions.options import PcaSpec
 from patchlake.tasks.strict import LocalPath, Name, Strict, base_of, resolved, sentences
 from patchlake.tasks.training.options import TrainSpec
 from patchlake.tasks.types import PIXELS, FrameGrid
@@ -159,7 +159,7 @@ class Recipe(Strict):
     grid_align: Positive | None = None
     """Every span starts on a multiple of it; by default the least common multiple of the time strides and 8."""
     cluster: dict[str, Any] = Field(default_factory=lambda: {"kind": "local"})
-    reduce: tuple[PcaSpec, ...] = ()
+    reduce: tuple[reductions.Entry, ...] = ()
     train: TrainSpec | None = None
     schedule: str | None = None
 
@@ -250,9 +250,9 @@ class Recipe(Strict):
             raise ValueError(f"tracks.product: got {self.tracks.product!r}, expected the name of a regions feature")
         for i, reduction in enumerate(self.reduce):
             measures = [name for name in names if kinds[name] != "regions"]
-            if reduction.feature not in measures:
+            if reduction.product not in measures:
                 known = ", ".join(measures) or "none"
-                raise ValueError(f"reduce[{i}].feature: got {reduction.feature!r}, expected one of: {known}")
+                raise ValueError(f"reduce[{i}].product: got {reduction.product!r}, expected one of: {known}")
             if reduction.name in [other.name for other in self.reduce[:i]]:
                 raise ValueError(f"reduce[{i}]: got a second {reduction.name}, expected one; take out the other")
         if not self.frames.keep and not self.features:

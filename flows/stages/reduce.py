@@ -1,72 +1,67 @@
-"""Reductions over committed features, on the same workers."""
+"""Reductions over committed products, on the same workers."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from patchlake.cluster.connect import Cluster
 from patchlake.flows.session import Session
-from patchlake.tasks import failpoints
-from patchlake.tasks.keys import digest
-from patchlake.tasks.reductions import moments, store
-from patchlake.tasks.reductions.options import PcaSpec
-from patchlake.tasks.reductions.pca import pca
+from patchlake.tasks import reductions
+from patchlake.tasks.lake.committed import identity_of
+from patchlake.tasks.reductions.reduction import Reduction, ReductionOptions, Run
+from patchlake.tasks.reductions.update import CommittedCells, Slots, is_current, update
 
 NODES_PER_WORKER = 4
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 def run_reductions(session: Session) -> None:
     """Bring every reduction of the recipe up to date; one made from the same rows is not made again."""
     with session.stage("reduce"):
-        for spec in session.recipe.reduce:
-            slots = sorted(session.ledger.done.get(spec.feature, ()))
-            key = digest("reduction", spec.model_dump(mode="json"), committed(session, spec.feature))
-            if slots and store.read(session.lake, spec.name, key=key) is None:
-                reduce_one = task(name=f"reduce {spec.name}", cache_policy=NO_CACHE)(
-                    lambda s=spec, k=key: _pca(session, s, k)
+        for options in session.recipe.reduce:
+            reduction, cells = reductions.build(options), cells_of(session, options)
+            if not is_current(reduction, cells):
+                session.figures[options.name] = reduce_product(
+                    options.name, lambda r=reduction, c=cells: _reduce(session, r, c)
                 )
-                session.figures[spec.name] = reduce_one()
 
 
-def committed(session: Session, product: str) -> list[Any]:
-    """Return what identifies the committed rows of a product: spans and checksums, in row order."""
-    columns = ["product", "span_keys", "row_starts", "checksums"]
-    rows = [row for row in session.tables.receipts.rows(columns) if row["product"] == product]
-    return sorted(
-        [first, span_key, checksum]
-        for row in rows
-        for first, span_key, checksum in zip(row["row_starts"], row["span_keys"], row["checksums"], strict=True)
+@task(name="reduce", task_run_name="reduce {name}", cache_policy=NO_CACHE)
+def reduce_product(name: str, reduce: Callable[[], dict[str, int]]) -> dict[str, int]:
+    """Reduce one product; the name is the reduction's."""
+    return reduce()
+
+
+def _reduce(session: Session, reduction: Reduction, cells: CommittedCells) -> dict[str, int]:
+    num_nodes = session.cluster.size * NODES_PER_WORKER
+    return update(reduction, cells, run=on_workers(session.cluster), num_nodes=num_nodes)
+
+
+def cells_of(session: Session, options: ReductionOptions) -> CommittedCells:
+    """Return the committed cells that a reduction is made from."""
+    product = session.products[options.product]
+    return CommittedCells(
+        slots=Slots(lake=session.lake, product=product.name, rows_per_slot=product.rows_per_slot),
+        channels=product.channels,
+        committed=tuple(session.ledger.done.get(product.name, ())),
+        identity=identity_of(session.tables, product.name),
     )
 
 
-def _pca(session: Session, spec: PcaSpec, key: str) -> dict[str, Any]:
-    product = session.products[spec.feature]
-    slots = sorted(session.ledger.done[spec.feature])
-    level = _level(len(slots), session.cluster.size * NODES_PER_WORKER)
-    nodes: dict[int, list[int]] = {}
-    for slot in slots:
-        nodes.setdefault(slot >> level, []).append(slot)
-    work = partial(moments.node_moments, session.lake, spec.feature, product.rows_per_slot)
-    parts = {}
-    for outcome in session.cluster.run(work, [tuple(group) for group in nodes.values()]):
-        if outcome.error is not None:
-            raise outcome.error
-        parts[outcome.item[0] >> level] = outcome.result
-    total = moments.merge(parts.items())
-    if total is None:
-        return {"cells": 0}
-    result = pca(total, channels=product.channels, components=spec.components)
-    failpoints.reach("reduced")
-    store.write(session.lake, spec.name, result, key=key)
-    return {"cells": total.count, "rank": result.attrs["rank"], "components": result.sizes["component"]}
+def on_workers(cluster: Cluster) -> Run:
+    """Return a `map` whose work is done by the cluster's workers; results come as they are ready."""
 
+    def run(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        for outcome in cluster.run(function, items):
+            if outcome.error is not None:
+                raise outcome.error
+            result: Any = outcome.result
+            yield result
 
-def _level(num_slots: int, num_nodes: int) -> int:
-    """Return the tree level whose nodes (2^level slots) are about as many as wanted."""
-    level = 0
-    while num_slots >> level > num_nodes:
-        level += 1
-    return level
+    return run

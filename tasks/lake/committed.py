@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -61,6 +62,17 @@ def runs_of(lake: Location, product: str) -> Runs:
     first = np.flatnonzero(np.concatenate([np.ones(min(1, len(start)), dtype=bool), ~goes_on]))
     last = np.concatenate([first[1:] - 1, [len(start) - 1][: len(first)]]).astype(np.int64)
     return Runs(start[first], stop[last], track[code[first]])
+
+
+def identity_of(tables: Tables, product: str) -> list[Any]:
+    """Return what identifies the committed rows of a product: first row, span and checksum, in row order."""
+    columns = ["product", "span_keys", "row_starts", "checksums"]
+    rows = [row for row in tables.receipts.rows(columns) if row["product"] == product]
+    return sorted(
+        [first, span_key, checksum]
+        for row in rows
+        for first, span_key, checksum in zip(row["row_starts"], row["span_keys"], row["checksums"], strict=True)
+    )
 
 
 def _flat(column: pa.ChunkedArray) -> pa.Array:

@@ -12,20 +12,18 @@ from patchlake.tasks.canvas import Picture
 from patchlake.tasks.features.extractor import RegionsSpec
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.recipe import Recipe
-from patchlake.tasks.reductions import store
 from patchlake.tasks.report import facts
-from patchlake.tasks.report.charts import pca_chart, time_chart
+from patchlake.tasks.report.charts import time_chart
 from patchlake.tasks.report.facts import Run
 from patchlake.tasks.report.filtered import filter_pictures
 from patchlake.tasks.report.learning import learning_pictures
 from patchlake.tasks.report.maps import PANELS, feature_map
 from patchlake.tasks.report.outlines import region_strips
+from patchlake.tasks.report.reduced import reduction_pictures
 from patchlake.tasks.report.sample import ClipView, open_feature, open_frames, pick_clips
 from patchlake.tasks.report.sounds import sound_picture
 from patchlake.tasks.report.strips import film_strips
 from patchlake.tasks.storage.location import Location
-
-PCA_CLIPS = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +60,7 @@ def _sections(lake: Location, tables: Tables, recipe: Recipe, run: Run) -> list[
         *([_filters(tables, recipe, clips)] if recipe.frames.filters else []),
         _patches(lake, recipe, clips),
         _features(lake, tables, recipe, clips),
-        _reductions(lake, tables, recipe),
+        *_reductions(lake, tables, recipe),
         _training(run, recipe),
     ]
 
@@ -103,20 +101,15 @@ def _features(lake: Location, tables: Tables, recipe: Recipe, clips: list[ClipVi
     return Section(title="Features", pictures=pictures, sentence=sentence)
 
 
-def _reductions(lake: Location, tables: Tables, recipe: Recipe) -> Section:
-    pictures, missing = [], []
-    clips = pick_clips(tables, PCA_CLIPS, min_rows=recipe.patches.size[0]) if recipe.reduce else []
-    for spec in recipe.reduce:
-        feature, model = open_feature(lake, spec.feature), store.read(lake, spec.name)
-        found = None if feature is None or model is None else pca_chart(model, feature, clips)
-        if found is None:
-            missing.append(spec.name)
-        else:
-            pictures.append(found)
-    sentence = "" if recipe.reduce else "The recipe asks for no reduction."
-    if missing:
-        sentence = f"Nothing to show of {', '.join(missing)}: no cell is stored, or all cells are equal."
-    return Section(title="Principal components", pictures=pictures, sentence=sentence)
+def _reductions(lake: Location, tables: Tables, recipe: Recipe) -> list[Section]:
+    if not recipe.reduce:
+        return [Section(title="Principal components", pictures=[], sentence="The recipe asks for no reduction.")]
+    sections = []
+    for heading, found in reduction_pictures(lake, tables, recipe).items():
+        missing = ", ".join(name for name, picture in found.items() if picture is None)
+        sentence = f"Nothing to show of {missing}: no cell is stored, or all cells are equal." if missing else ""
+        sections.append(Section(title=heading, pictures=[p for p in found.values() if p], sentence=sentence))
+    return sections
 
 
 def _training(run: Run, recipe: Recipe) -> Section:

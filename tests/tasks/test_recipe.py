@@ -72,7 +72,7 @@ def test_the_recipe_of_the_design_loads(tmp_path: Path) -> None:
     assert recipe.features[2].path == str(tmp_path / "models/vit")
     assert recipe.layout == Layout(slot_frames=512, align=8)
     assert recipe.cluster == {"kind": "local", "workers": "auto"}
-    assert [(r.kind, r.feature, r.components) for r in recipe.reduce] == [("pca", "flow", 16)]
+    assert [(r.kind, r.product, r.components) for r in recipe.reduce] == [("pca", "flow", 16)]
     assert recipe.train is not None
     assert (recipe.train.epochs, recipe.train.test_fraction, recipe.schedule) == (20, 0.25, None)
 
@@ -200,7 +200,7 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
      ["tracks.product: got 'edges'", "the name of a regions feature"]),
     ({"tracks": {"boxes": "boxes.csv", "most": 3}}, ["most: got one with boxes", "it belongs to boxes regions"]),
     ({"features": ["edges", "regions"], "reduce": [{"kind": "pca", "feature": "regions", "components": 1}]},
-     ["reduce[0].feature: got 'regions'", "one of: edges"]),
+     ["reduce[0].product: got 'regions'", "one of: edges"]),
     ({"features": ["edges", "regions"], "clips": [{"method": "scores", "product": "regions", "find": "threshold",
       "above": 1}]}, ["clips[0].product: got 'regions'", "one of: edges"]),
     ({"features": [{"kind": "hf", "path": "p", "evry": 2}]}, ["features[0].evry", "did you mean every?"]),
@@ -255,7 +255,7 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"corpus": None}, ["corpus: got None"]),
     ({"clips": [{"method": "windows"}]}, ["clips[0].seconds: missing"]),
     ({"features": [{"kind": "hf"}]}, ["features[0].path: missing"]),
-    ({"reduce": [{"kind": "pca"}]}, ["reduce[0].feature: missing"]),
+    ({"reduce": [{"kind": "pca"}]}, ["reduce[0].product: missing"]),
     # parts that do not fit together
     ({"frames": {"size": [24, 64]}}, ["patches.size[1]: got 32", "at most 24", "height", "frames.size"]),
     ({"frames": {"size": [64, 24]}}, ["patches.size[2]: got 32", "at most 24", "width", "frames.size"]),
@@ -268,8 +268,8 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"grid_align": 8, "features": [{"kind": "hf", "path": "p", "every": 16}]},
      ["features.p.every: got 16", "grid_align = 8"]),
     ({"features": ["flow"], "reduce": [{"kind": "pca", "feature": "flw"}]},
-     ["reduce[0].feature: got 'flw'", "one of: flow"]),
-    ({"reduce": [{"kind": "pca", "feature": "flow"}]}, ["reduce[0].feature: got 'flow'", "one of: none"]),
+     ["reduce[0].product: got 'flw'", "one of: flow"]),
+    ({"reduce": [{"kind": "pca", "feature": "flow"}]}, ["reduce[0].product: got 'flow'", "one of: none"]),
     ({"features": ["flow"], "reduce": [{"kind": "pca", "feature": "flow"}] * 2}, ["reduce[1]", "pca-flow"]),
     ({"features": ["flow", "flow"]}, ["features", "'flow'", "name:"]),
     ({"features": ["flow", {"kind": "edges", "name": "flow"}]}, ["features", "'flow'", "name:"]),

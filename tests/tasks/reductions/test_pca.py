@@ -8,17 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
-from patchlake.tasks.errors import RecipeError
-from patchlake.tasks.reductions.moments import Moments, chunk, merge
-from patchlake.tasks.reductions.pca import pca, transform
+from patchlake.tasks.errors import LakeError, RecipeError
+from patchlake.tasks.reductions.moments import chunk, combine
+from patchlake.tasks.reductions.pca import Pca, PcaOptions, pca, transform
+from patchlake.tasks.reductions.reduction import State
+from patchlake.tasks.reductions.tree import fold
 
 
 def names(d: int) -> list[str]:
     return [f"c{i}" for i in range(d)]
 
 
-def moments_of(samples: np.ndarray, *, slots: int = 5) -> Moments:
-    found = merge((slot, chunk(part)) for slot, part in enumerate(np.array_split(samples, slots)))
+def moments_of(samples: np.ndarray, *, slots: int = 5) -> State:
+    found = fold(((slot, chunk(part)) for slot, part in enumerate(np.array_split(samples, slots))), combine)
     assert found is not None
     return found
 
@@ -89,6 +91,18 @@ def test_data_that_never_changes_has_no_component() -> None:
 
 def test_too_many_channels_are_refused() -> None:
     many = 10_001
-    huge = Moments(2, np.zeros(many), np.broadcast_to(np.zeros(1), (many, many)))
+    huge = {"count": np.array(2), "mean": np.zeros(many), "scatter": np.broadcast_to(np.zeros(1), (many, many))}
     with pytest.raises(RecipeError, match="got 10001 channels, expected at most 10000"):
         pca(huge, channels=[], components=2)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_cells_that_are_not_finite_are_named(wrong: float) -> None:
+    reduction = Pca(PcaOptions(kind="pca", product="flow"))
+    samples = np.zeros((4, 2))
+    samples[1, 1] = wrong
+    with (
+        np.errstate(invalid="ignore"),
+        pytest.raises(LakeError, match="pca-flow: some cells of flow are NaN or infinite"),
+    ):
+        reduction.finalize(reduction.chunk(samples), ["a", "b"])

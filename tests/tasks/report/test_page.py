@@ -35,10 +35,10 @@ from patchlake.tasks.lake.product import Product
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.plan.products import extractors_of, products_of
 from patchlake.tasks.recipe import Recipe
-from patchlake.tasks.reductions import moments, store
+from patchlake.tasks.reductions import store
 from patchlake.tasks.reductions.pca import pca
 from patchlake.tasks.report import facts
-from patchlake.tasks.report.charts import sample_cells
+from patchlake.tasks.report.reduced import sample_cells
 from patchlake.tasks.report.facts import Run
 from patchlake.tasks.report.learning import learning_pictures
 from patchlake.tasks.report.maps import first_component
@@ -151,10 +151,11 @@ def make_lake(recipe: Recipe, labels: Sequence[str | None], num_frames: int = SL
         for i, v in enumerate(videos)
     )  # fmt: skip
     for spec in recipe.reduce:
-        feature = open_feature(lake, spec.feature)
+        feature = open_feature(lake, spec.product)
         assert feature is not None
         cells = np.asarray(feature.values[:], np.float64).reshape(-1, len(feature.channels))
-        total = moments.Moments(len(cells), cells.mean(0), np.cov(cells.T) * (len(cells) - 1))
+        scatter = np.cov(cells.T) * (len(cells) - 1)
+        total = {"count": np.array(len(cells)), "mean": cells.mean(0), "scatter": scatter}
         store.write(lake, spec.name, pca(total, channels=feature.channels, components=spec.components), key="k")
     return tables
 
