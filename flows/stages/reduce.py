@@ -27,9 +27,8 @@ def run_reductions(session: Session) -> None:
         for options in session.recipe.reduce:
             reduction, cells = reductions.build(options), cells_of(session, options)
             if not is_current(reduction, cells):
-                session.figures[options.name] = reduce_product(
-                    options.name, lambda r=reduction, c=cells: _reduce(session, r, c)
-                )
+                work = partial(_reduce, session, reduction, cells)
+                session.figures[options.name] = reduce_product(options.name, work)
 
 
 @task(name="reduce", task_run_name="reduce {name}", cache_policy=NO_CACHE)

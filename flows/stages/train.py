@@ -15,8 +15,8 @@ from patchlake.cluster.gang.gang import run_gang
 from patchlake.flows.session import Session
 from patchlake.tasks import failpoints
 from patchlake.tasks.keys import digest
-from patchlake.tasks.lake.layout import MODELS, TRAINING_RESULT
 from patchlake.tasks.lake.committed import identity_of
+from patchlake.tasks.lake.layout import MODELS, TRAINING_RESULT
 from patchlake.tasks.training.job import ClipRows, TrainJob, check
 from patchlake.tasks.training.probe import mean_flow_probe
 from patchlake.tasks.training.select import clip_speeds, train_job
@@ -36,10 +36,8 @@ def run_training(session: Session) -> None:
             session.figures["train"] = {"skipped": reason}
             print(f"train: skipped. {reason}", file=sys.stderr)
             return
-        key = digest("train", [job.digest(variant) for variant in job.variants], committed(session, PIXELS))
-        known = json.loads(session.lake.get(TRAINING_RESULT) or b"{}")
         key = digest("train", [job.digest(variant) for variant in job.variants], identity_of(session.tables, PIXELS))
-        known = json.loads(session.lake.get(RESULT) or b"{}")
+        known = json.loads(session.lake.get(TRAINING_RESULT) or b"{}")
         if known.get("key") != key:
             train = task(name=f"train {spec.model}", cache_policy=NO_CACHE)(lambda: _train(session, job))
             known = {**train(), "key": key}

@@ -108,7 +108,7 @@ def bin_of(values: npt.NDArray[np.float32]) -> IntArray:
     near_zero = (np.minimum(magnitude, np.float32(2.0**-14)) * np.float32(2.0**20)).astype(np.int64)
     coded = np.where(exponent < -14, near_zero, ((exponent + 15) << FRACTION_BITS) + fraction)
     coded = np.minimum(coded, OVERFLOW)
-    return np.where(np.signbit(values), HALF - 1 - coded, HALF + coded)
+    return np.where(values < 0, HALF - 1 - coded, HALF + coded)
 
 
 def edges() -> tuple[FloatArray, FloatArray]:

@@ -38,11 +38,11 @@ from patchlake.tasks.recipe import Recipe
 from patchlake.tasks.reductions import store
 from patchlake.tasks.reductions.pca import pca
 from patchlake.tasks.report import facts
-from patchlake.tasks.report.reduced import sample_cells
 from patchlake.tasks.report.facts import Run
 from patchlake.tasks.report.learning import learning_pictures
 from patchlake.tasks.report.maps import first_component
 from patchlake.tasks.report.page import render
+from patchlake.tasks.report.reduced import sample_cells
 from patchlake.tasks.report.sample import ClipView, open_feature, open_frames, pick_clips
 from patchlake.tasks.report.strips import strip_rows
 from patchlake.tasks.storage.location import Location
