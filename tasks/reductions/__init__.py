@@ -1,4 +1,4 @@
-"""Distributed statistics of products: one file each, its options beside it. To add one: such a file, and a line here."""
+"""Statistics of products: one file each, its options beside it. To add one: such a file, and a line in `REDUCTIONS`."""
 
 from __future__ import annotations
 

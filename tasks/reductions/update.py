@@ -75,9 +75,7 @@ def update(reduction: Reduction, cells: CommittedCells, *, run: Run, num_nodes: 
     return reduction.figures(result)
 
 
-def node_state(
-    options: ReductionOptions, slots: Slots, level: int, numbers: Sequence[int]
-) -> tuple[int, State | None]:
+def node_state(options: ReductionOptions, slots: Slots, level: int, numbers: Sequence[int]) -> tuple[int, State | None]:
     """Return an aligned node's number and its state, None where its slots hold no cell: a task on a worker."""
     reduction = reductions.build(options)
     leaves = ((number, _slot_state(reduction, slots, number)) for number in numbers)

@@ -105,9 +105,9 @@ def test_a_second_kind_goes_the_same_way(stored: tuple[CommittedCells, np.ndarra
 
 def test_a_node_s_task_is_the_merge_of_its_slots(stored: tuple[CommittedCells, np.ndarray]) -> None:
     cells, _ = stored
-    number, state = node_state(PCA, cells.slots, 2, (0, 1, 2, 3))
+    number, state = node_state(PCA.options, cells.slots, 2, (0, 1, 2, 3))
     assert number == 0
-    parts = [(slot, node_state(PCA, cells.slots, 0, (slot,))[1]) for slot in range(4)]
+    parts = [(slot, node_state(PCA.options, cells.slots, 0, (slot,))[1]) for slot in range(4)]
     whole = fold(parts, PCA.combine)
     assert state is not None
     assert whole is not None
