@@ -13,7 +13,7 @@ from patchlake.flows.stages.units import run_units
 from patchlake.tasks import features
 from patchlake.tasks import recipe as recipes
 from patchlake.tasks.errors import RecipeError
-from patchlake.tasks.features.extractor import Hearer
+from patchlake.tasks.features.extractor import SOUND
 from patchlake.tasks.lake import arrays
 from patchlake.tasks.plan import survey as planning
 from patchlake.tasks.recipe import Recipe
@@ -65,7 +65,7 @@ def refuse_sound(recipe: Recipe, names: list[str]) -> None:
         if entry.name not in names:
             continue
         one = features.build(entry, patches=recipe.patches.grid, frame_size=recipe.frames.size)
-        if isinstance(one, Hearer):
+        if one.reads == SOUND:
             raise RecipeError(
                 f"--add {entry.name}: sound is not in stored pixels; name it in the recipe's features, and "
                 "`patchlake run` computes it from the videos"

@@ -9,7 +9,7 @@ from patchlake.cluster.connect import Cluster
 from patchlake.cluster.run_items import NOT_YET, NotYet
 from patchlake.cluster.spec import GPU, Resources
 from patchlake.flows.session import Session
-from patchlake.tasks.features.extractor import Extractor, Hearer
+from patchlake.tasks.features.extractor import SOUND, Extractor
 from patchlake.tasks.lake.product import Product
 from patchlake.tasks.plan.ledger import SlotSet
 from patchlake.tasks.plan.units import slots_read
@@ -32,12 +32,12 @@ def products_apart(
 ) -> frozenset[str]:
     """Return the names of the products that units of their own compute from stored pixels, as `units.fused` says.
 
-    Never what is heard: sound is not in pixels. Such a product keeps all that takes a GPU in the units that decode.
+    Never what reads sound: it is not in pixels. Such a product keeps all that takes a GPU in the units that decode.
     """
     names = gpu_products(products, cluster)
     if not names or not recipe.frames.keep or recipe.units.fused is True:
         return frozenset()
-    if any(isinstance(extractors[name], Hearer) for name in names):
+    if any(extractors[name].reads == SOUND for name in names):
         return frozenset()
     return names if recipe.units.fused is False or cluster.num_gpu_workers < cluster.size else frozenset()
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from patchlake.tasks.features.extractor import AudioSpec
+from patchlake.tasks.features.extractor import SOUND, AudioSpec, Cells, Extractor
 from patchlake.tasks.grid import Grid
-from patchlake.tasks.types import FloatArray, FrameArray
+from patchlake.tasks.types import FloatArray
 from patchlake.tasks.video.audio import Sound
 
 _FLOOR = 1e-10
 """Power of silence: -100 dB."""
 
 
-class Audio:
+class Audio(Extractor):
     """Log-mel power of the sound around each row, at the frames' rate; y and x have one cell.
 
     A row's windows lie evenly from its first to its last frame, about `hop_seconds` apart, each centred there and
@@ -36,6 +37,7 @@ class Audio:
     dtype: Literal["float16", "float32"] = "float32"
     context_frames = (0, 0)
     needs_gpu = False
+    reads = SOUND
 
     def __init__(self, spec: AudioSpec, patches: Grid, frame_size: tuple[int, int]) -> None:
         self._spec = spec
@@ -54,13 +56,13 @@ class Audio:
         }
         self._banks: dict[int, torch.Tensor] = {}
 
-    def __call__(self, frames: FrameArray) -> npt.NDArray[np.float32]:
-        """Raise: sound is not in the frames."""
-        raise TypeError("audio is heard, not seen: call hear()")
+    def compute(self, pieces: Sequence[Cells]) -> list[npt.NDArray[np.float32]]:
+        """Return (rows, 1, 1, channel) for each piece, from the sound between a row's first and last frame."""
+        return [self._rows(piece) for piece in pieces]
 
-    def hear(self, sound: Sound, first: FloatArray, last: FloatArray) -> npt.NDArray[np.float32]:
-        """Return (rows, 1, 1, channel) for rows whose first and last frames are shown at these seconds (rows,)."""
-        pairs = zip(first.tolist(), last.tolist(), strict=True)
+    def _rows(self, piece: Cells) -> npt.NDArray[np.float32]:
+        sound = piece.open_sound()
+        pairs = zip(piece.first_seconds.tolist(), piece.last_seconds.tolist(), strict=True)
         rows = [self._row(sound, start, stop) for start, stop in pairs]
         return np.array(rows, dtype=np.float32).reshape(-1, 1, 1, len(self.channels))
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from patchlake.tasks.features.extractor import ColorSpec
+from patchlake.tasks.features.extractor import ColorSpec, FrameExtractor
 from patchlake.tasks.features.pooling import Maps, SpacePool, cell_centres, pool_time
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FrameArray
@@ -18,7 +18,7 @@ _HUES = 180
 """OpenCV's hues of 8 bits, 2 degrees each."""
 
 
-class Color:
+class Color(FrameExtractor):
     """Means, deviations and histograms of the patch's colours.
 
     All over the patch's pixels and frames; with n bins of each histogram (8 by default). Channels:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from patchlake.tasks.features.extractor import CornersSpec
+from patchlake.tasks.features.extractor import CornersSpec, FrameExtractor
 from patchlake.tasks.features.pooling import Maps, SpacePool, cell_centres, pool_time
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FrameArray
@@ -19,7 +19,7 @@ _UNIT = 255.0**2 / 4
 """OpenCV takes grey levels as 0..1 and its Sobel operator over 4, not 8: by so much its eigenvalues are too small."""
 
 
-class Corners:
+class Corners(FrameExtractor):
     """Corner responses of grey frames (ITU-R BT.601 luma), averaged over each patch.
 
     Both come from the structure tensor M: the mean over 3x3 pixels of the products of dI/dx and dI/dy, in grey levels

@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from patchlake.tasks.features.extractor import EdgesSpec
+from patchlake.tasks.features.extractor import EdgesSpec, FrameExtractor
 from patchlake.tasks.features.pooling import SpacePool, cell_centres, pool_time
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FrameArray
 
 
-class Edges:
+class Edges(FrameExtractor):
     """Gradients (Sobel 3x3) and Canny edges of grey frames (ITU-R BT.601 luma), averaged over each patch.
 
     Channels, each a mean over the patch's pixels and frames:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self, runtime_checkable
 
+import numpy as np
 import numpy.typing as npt
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, model_validator
 
@@ -14,14 +17,45 @@ from patchlake.tasks.grid import Grid
 from patchlake.tasks.strict import ClassPath, Name, RecipeFolder, Strict, base_of
 from patchlake.tasks.types import FloatArray, FrameArray
 
+if TYPE_CHECKING:
+    from patchlake.tasks.video.audio import Sound
+
 _Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive3 = tuple[_Positive, _Positive, _Positive]
 
 
+FRAMES = "frames"
+SOUND = "sound"
+"""What an extractor may read."""
+
+
+def _no_sound() -> Sound:
+    raise TypeError(f"expected an extractor whose `reads` is {SOUND!r}: only these are given sound")
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """What a piece of a span gives an extractor: all that its rows are made of."""
+
+    frames: FrameArray
+    """(before + (rows - 1) time_stride + time_size + after, height, width, 3) RGB; none where the extractor `reads`
+    something else."""
+    first_seconds: FloatArray = field(default_factory=lambda: np.empty(0))
+    """(rows,) when the first frame of each row is shown, from the video's first displayed frame."""
+    last_seconds: FloatArray = field(default_factory=lambda: np.empty(0))
+    """(rows,) when its last frame is shown."""
+    open_sound: Callable[[], Sound] = _no_sound
+    """Return the sound of the piece's video, for extractors that read it; opening that of another piece ends it."""
+
+
 @runtime_checkable
 class Extractor(Protocol):
-    """Frames in, one row of features per time cell out. Rows depend on their own frames and context alone."""
+    """Pieces in, one row of features per time cell out. Rows depend on their own frames and context alone.
+
+    Whoever takes one piece's frames at a time subclasses `FrameExtractor`. Users' own classes need neither: `custom`
+    makes an extractor of what has these attributes (those with a default may be left out) and is called with frames.
+    """
 
     version: int
     """Raised when the same frames give other bytes than before; it is part of every product key."""
@@ -41,45 +75,45 @@ class Extractor(Protocol):
     """All that decides the output's bytes besides the frames and `version`: options and the model's digest."""
     attrs: dict[str, Any]
     """What the array says of itself: units, pooling, source of the method, model."""
+    window_rows: int = 1
+    """Rows that come from one window.
 
-    def __call__(self, frames: FrameArray) -> npt.NDArray[Any]:
-        """Return (rows, y, x, channel) for (before + (rows - 1) stride + size + after, height, width, 3) frames."""
-
-
-@runtime_checkable
-class Gatherer(Protocol):
-    """An extractor that takes the frames of several pieces at once, so that its batches are full."""
-
-    def gather(self, pieces: Sequence[FrameArray]) -> list[npt.NDArray[Any]]:
-        """Return for each piece's frames what a call with them returns."""
-
-
-@runtime_checkable
-class Hearer(Protocol):
-    """An extractor whose rows come from the sound, not from frames: in place of being called, it hears."""
-
-    def hear(self, sound: Any, first: FloatArray, last: FloatArray) -> npt.NDArray[Any]:
-        """Return (rows, y, x, channel) for rows whose first and last frames are shown at these seconds (rows,)."""
-
-
-def window_rows(extractor: Extractor) -> int:
-    """Return how many rows come from one window: 1, or the optional attribute `window_rows`.
-
-    Such rows touch, and each needs every frame of the window: a clip network's tubelets. `time_size` and
+    If several (a clip network's tubelets), they touch, and each needs every frame of the window. `time_size` and
     `time_stride` are then those of a row, windows start every window_rows * time_stride frames, which divides the
     dataset's grid_align, and an incomplete window has no rows.
     """
-    return int(getattr(extractor, "window_rows", 1))
+    wants_gpu: bool = False
+    """Whether it takes a GPU where the cluster has one."""
+    reads: str = FRAMES
+    """What its rows are made of: FRAMES or SOUND."""
+    together: bool = False
+    """Whether it takes all pieces of a slot in one call, so that its batches are full."""
+
+    def compute(self, pieces: Sequence[Cells]) -> list[npt.NDArray[Any]]:
+        """Return (rows, y, x, channel) for each piece."""
+        ...
+
+
+class FrameExtractor(Extractor):
+    """Base of extractors that take the frames of one piece at a time: they write `__call__`."""
+
+    @abstractmethod
+    def __call__(self, frames: FrameArray) -> npt.NDArray[Any]:
+        """Return (rows, y, x, channel) for (before + (rows - 1) stride + size + after, height, width, 3) frames."""
+
+    def compute(self, pieces: Sequence[Cells]) -> list[npt.NDArray[Any]]:
+        """Return what a call with its frames gives for each piece."""
+        return [self(piece.frames) for piece in pieces]
 
 
 def wants_gpu(extractor: Extractor) -> bool:
-    """Return whether it takes a GPU where there is one: it needs one, or its optional attribute `wants_gpu` says so."""
-    return extractor.needs_gpu or bool(getattr(extractor, "wants_gpu", False))
+    """Return whether it takes a GPU where there is one, because it needs or wants one."""
+    return extractor.needs_gpu or extractor.wants_gpu
 
 
 def window_frames(extractor: Extractor) -> tuple[int, int]:
     """Return the frames of one window, its context left out, and those from one window to the next."""
-    rows = window_rows(extractor)
+    rows = extractor.window_rows
     return (rows - 1) * extractor.time_stride + extractor.time_size, rows * extractor.time_stride
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from patchlake.tasks.errors import RecipeError
-from patchlake.tasks.features.extractor import FlowSpec
+from patchlake.tasks.features.extractor import FlowSpec, FrameExtractor
 from patchlake.tasks.features.pooling import SpacePool, cell_centres, pool_time
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FrameArray
@@ -28,7 +28,7 @@ _PRESETS = {
 }
 
 
-class Flow:
+class Flow(FrameExtractor):
     """Dense optical flow from each frame's predecessor to it, and its histogram (HOF), averaged over each patch.
 
     A frame's flow needs the frame before (context 1, 0); at a span's start the first frame is its own predecessor, so

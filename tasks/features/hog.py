@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from patchlake.tasks.errors import RecipeError
-from patchlake.tasks.features.extractor import HogSpec
+from patchlake.tasks.features.extractor import FrameExtractor, HogSpec
 from patchlake.tasks.features.pooling import Maps, SpacePool, cell_centres, pool_time
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FrameArray
@@ -20,7 +20,7 @@ _STEEPEST = 255
 """Largest difference of two grey levels."""
 
 
-class Hog:
+class Hog(FrameExtractor):
     """Histograms of oriented gradients of grey frames (ITU-R BT.601 luma): a patch is one block of cells.
 
     Gradients are differences of the pixels on both sides, I(x + 1) - I(x - 1), and 0 across the frame's border. A cell

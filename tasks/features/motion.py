@@ -9,13 +9,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from patchlake.tasks.features.extractor import MotionSpec
+from patchlake.tasks.features.extractor import FrameExtractor, MotionSpec
 from patchlake.tasks.features.pooling import Maps, SpacePool, cell_centres, pool_time
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FrameArray
 
 
-class Motion:
+class Motion(FrameExtractor):
     """Differences of grey frames (ITU-R BT.601 luma) from their predecessors, averaged over each patch.
 
     A frame's difference needs the frame before (context 1, 0); at a span's start the first frame is its own

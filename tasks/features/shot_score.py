@@ -17,7 +17,7 @@ from scenedetect import (
     ThresholdDetector,
 )
 
-from patchlake.tasks.features.extractor import ShotScoreSpec
+from patchlake.tasks.features.extractor import FrameExtractor, ShotScoreSpec
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FrameArray
 
@@ -38,7 +38,7 @@ _FPS = 25.0
 """Of the time codes that the detectors want: their scores don't depend on time."""
 
 
-class ShotScore:
+class ShotScore(FrameExtractor):
     """Scores of PySceneDetect's detectors with their default options, one row a frame, one cell for the whole frame.
 
     A frame's scores need the frame before (context 1, 0); at a span's start the first frame is its own predecessor, so

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from patchlake.tasks.features.extractor import Hearer, window_frames
+from patchlake.tasks.features.extractor import SOUND, Cells, Extractor, window_frames
 from patchlake.tasks.filters import Scene
-from patchlake.tasks.lake.product import Product
 from patchlake.tasks.lake.shards import ShardWriter
 from patchlake.tasks.types import PIXELS, FrameArray, FrameSource, ReadRange, Unit
-from patchlake.tasks.unit.extract import clock_of
+from patchlake.tasks.unit.compute import clock_of
 from patchlake.tasks.unit.worker_state import Job, WorkerState, worker_state_of
 from patchlake.tasks.video import frames
 from patchlake.tasks.video.audio import Sound
@@ -22,6 +21,8 @@ from patchlake.tasks.video.decoder import get_decoder, get_listener
 
 SAMPLE_SECONDS = 5.0
 SAMPLE_ROWS = 256
+PART_ROWS = 128
+"""Frames that each extractor is given."""
 FILTER_ROWS = 32
 """Some filters take a tenth of a second a frame."""
 
@@ -59,15 +60,36 @@ def samples_of(
 def sample_light(
     job: Job, samples: tuple[tuple[ReadRange, FrameSource], ...], names: frozenset[str] | None = None
 ) -> Light | None:
-    """Measure the parts on this worker for about SAMPLE_SECONDS; None where nothing could be decoded.
+    """Measure the parts on this worker for about SAMPLE_SECONDS; None if nothing could be decoded.
 
     `names`: of the products that this worker computes; by default all.
     """
-    bench, decoder = worker_state_of(job), get_decoder()
-    seconds, rows = 0.0, 0
+    state = worker_state_of(job)
+    decode, frames_found = _decode(job, samples, state.slot)
+    if not frames_found:
+        return None
+    for start in range(frames_found, len(state.slot), frames_found):  # a full slot of what was sampled
+        state.slot[start : start + frames_found] = state.slot[: min(frames_found, len(state.slot) - start)]
+    write, compute = 0.0, {}
+    part = state.slot[: min(len(state.slot), PART_ROWS)]
+    if state.filters:
+        few = part[:FILTER_ROWS]
+        compute["filters"] = _filter_seconds(state, job, few, *samples[0]) / len(few)
+    for name, product in job.products.items():
+        if names is not None and name not in names:
+            continue
+        values: npt.NDArray[Any] = state.slot
+        if name != PIXELS:
+            found, compute[name] = _compute(state.extractors[name], part, job, *samples[0])
+            values = np.resize(found, (product.rows_per_slot, *product.cell_shape)).astype(product.dtype)
+        write += _write_seconds(state.writer(name), values) / len(state.slot)
+    return Light(decode=decode, write=write, compute=compute)
+
+
+def _decode(job: Job, samples: tuple[tuple[ReadRange, FrameSource], ...], block: FrameArray) -> tuple[float, int]:
+    """Return the seconds a row that bare decoding takes, and how many frames of `block` were filled by it."""
+    decoder, seconds, rows, filled = get_decoder(), 0.0, 0, 0
     deadline = time.perf_counter() + SAMPLE_SECONDS / 2
-    block = bench.slot
-    filled = 0
     for read_range, source in samples:
         stop = min(read_range.stop, read_range.start + SAMPLE_ROWS)
         request = frames.request_of(read_range, source, job.frames, start=read_range.start, stop=stop)
@@ -81,40 +103,34 @@ def sample_light(
             filled += room
         if time.perf_counter() > deadline:
             break
-    if not rows or not filled:
-        return None
-    for start in range(filled, len(block), filled):  # a full slot of what was sampled, again and again
-        block[start : start + filled] = block[: min(filled, len(block) - start)]
-    write, compute = 0.0, {}
-    part = block[: min(len(block), 128)]
-    if bench.filters:
-        compute["filters"] = _filter_seconds(bench, job, part[:FILTER_ROWS], *samples[0]) / len(part[:FILTER_ROWS])
-    for name, product in job.products.items():
-        if names is not None and name not in names:
-            continue
-        values = block
-        if name != PIXELS and isinstance(extractor := bench.extractors[name], Hearer):
-            found, compute[name] = _heard(extractor, product, job, *samples[0])
-            values = np.resize(found, (product.rows_per_slot, *product.cell_shape))
-        elif name != PIXELS:
-            around = np.concatenate([part[: sum(extractor.context_frames)], part])
-            extractor(around[: max(16, window_frames(extractor)[0] + sum(extractor.context_frames))])
-            clock = clock_of(extractor)
-            begun = clock()
-            found = extractor(around)
-            compute[name] = (clock() - begun) / len(part)
-            shape = (product.rows_per_slot, *product.cell_shape)
-            values = np.resize(found, shape).astype(product.dtype)
-        write += _write_seconds(bench.writer(name), values) / len(block)
-    return Light(decode=seconds / rows, write=write, compute=compute)
+    return (seconds / rows if rows else 0.0), filled
+
+
+def _compute(
+    extractor: Extractor, part: FrameArray, job: Job, read_range: ReadRange, source: FrameSource
+) -> tuple[npt.NDArray[Any], float]:
+    """Return what an extractor gives for some rows, and the seconds a frame that takes."""
+    sound = Sound(get_listener(), source)
+    cells, num_frames = _cells(extractor, part, job, read_range, source, sound)
+    if extractor.reads == SOUND:
+        sound.read(0, 1)  # a child has started by then
+    else:  # models load at the first call
+        few = max(16, window_frames(extractor)[0] + sum(extractor.context_frames))
+        extractor.compute([replace(cells, frames=cells.frames[:few])])
+    clock = time.perf_counter if extractor.reads == SOUND else clock_of(extractor)  # its child decodes beside it
+    started = clock()
+    (found,) = extractor.compute([cells])
+    spent = (clock() - started) / num_frames
+    sound.close()
+    return found, spent
 
 
 def _filter_seconds(
-    bench: WorkerState, job: Job, part: FrameArray, read_range: ReadRange, source: FrameSource
+    state: WorkerState, job: Job, part: FrameArray, read_range: ReadRange, source: FrameSource
 ) -> float:
     """Return the CPU time of all filters on frames that none of them has seen."""
     seconds = 0.0
-    for one in bench.filters:
+    for one in state.filters:
         before, after = one.context_frames
         around = np.concatenate([part[:1].repeat(before, axis=0), part, part[-1:].repeat(after, axis=0)])
         scene = Scene(source=source, boxes=read_range.boxes, grid=job.frames, seconds=np.zeros(len(around)))
@@ -124,21 +140,17 @@ def _filter_seconds(
     return seconds
 
 
-def _heard(
-    hearer: Hearer, product: Product, job: Job, read_range: ReadRange, source: FrameSource
-) -> tuple[npt.NDArray[Any], float]:
-    """Return what is heard in some rows from a range's start, and the seconds a frame that takes, decoding included."""
+def _cells(
+    extractor: Extractor, part: FrameArray, job: Job, read_range: ReadRange, source: FrameSource, sound: Sound
+) -> tuple[Cells, int]:
+    """Return one piece for an extractor, frames in memory or sound to be read, and how many frames it stands for."""
+    if extractor.reads != SOUND:
+        return Cells(np.concatenate([part[: sum(extractor.context_frames)], part])), len(part)
     ticks = frames.clock_of(read_range, source, job.frames.fps).ticks[:SAMPLE_ROWS]
     seconds = np.multiply(ticks, float(frames.tick_seconds(source, job.frames.fps)))
-    heads = np.arange(0, max(1, len(ticks) - product.time_size + 1), product.time_stride)
-    sound = Sound(get_listener(), source)
-    sound.read(0, 1)  # a child has started by then
-    begun = time.perf_counter()
-    lasts = np.minimum(heads + product.time_size, len(ticks)) - 1
-    found = hearer.hear(sound, seconds[heads], seconds[lasts])
-    spent = (time.perf_counter() - begun) / len(ticks)
-    sound.close()
-    return found, spent
+    heads = np.arange(0, max(1, len(ticks) - extractor.time_size + 1), extractor.time_stride)
+    lasts = np.minimum(heads + extractor.time_size, len(ticks)) - 1
+    return Cells(part[:0], seconds[heads], seconds[lasts], lambda: sound), len(ticks)
 
 
 def _write_seconds(writer: ShardWriter, values: npt.NDArray[Any]) -> float:

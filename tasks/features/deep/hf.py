@@ -12,14 +12,14 @@ from patchlake.tasks.features.deep.crops import Crops
 from patchlake.tasks.features.deep.forward import INTERPOLATION, Forward
 from patchlake.tasks.features.deep.inputs import Windows, through
 from patchlake.tasks.features.deep.network import Network, open_network
-from patchlake.tasks.features.extractor import HfClipSpec, HfSpec
+from patchlake.tasks.features.extractor import Cells, FrameExtractor, HfClipSpec, HfSpec
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FrameArray
 
 Centres = tuple[tuple[float, ...], tuple[float, ...]]
 
 
-class HuggingFace:
+class HuggingFace(FrameExtractor):
     """Last hidden states of an image network as a (y, x) grid over the frame, one row every `every` frames.
 
     Frames become the network's input (bilinear, antialiased, where it wants a fixed size; networks that take any see
@@ -34,6 +34,7 @@ class HuggingFace:
 
     version = 3
     context_frames = (0, 0)
+    together = True
 
     def __init__(self, spec: HfSpec, patches: Grid, frame_size: tuple[int, int]) -> None:
         network = open_network(spec, frame_size)
@@ -55,18 +56,21 @@ class HuggingFace:
 
     def __call__(self, frames: FrameArray) -> npt.NDArray[Any]:
         """Return (rows, y, x, token) for (n, height, width, 3) RGB frames."""
-        return self.gather([frames])[0]
+        return self.compute([Cells(frames)])[0]
 
-    def gather(self, pieces: Sequence[FrameArray]) -> list[npt.NDArray[Any]]:
-        """Return (rows, y, x, token) for the frames of each piece; the network sees them in common batches."""
+    def compute(self, pieces: Sequence[Cells]) -> list[npt.NDArray[Any]]:
+        """Return (rows, y, x, token) for each piece; the network sees their frames in common batches."""
         if self._crops is None:
-            windows = [Windows(frames, np.arange(0, len(frames), self._every), np.zeros(1, int)) for frames in pieces]
+            windows = [self._windows(piece.frames) for piece in pieces]
             return [found[:, 0] for found in through(self._forward, windows)]
-        crops = [self._crops.of(frames) for frames in pieces]
+        crops = [self._crops.of(piece.frames) for piece in pieces]
         return [
             np.asarray(found.reshape(*part.shape, len(self.channels)).mean(axis=1).astype(self.dtype))
             for part, found in zip(crops, through(self._forward, crops), strict=True)
         ]
+
+    def _windows(self, frames: FrameArray) -> Windows:
+        return Windows(frames, np.arange(0, len(frames), self._every), np.zeros(1, int))
 
 
 def centres_of(network: Network, spec: HfSpec | HfClipSpec, frame_size: tuple[int, int]) -> Centres:

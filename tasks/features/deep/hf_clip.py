@@ -14,12 +14,12 @@ from patchlake.tasks.features.deep.forward import Forward
 from patchlake.tasks.features.deep.hf import attrs_of, centres_of, digest_parts
 from patchlake.tasks.features.deep.inputs import Windows, through
 from patchlake.tasks.features.deep.network import Network, open_network
-from patchlake.tasks.features.extractor import HfClipSpec
+from patchlake.tasks.features.extractor import Cells, FrameExtractor, HfClipSpec
 from patchlake.tasks.grid import LEAD_FRAMES, Grid
 from patchlake.tasks.types import FrameArray
 
 
-class HuggingFaceClip:
+class HuggingFaceClip(FrameExtractor):
     """Last hidden states of a clip network, which sees windows of `frames` frames, `step` apart, from a span's start.
 
     A row is a tubelet: the frames that one layer of tokens was made of, and its time is their middle; its tokens know
@@ -34,6 +34,7 @@ class HuggingFaceClip:
     """
 
     version = 2
+    together = True
 
     def __init__(self, spec: HfClipSpec, patches: Grid, frame_size: tuple[int, int]) -> None:
         network = open_network(spec, frame_size)
@@ -84,17 +85,17 @@ class HuggingFaceClip:
 
     def __call__(self, frames: FrameArray) -> npt.NDArray[Any]:
         """Return (rows, y, x, token) for (n, height, width, 3) RGB frames, those after the last row's being context."""
-        return self.gather([frames])[0]
+        return self.compute([Cells(frames)])[0]
 
-    def gather(self, pieces: Sequence[FrameArray]) -> list[npt.NDArray[Any]]:
-        """Return (rows, y, x, token) for the frames of each piece; the network sees them in common batches."""
+    def compute(self, pieces: Sequence[Cells]) -> list[npt.NDArray[Any]]:
+        """Return (rows, y, x, token) for each piece; the network sees their frames in common batches."""
         if self._crops is not None:
-            crops = [self._crops.of(frames) for frames in pieces]
+            crops = [self._crops.of(piece.frames) for piece in pieces]
             return [
                 found.reshape(part.shape[0], *part.shape[2:], len(self.channels))
                 for part, found in zip(crops, through(self._forward, crops), strict=True)
             ]
-        found = through(self._forward, [self._windows(frames) for frames in pieces])
+        found = through(self._forward, [self._windows(piece.frames) for piece in pieces])
         return [tokens.reshape(-1, *tokens.shape[2:]) for tokens in found]
 
     def _windows(self, frames: FrameArray) -> Windows:

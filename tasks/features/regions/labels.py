@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from patchlake.tasks import features
 from patchlake.tasks.errors import RecipeError
-from patchlake.tasks.features.extractor import Extractor, RegionsSpec
+from patchlake.tasks.features.extractor import Cells, Extractor, FrameExtractor, RegionsSpec
 from patchlake.tasks.features.pooling import cell_centres
 from patchlake.tasks.features.regions import growing
 from patchlake.tasks.features.regions.growing import Bools, Values
@@ -23,7 +23,7 @@ _UNITS = {"color": "grey level", "motion": "pixel / frame", "features": "1"}
 Maps = npt.NDArray[np.float32]
 
 
-class Regions:
+class Regions(FrameExtractor):
     """Labels of the regions of each window of `window` frames; windows touch, counted from the span's first frame.
 
     A cell is `cell` x `cell` pixels of one frame (what is left over at the frame's right and lower edge is in none).
@@ -100,8 +100,8 @@ class Regions:
             return self._moving(frames)
         if self._compared is None:
             return np.stack([self.cells(self._smooth(frame)) for frame in frames])
-        found: Maps = self._compared(np.stack([self._padded(frame) for frame in frames]))
-        return found
+        (found,) = self._compared.compute([Cells(np.stack([self._padded(frame) for frame in frames]))])
+        return np.asarray(found, dtype=np.float32)
 
     def _grow(self, frames: FrameArray) -> npt.NDArray[np.uint16]:
         """Return the (n, y, x) labels of one window."""

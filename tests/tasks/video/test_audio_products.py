@@ -23,7 +23,7 @@ from patchlake.flows import change_features as features_flow
 from patchlake.tasks import recipe as recipes
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.features import build
-from patchlake.tasks.features.extractor import AudioSpec
+from patchlake.tasks.features.extractor import AudioSpec, Cells
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.storage.objects import Unreachable
 from patchlake.tasks.video.audio import Sound
@@ -290,6 +290,7 @@ def test_a_bucket_s_sound_is_the_file_s_and_a_store_that_is_away_is_no_silence(
     decoder.close()
 
 
-def test_frames_are_not_heard() -> None:
-    with pytest.raises(TypeError, match="hear"):
-        extractor_of()(np.zeros((4, 8, 8, 3), np.uint8))
+def test_frames_hold_no_sound() -> None:
+    frames, seconds = np.zeros((4, 8, 8, 3), np.uint8), np.zeros(1)
+    with pytest.raises(TypeError, match="expected an extractor whose `reads` is 'sound'"):
+        extractor_of().compute([Cells(frames, seconds, seconds)])
