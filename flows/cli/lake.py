@@ -11,11 +11,11 @@ app = typer.Typer()
 
 @app.command(epilog="Example: patchlake digest ./lake/demo")
 def digest(lake: Lake) -> None:
-    """Print a hash that is equal for equal lakes."""
+    """Print two hashes: of what a lake holds (content), and of where it holds it (layout)."""
     from patchlake.tasks.lake import arrays, digest
 
     found = digest.digest(arrays.existing_lake(lake))
-    for part in ("clips", "tables", "shards"):
+    for part in ("version", "content", "layout"):
         print(f"{part}  {getattr(found, part)}")
     print(f"digest  {found.total}")
 
@@ -23,8 +23,9 @@ def digest(lake: Lake) -> None:
 @app.command(epilog="Example: patchlake verify ./lake/demo")
 def verify(lake: Lake) -> int:
     """Check every committed row against its checksum."""
-    from patchlake.tasks.lake import arrays, digest
+    from patchlake.tasks.lake.arrays import existing_lake
+    from patchlake.tasks.lake.verify import verify
 
-    wrong = list(digest.verify(arrays.existing_lake(lake)))
+    wrong = list(verify(existing_lake(lake)))
     print("\n".join(wrong) if wrong else "every committed row is as it was committed")
     return 1 if wrong else 0

@@ -1,180 +1,147 @@
-"""`digest`: are two lakes equal; `verify`: is a lake what was committed."""
+"""`digest`: whether two lakes hold the same (`content`), and whether they hold it at the same places (`layout`)."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
-import xxhash
 
-from patchlake.tasks.lake import arrays
-from patchlake.tasks.lake.layout import ARRAYS
+from patchlake.tasks.lake import arrays, schema
+from patchlake.tasks.lake.layout import ARRAYS, FEATURES, FRAMES
 from patchlake.tasks.lake.product_rows import ProductRows
+from patchlake.tasks.lake.schema import Row
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.lake.zarr_config import PLAIN
 from patchlake.tasks.storage.location import Location
+from patchlake.tasks.types import PIXELS
 
-STATED: dict[str, tuple[str, ...]] = {
-    "sources": ("size", "video_id", "label", "split", "group", "status", "reason"),
-    "videos": (
-        "video_id",
-        "codec",
-        "width",
-        "height",
-        "num_frames",
-        "first_pts_seconds",
-        "duration_seconds",
-        "rotation",
-    ),
-    "tracks": ("track", "track_id", "video_id", "to_source"),
-    "clips": (
-        "clip_id",
-        "track",
-        "track_id",
-        "video_id",
-        "start_seconds",
-        "stop_seconds",
-        "label",
-        "targets",
-        "row_start",
-        "row_stop",
-    ),
-    "track_boxes": ("track", "seconds", "x", "y", "width", "height"),
-    "regions": (
-        "region_id",
-        "region_track",
-        "track",
-        "label",
-        "row_start",
-        "row_stop",
-        "start_seconds",
-        "stop_seconds",
-        "area",
-        "box",
-        "first_box",
-        "last_box",
-        "mean_rgb",
-        "mean_feature",
-    ),
-    "failures": ("span_key", "row_start", "num_rows", "num_rows_planned", "reason"),
-}
-"""Table columns that two equal lakes share; paths, times of day, units and run ids are not among them."""
+VERSION = 2
+"""Raised with every change of what a digest covers; digests of different versions say nothing about each other."""
+_READ_BYTES = 32 << 20
+_THREADS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """Hashes of a lake's parts, and of all."""
+    """Two hashes of a lake (SHA-256, hexadecimal)."""
 
-    clips: str
-    """Values and coordinates of every product of every clip."""
-    tables: str
-    """The columns in STATED, rows sorted."""
-    shards: str
-    """Every shard object, byte by byte."""
+    version: int
+    content: str
+    """Values and every coordinate of each product of each clip, and the tables' columns that are no row numbers.
+
+    Equal for the same videos and recipe, whatever the history: more runs, an outage, a product dropped and added.
+    """
+    layout: str
+    """Rows of clips, tracks, regions and failures, and every shard object: equal where the history is, kills apart."""
 
     @property
     def total(self) -> str:
-        """Equal where everything is."""
-        return hashlib.sha256(f"{self.clips} {self.tables} {self.shards}".encode()).hexdigest()
+        """One hash that is equal where both are."""
+        return hashlib.sha256(f"{self.version} {self.content} {self.layout}".encode()).hexdigest()
 
 
 def digest(lake: Location) -> Digest:
-    """Return the digest of a lake; reads every committed value once."""
-    return Digest(clips=_clips(lake), tables=_tables(lake), shards=_shards(lake))
+    """Return the digest of a lake; reads every committed value."""
+    tables = Tables(lake)
+    return Digest(VERSION, content=_content(lake, tables), layout=_layout(lake, tables))
 
 
-def products(lake: Location) -> list[str]:
-    """Return the names of the products that have an array."""
-    names = {name.split("/")[0] for name, _ in (lake / ARRAYS).list() if name.endswith("zarr.json") and "/" in name}
-    return sorted(name for name in names if arrays.product_digest(lake, name) is not None)
-
-
-def _clips(lake: Location) -> str:
-    clips = sorted(Tables(lake).clips.rows(), key=lambda row: row["clip_id"])
-    total = hashlib.sha256()
-    for product in products(lake):
-        view = _Product(lake, product)
-        with ThreadPoolExecutor(4) as pool:
-            for part in pool.map(view.clip, clips):
-                total.update(part)
-    return total.hexdigest()
+def clip_hashes(lake: Location, clips: Iterable[Mapping[str, Any]]) -> Iterator[tuple[tuple[str, str], bytes]]:
+    """Yield ((clip_id, product), hash of its values and coordinates) for rows of the table `clips`, by product."""
+    clips = sorted(clips, key=lambda row: row["clip_id"])
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for name in sorted({PIXELS, *arrays.product_names(lake)}):
+            product = _Product(lake, name)
+            for clip, found in zip(clips, pool.map(product.hash_of, clips), strict=True):
+                yield (clip["clip_id"], name), found
 
 
 class _Product:
+    """A product whose index is in memory. It is read by zarr-python, which wrote none of its values."""
+
     def __init__(self, lake: Location, name: str) -> None:
-        self.name = name
-        self.stored = ProductRows(lake, name, PLAIN)
-        self.values = self.stored.values
-        self.index = self.stored.index()
+        self._stored = ProductRows(lake, name, PLAIN)
+        self._index = self._stored.index()
+        pts = self._stored.pts_seconds
+        self._pts = None if pts is None else np.asarray(pts[:])
+        self._head = name
+        self._is_stored = self._stored.is_stored
+        if self._is_stored:  # else `pixels` of a lake that keeps no frames: times alone
+            self._head += f" {self._stored.values.dtype} {[list(cells) for cells in self._stored.cells]}"
 
-    def clip(self, row: dict[str, Any]) -> bytes:
-        first, stop = self.stored.of_pixel_rows(row["row_start"], row["row_stop"])
-        mine = self.index.select(slice(first, stop))
-        inside, times = mine.within(row["track"], row["start_seconds"], row["stop_seconds"]), mine.seconds
-        part = hashlib.sha256(f"{row['clip_id']} {self.name}".encode())
-        part.update(np.ascontiguousarray(times[inside]).data)
-        if inside.any():
-            part.update(np.ascontiguousarray(np.asarray(self.values[first:stop])[inside]).data)
-        return part.digest()
+    def hash_of(self, clip: Mapping[str, Any]) -> bytes:
+        """Return the hash of the rows whose centre time lies in a clip."""
+        rows = self._index.select(slice(*self._stored.of_pixel_rows(clip["row_start"], clip["row_stop"])))
+        rows = rows.select(rows.within(clip["track"], clip["start_seconds"], clip["stop_seconds"]))
+        found = hashlib.sha256(f"{clip['clip_id']} {self._head} {len(rows)} ".encode())
+        found.update(np.ascontiguousarray(rows.seconds).data)
+        if self._pts is not None:
+            found.update(np.ascontiguousarray(self._pts[rows.row]).data)
+        if self._is_stored:
+            for part in self._stored.values_of(rows, num_bytes=_READ_BYTES):
+                found.update(np.ascontiguousarray(part.values).data)
+        return found.digest()
 
 
-def _tables(lake: Location) -> str:
-    tables = Tables(lake)
+def _content(lake: Location, tables: Tables) -> str:
+    clips = tables.clips.rows()
     total = hashlib.sha256()
-    for name, columns in STATED.items():
-        rows = tables[name].rows(columns)
-        if name == "failures":  # faults that cost no frame are noted where a unit ends, which depends on the workers
-            rows = [row for row in rows if row["num_rows"] < row["num_rows_planned"]]
-        for line in sorted(repr([row[c] for c in columns]) for row in rows):
-            total.update(f"{name} {line}\n".encode())
+    for line in _content_lines(tables, clips):
+        total.update(f"{line}\n".encode())
+    for _, found in clip_hashes(lake, clips):
+        total.update(found)
     return total.hexdigest()
 
 
-def _shards(lake: Location) -> str:
+def _content_lines(tables: Tables, clips: list[Row]) -> Iterator[str]:
+    """Yield a line per row of what the corpus holds now, track numbers spelt out as the ids they stand for."""
+    track_ids = {row["track"]: row["track_id"] for row in tables.tracks.rows(["track", "track_id"])}
+    videos = {row["video_id"] for row in tables.sources.rows(["video_id"])}
+    tracks = {row["track"] for row in clips}
+
+    def is_present(name: str, row: Row) -> bool:
+        """Whether a row is not of a video, or of boxes, that the corpus held before."""
+        if name == schema.VIDEOS.name:
+            return row["video_id"] in videos
+        return name not in (schema.TRACKS.name, schema.TRACK_BOXES.name) or row["track"] in tracks
+
+    for table in schema.ALL:
+        if columns := table.digested("content"):
+            rows = (row for row in tables.open(table).rows() if is_present(table.name, row))
+            spelt = ([track_ids.get(row.get("track")), *(row[c] for c in columns)] for row in rows)
+            yield from _lines(table.name, spelt)
+
+
+def _layout(lake: Location, tables: Tables) -> str:
+    total = hashlib.sha256()
+    for table in schema.ALL:
+        if columns := table.digested("content", "layout"):
+            rows = tables.open(table).rows(columns)
+            if table is schema.FAILURES:  # those that cost no frame stand where a unit ended, which depends on workers
+                rows = [row for row in rows if row["num_rows"] < row["num_rows_planned"]]
+            for line in _lines(table.name, ([row[c] for c in columns] for row in rows)):
+                total.update(f"{line}\n".encode())
+    for line in _shard_lines(lake):
+        total.update(f"{line}\n".encode())
+    return total.hexdigest()
+
+
+def _lines(name: str, rows: Iterable[list[Any]]) -> Iterator[str]:
+    return (f"{name} {line}" for line in sorted(map(repr, rows)))
+
+
+def _shard_lines(lake: Location) -> Iterator[str]:
     root = lake / ARRAYS
-    total = hashlib.sha256()
-    names = sorted(n for n, _ in root.list() if "/frames/c/" in f"/{n}" or "/features/c/" in f"/{n}")
-    with ThreadPoolExecutor(4) as pool:
-        for name, data in zip(names, pool.map(root.get, names), strict=True):
-            total.update(f"{name} {hashlib.sha256(data or b'').hexdigest()}\n".encode())
-    return total.hexdigest()
+    names = sorted(n for n, _ in root.list() if f"/{FRAMES}/c/" in n or f"/{FEATURES}/c/" in n)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for name, found in zip(names, pool.map(partial(_object_hash, root), names), strict=True):
+            yield f"{name} {found}"
 
 
-def verify(lake: Location) -> Iterator[str]:
-    """Yield a sentence for every piece of committed rows whose bytes, or whose coordinates, are not as committed."""
-    receipts = Tables(lake).receipts.rows()
-    spans = {row["span_key"]: row["track"] for row in Tables(lake).spans.rows(["span_key", "track"])}
-    for product in products(lake):
-        view = _Product(lake, product)
-        digest_now = arrays.product_digest(lake, product)
-        for receipt in receipts:
-            if receipt["product"] != product or receipt["product_digest"] != digest_now:
-                continue
-            pieces = zip(
-                receipt["span_keys"],
-                receipt["row_starts"],
-                receipt["num_rows"],
-                receipt["checksums"],
-                strict=True,
-            )
-            for span_key, first, num_rows, checksum in pieces:
-                where = f"{product} rows [{first}, {first + num_rows}) of unit {receipt['unit_id']}"
-                if num_rows == 0:
-                    continue
-                try:
-                    values = np.ascontiguousarray(np.asarray(view.values[first : first + num_rows]))
-                except Exception as error:  # whatever a damaged shard makes the codecs raise
-                    yield f"{where}: can't be read: {error}"
-                    continue
-                if len(values) != num_rows:
-                    yield f"{where}: the array ends at {view.values.shape[0]}"
-                elif xxhash.xxh3_64_hexdigest(values.data) != checksum:
-                    yield f"{where}: the values are not those that were committed"
-                elif (view.index.track[first : first + num_rows] != spans[span_key]).any():
-                    yield f"{where}: the track coordinate is not {spans[span_key]}"
-                elif np.isnan(view.index.seconds[first : first + num_rows]).any():
-                    yield f"{where}: the seconds coordinate has gaps"
+def _object_hash(root: Location, name: str) -> str:
+    return hashlib.sha256(root.get(name) or b"").hexdigest()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,7 +14,7 @@ import numpy.typing as npt
 import zarr
 
 from patchlake.tasks.lake import arrays
-from patchlake.tasks.lake.layout import CELL_COORDINATES, SECONDS, TRACK, values_path
+from patchlake.tasks.lake.layout import ARRAYS, CELL_COORDINATES, PTS_SECONDS, SECONDS, TRACK, values_path
 from patchlake.tasks.lake.zarr_config import PLAIN, ZARRS, opening
 from patchlake.tasks.storage.location import Location
 from patchlake.tasks.types import FloatArray, IntArray
@@ -103,6 +105,13 @@ class ProductRows:
         return arrays.open_array(self.lake, f"{self.name}/{SECONDS}")
 
     @cached_property
+    def pts_seconds(self) -> zarr.Array[Any] | None:
+        """(time,) times of the frames shown; None where that is `seconds`: only `pixels` at a numeric rate has it."""
+        if (self.lake / ARRAYS / self.name / PTS_SECONDS).get("zarr.json") is None:
+            return None
+        return arrays.open_array(self.lake, f"{self.name}/{PTS_SECONDS}")
+
+    @cached_property
     def cells(self) -> tuple[FloatArray, FloatArray, tuple[str, ...]]:
         """The coordinates of a row's cells: y (n,), x (n,) and the channels' names."""
         with opening(PLAIN):  # strings are beyond zarrs
@@ -126,10 +135,20 @@ class ProductRows:
 
     def chunks(self, start: int, stop: int) -> Iterator[Rows]:
         """Yield the rows in [start, stop) where something is stored, a chunk at a time; each chunk is read once."""
-        index, step = self.index(start, stop), self.values.chunks[0]
-        for border in range(start - start % step, stop, step):
-            first, last = max(border, start), min(border + step, stop)
-            part = index.select(slice(first - start, last - start))
-            if part.exists.any():
-                values = np.asarray(self.values[first:last])
-                yield Rows(part.row, part.track, part.seconds, values).select(part.exists)
+        index = self.index(start, stop)
+        return self.values_of(index.select(index.exists))
+
+    def values_of(self, index: RowIndex, *, num_bytes: int = 0) -> Iterator[Rows]:
+        """Yield rows with their values: a chunk at a time, or as many as `num_bytes` hold; each chunk is read once."""
+        if not len(index):
+            return
+        chunk_rows = self.values.chunks[0]
+        chunk_bytes = chunk_rows * math.prod(self.values.shape[1:]) * self.values.dtype.itemsize
+        step = chunk_rows * max(1, num_bytes // max(1, chunk_bytes))
+        borders = np.flatnonzero(np.diff(index.row // step)) + 1
+        for first, stop in itertools.pairwise([0, *borders.tolist(), len(index)]):
+            part = index.select(slice(first, stop))
+            low, high = int(part.row[0]), int(part.row[-1]) + 1
+            block = np.asarray(self.values[low:high])
+            values = block if len(block) == len(part) else block[part.row - low]
+            yield Rows(part.row, part.track, part.seconds, values)

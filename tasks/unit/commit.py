@@ -141,24 +141,12 @@ class Committer:
         )
 
     def _failures(self, result: UnitResult) -> list[dict[str, Any]]:
-        found = []
-        for piece in result.frames:
-            if piece.reason is not None:
-                placement, _ = self._span(piece.span_key)
-                slot_stop = (piece.row_start // self._plan.layout.slot_frames + 1) * self._plan.layout.slot_frames
-                found.append(
-                    {
-                        "span_key": piece.span_key,
-                        "video_id": placement.span.video_id,
-                        "row_start": piece.row_start,
-                        "num_rows": piece.num_rows,
-                        "num_rows_planned": min(slot_stop, placement.row_stop) - piece.row_start,
-                        "reason": piece.reason,
-                        "message": piece.message,
-                        "surplus": piece.surplus,
-                    }
-                )
-        return found
+        slot_frames, placements = self._plan.layout.slot_frames, self._context.placements
+        return [
+            schema.failure_row(piece, placements[piece.span_key], slot_frames=slot_frames)
+            for piece in result.frames
+            if piece.reason is not None
+        ]
 
     def _span(self, span_key: str) -> tuple[Placement, FrameSource]:
         placement = self._context.placements[span_key]

@@ -21,8 +21,8 @@ from process_watch import Watch
 
 from patchlake.tasks import recipe as recipes
 from patchlake.tasks.lake import arrays
-from patchlake.tasks.lake.digest import products, verify
 from patchlake.tasks.lake.tables import Tables
+from patchlake.tasks.lake.verify import verify
 from patchlake.tasks.plan import survey
 from patchlake.tasks.plan.products import extractors_of, products_of
 from patchlake.tasks.storage.location import Location
@@ -179,7 +179,7 @@ def make_bad(folder: Path) -> dict[bytes, list[str]]:
 def contents(lake: Location, videos: set[str]) -> dict[tuple[str, str], tuple[Any, ...]]:
     """Return hashes of values and coordinates by (clip, product), each row of a product's array read by position."""
     found = {}
-    for product in products(lake):
+    for product in arrays.product_names(lake):
         array = "frames" if product == "pixels" else "features"
         values = np.asarray(arrays.open_array(lake, f"{product}/{array}")[:])
         seconds = np.asarray(arrays.open_array(lake, f"{product}/seconds")[:])

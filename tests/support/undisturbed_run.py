@@ -18,6 +18,7 @@ from user_extractors import MEAN, PAIRS
 
 from patchlake.tasks.lake import digest
 from patchlake.tasks.lake.tables import Tables
+from patchlake.tasks.lake.verify import verify
 from patchlake.tasks.storage.location import Location
 
 FRAGILE = (
@@ -121,8 +122,7 @@ class Unbroken:
 def values(lake: Location) -> dict[tuple[str, str], bytes]:
     """Hash of the values and times of each product of each clip that has rows."""
     rows = [row for row in Tables(lake).clips.rows() if row["row_stop"] > row["row_start"]]
-    views = {name: digest._Product(lake, name) for name in digest.products(lake)}
-    return {(row["clip_id"], name): view.clip(row) for row in rows for name, view in views.items()}
+    return dict(digest.clip_hashes(lake, rows))
 
 
 def learnt(lake: Path, part: Part) -> dict[str, str]:
@@ -149,7 +149,7 @@ def _lasting(value: Any) -> Any:
 def check(lake: Location, moments: Sequence[Moment], unbroken: Unbroken) -> None:
     """Assert that a lake is what the unbroken run's is; where clips did the harm, but for those."""
     kind = KINDS[moments[0].kind]
-    wrong = list(digest.verify(lake))
+    wrong = list(verify(lake))
     assert not wrong, f"{moments}: {wrong[:3]}"
     sources = Tables(lake).sources.rows()
     assert len(sources) == NUM_CLIPS, moments

@@ -13,7 +13,7 @@ import yaml
 from command_line import Done
 from user_extractors import MEAN, PAIRS
 
-from patchlake.tasks.lake.digest import _Product
+from patchlake.tasks.lake.digest import clip_hashes
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.storage.location import Location
 
@@ -77,7 +77,8 @@ def values(lake: Path) -> dict[tuple[str, str], bytes]:
     """Hash of the values and times of each product of each clip that has rows."""
     where = Location(str(lake))
     rows = [row for row in Tables(where).clips.rows() if row["row_stop"] > row["row_start"]]
-    return {(row["clip_id"], name): _Product(where, name).clip(row) for row in rows for name in ("pixels", "Fragile")}
+    hashes = dict(clip_hashes(where, rows))
+    return {(row["clip_id"], name): hashes[row["clip_id"], name] for row in rows for name in ("pixels", "Fragile")}
 
 
 def test_a_deadly_clip_is_left_out_and_tried_again_when_asked(patchlake: Run, folder: Path) -> None:

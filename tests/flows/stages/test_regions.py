@@ -17,6 +17,7 @@ from patchlake.tasks.lake import arrays, open_lake
 from patchlake.tasks.lake import digest as lakes
 from patchlake.tasks.lake.schema import paths_of
 from patchlake.tasks.lake.tables import Tables
+from patchlake.tasks.lake.verify import verify
 from patchlake.tasks.storage.location import Location
 
 Run = Callable[..., Done]
@@ -95,7 +96,7 @@ def test_found_regions_become_tracks_and_clips(patchlake: Run, recipe: Write, co
         assert seen == {body.shape for body in scenes.BODIES}
     assert not [row for row in tables.clips.rows() if row["track"] in whole], "clips are of the regions"
     assert {row["track"] for row in tables.regions.rows()} == whole
-    assert list(lakes.verify(lake.location)) == []
+    assert list(verify(lake.location)) == []
 
 
 @pytest.mark.long

@@ -17,7 +17,8 @@ from ingesting import ingest
 
 from patchlake.tasks.errors import LakeError
 from patchlake.tasks.lake.digest import digest
-from patchlake.tasks.lake.tables import COMPACT_FILES, Tables
+from patchlake.tasks.lake.table import COMPACT_FILES
+from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.storage.location import Location
 
 NEW = "wait_seconds"
@@ -95,10 +96,10 @@ def test_tending_removes_what_nothing_refers_to_for_a_week(tmp_path: Path) -> No
 
 APPENDING = """
 import sys
-from patchlake.tasks.lake import tables
+from patchlake.tasks.lake import table as one, tables
 from patchlake.tasks.storage.location import Location
 
-tables.COMPACT_FILES = 3
+one.COMPACT_FILES = 3
 table = tables.Tables(Location(sys.argv[1])).track_boxes
 for number in range(int(sys.argv[2]), 1_000_000):
     table.append([{"track": number, "seconds": 0.0, "x": 0.0, "y": 0.0, "width": 8.0, "height": 8.0}])

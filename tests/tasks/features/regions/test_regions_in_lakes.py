@@ -25,7 +25,7 @@ from patchlake.tasks.features.regions import linking
 from patchlake.tasks.features.regions import rows as regions
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.lake import open_lake
-from patchlake.tasks.lake.tables import SCHEMAS
+from patchlake.tasks.lake.schema import REGIONS
 from patchlake.tasks.plan.products import extractors_of, products_of
 from patchlake.tasks.report.outlines import region_strips
 from patchlake.tasks.report.sample import open_feature, open_frames
@@ -102,7 +102,7 @@ def told(done: Ingested, corpus: Path, video: str, name: str) -> Told:
     assert len(parts) > 1, "over a slot border"
     described = [row for part in reversed(parts) for row in regions.describe(job, part)]
     rows = linking.linked(described, window=entry.window, overlap=entry.overlap)
-    pa.Table.from_pylist(rows, schema=SCHEMAS["regions"])
+    pa.Table.from_pylist(rows, schema=REGIONS.arrow)
     rows_there = done.array(f"{name}/track") == placement.track
     return Told(placement.row_start, done.array(f"{name}/features")[rows_there][..., 0], rows)
 
