@@ -11,7 +11,7 @@ app = typer.Typer()
 
 @app.command(epilog="Example: patchlake digest ./lake/demo")
 def digest(lake: Lake) -> None:
-    """Print two hashes: of what a lake holds (content), and of where it holds it (layout)."""
+    """Print a hash of a lake's content, and one of its layout."""
     from patchlake.tasks.lake import arrays, digest
 
     found = digest.digest(arrays.existing_lake(lake))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -185,10 +184,10 @@ def test_names_of_channels_count(copy: Location, stated: Digest, product: str) -
 
 
 @pytest.fixture(scope="module")
-def changed_again_and_again(lake: Location, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Location]:
+def changed_again_and_again(lake: Location, tmp_path_factory: pytest.TempPathFactory) -> Location:
     place = tmp_path_factory.mktemp("changed") / "copy"
     shutil.copytree(lake.path, place)
-    yield Location(str(place))
+    return Location(str(place))
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
