@@ -23,7 +23,9 @@ import numpy as np
 from corpora import SHARED
 
 from patchlake.tasks import filters
-from patchlake.tasks.filters.filter import BlurSpec, DenoiseSpec, StabiliseSpec
+from patchlake.tasks.filters.blur import BlurSpec
+from patchlake.tasks.filters.denoise import DenoiseSpec
+from patchlake.tasks.filters.stabilise import StabiliseSpec
 from patchlake.tasks.types import FrameArray, FrameGrid, FrameSource
 from patchlake.tasks.unit.worker_setup import setup
 

@@ -23,7 +23,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 import moving_scenes as scenes
 
 from patchlake.tasks import features
-from patchlake.tasks.features.extractor import RegionsSpec
+from patchlake.tasks.features.regions.options import RegionsSpec
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.tracks import fit_frame
 from patchlake.tasks.types import FrameArray, Source

@@ -177,7 +177,8 @@ class Recipe(Strict):
         """Shots are cut from the `shot_score` feature, which the decode that happens anyway computes."""
         if not isinstance(data, dict) or not isinstance(data.get("clips"), list | tuple):
             return data
-        shots = [c for c in data["clips"] if isinstance(c, dict) and c.get("method") == "shots" and "product" not in c]
+        cuts = [{"method": cut} if isinstance(cut, str) else cut for cut in data["clips"]]
+        shots = [c for c in cuts if isinstance(c, dict) and c.get("method") == "shots" and "product" not in c]
         return _with_default(data, "shot_score") if shots else data
 
     @model_validator(mode="before")

@@ -8,8 +8,8 @@ from typing import Any
 
 from patchlake.flows.session import Session
 from patchlake.flows.stages import ingest
-from patchlake.tasks.features.extractor import RegionsSpec
 from patchlake.tasks.features.regions import linking, rows
+from patchlake.tasks.features.regions.options import RegionsSpec
 from patchlake.tasks.lake import schema
 from patchlake.tasks.plan.survey import Survey
 from patchlake.tasks.plan.units import Plan

@@ -3,19 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import Field, model_validator
 
-from patchlake.tasks.features.extractor import SOUND, AudioSpec, Cells, Extractor
+from patchlake.tasks.features.extractor import SOUND, Cells, Extractor, FeatureOptions
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FloatArray
 from patchlake.tasks.video.audio import Sound
 
 _FLOOR = 1e-10
 """Power of silence: -100 dB."""
+
+
+class AudioSpec(FeatureOptions):
+    """Log-mel power of the sound."""
+
+    kind: Literal["audio"]
+    mels: Annotated[int, Field(ge=1, le=256)] = 64
+    window_seconds: Annotated[float, Field(ge=0.005, le=1)] = 0.025
+    hop_seconds: Annotated[float, Field(ge=0.001, le=1)] = 0.01
+    low: Annotated[float, Field(ge=0)] = 20.0
+    """Hz."""
+    high: Annotated[float, Field(gt=0)] = 8000.0
+    """Hz; bands beyond half a file's sample rate are silent there."""
+    every: Annotated[int, Field(ge=0)] = 0
+    """Frames of a row, and from row to row; by default those of the patch grid."""
+
+    @property
+    def time_stride(self) -> int:
+        """As `every` says."""
+        return self.every
+
+    @model_validator(mode="after")
+    def _has_a_range(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"got low: {self.low:g} and high: {self.high:g}, expected low < high, in Hz")
+        return self
 
 
 class Audio(Extractor):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
-from patchlake.tasks.features.extractor import ColorSpec, FrameExtractor
+from patchlake.tasks.features.extractor import FeatureOptions, FrameExtractor
 from patchlake.tasks.features.pooling import Maps, SpacePool, cell_centres, pool_time
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FrameArray
@@ -16,6 +17,16 @@ from patchlake.tasks.types import FrameArray
 _RGB = ("red", "green", "blue")
 _HUES = 180
 """OpenCV's hues of 8 bits, 2 degrees each."""
+
+
+class ColorSpec(FeatureOptions):
+    """Colour statistics and histograms."""
+
+    kind: Literal["color"]
+    bins: Annotated[int, Field(ge=2, le=32)] = 8
+    """Of the histograms of hue and of luma."""
+    colorless: Annotated[int, Field(ge=1, le=255)] = 32
+    """Saturation (0..255) below which a pixel has no hue."""
 
 
 class Color(FrameExtractor):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
-from patchlake.tasks.features.extractor import CornersSpec, FrameExtractor
+from patchlake.tasks.features.extractor import FeatureOptions, FrameExtractor
 from patchlake.tasks.features.pooling import Maps, SpacePool, cell_centres, pool_time
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FrameArray
@@ -17,6 +18,16 @@ _BLOCK = 3
 """Pixels each way over which the structure tensor is averaged."""
 _UNIT = 255.0**2 / 4
 """OpenCV takes grey levels as 0..1 and its Sobel operator over 4, not 8: by so much its eigenvalues are too small."""
+
+
+class CornersSpec(FeatureOptions):
+    """Harris and Shi-Tomasi responses, and how many corners there are."""
+
+    kind: Literal["corners"]
+    k: Annotated[float, Field(gt=0, lt=0.25)] = 0.04
+    """Harris' weight of the squared trace."""
+    least: Annotated[float, Field(gt=0)] = 100.0
+    """Shi-Tomasi response of a corner, (grey level / pixel)^2: at least so much, and the most of its 3x3 pixels."""
 
 
 class Corners(FrameExtractor):

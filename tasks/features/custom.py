@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy.typing as npt
+from pydantic import Field
 
 from patchlake.tasks.errors import RecipeError
-from patchlake.tasks.features.extractor import Cells, CustomSpec, Extractor, FrameExtractor
+from patchlake.tasks.features.extractor import Cells, Extractor, FeatureOptions, FrameExtractor
 from patchlake.tasks.grid import Grid
-from patchlake.tasks.strict import load_class
+from patchlake.tasks.strict import ClassPath, RecipeFolder, load_class
 from patchlake.tasks.types import FrameArray
 
 PARTS = (
@@ -18,6 +19,24 @@ PARTS = (
     "digest_parts", "attrs",
 )  # fmt: skip
 """What an extractor has to have; `features.Extractor` says what each means."""
+
+
+class CustomSpec(FeatureOptions):
+    """A class of the user's own."""
+
+    kind: Literal["custom"]
+    path: ClassPath
+    """module:Class; the module is importable, or lies in the recipe's folder."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of the class."""
+    every: Annotated[int, Field(ge=0)] = 0
+    """Frames from row to row, where that is not the patch grid's stride: the class' time_stride."""
+    folder: RecipeFolder = ""
+
+    @property
+    def time_stride(self) -> int:
+        """As `every` says."""
+        return self.every
 
 
 def custom(spec: CustomSpec, patches: Grid, frame_size: tuple[int, int]) -> Extractor:

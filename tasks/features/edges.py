@@ -8,10 +8,18 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from patchlake.tasks.features.extractor import EdgesSpec, FrameExtractor
+from patchlake.tasks.features.extractor import FeatureOptions, FrameExtractor
 from patchlake.tasks.features.pooling import SpacePool, cell_centres, pool_time
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FrameArray
+
+
+class EdgesSpec(FeatureOptions):
+    """Gradient magnitude and Canny edges."""
+
+    kind: Literal["edges"]
+    canny: tuple[float, float] = (100.0, 200.0)
+    """Canny's lower and upper threshold, on its own gradient scale (cv2.Canny, L1, 3x3 Sobel)."""
 
 
 class Edges(FrameExtractor):

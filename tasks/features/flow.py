@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from patchlake.tasks.errors import RecipeError
-from patchlake.tasks.features.extractor import FlowSpec, FrameExtractor
+from patchlake.tasks.features.extractor import FeatureOptions, FrameExtractor
 from patchlake.tasks.features.pooling import SpacePool, cell_centres, pool_time
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FrameArray
@@ -26,6 +26,14 @@ _PRESETS = {
     "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
     "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
 }
+
+
+class FlowSpec(FeatureOptions):
+    """Dense optical flow and its histogram."""
+
+    kind: Literal["flow"]
+    preset: Literal["ultrafast", "fast", "medium"] = "fast"
+    """Of cv2.DISOpticalFlow: from quick and coarse to slow and fine."""
 
 
 class Flow(FrameExtractor):

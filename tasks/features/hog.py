@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from patchlake.tasks.errors import RecipeError
-from patchlake.tasks.features.extractor import FrameExtractor, HogSpec
+from patchlake.tasks.features.extractor import FeatureOptions, FrameExtractor
 from patchlake.tasks.features.pooling import Maps, SpacePool, cell_centres, pool_time
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FrameArray
@@ -18,6 +19,15 @@ _EPS = 1e-5
 _CLIP = 0.2
 _STEEPEST = 255
 """Largest difference of two grey levels."""
+
+
+class HogSpec(FeatureOptions):
+    """Histograms of oriented gradients."""
+
+    kind: Literal["hog"]
+    cells: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (2, 2)
+    """y, x: a patch is one block of so many cells."""
+    orientations: Annotated[int, Field(ge=2, le=180)] = 9
 
 
 class Hog(FrameExtractor):

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
-from patchlake.tasks.features.extractor import FrameExtractor, MotionSpec
+from patchlake.tasks.features.extractor import FeatureOptions, FrameExtractor
 from patchlake.tasks.features.pooling import Maps, SpacePool, cell_centres, pool_time
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FrameArray
+
+
+class MotionSpec(FeatureOptions):
+    """Energy of frame differences."""
+
+    kind: Literal["motion"]
+    least: Annotated[int, Field(ge=1, le=255)] = 16
+    """Grey levels by which a pixel that counts as changed differs."""
 
 
 class Motion(FrameExtractor):

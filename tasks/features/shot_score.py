@@ -17,7 +17,7 @@ from scenedetect import (
     ThresholdDetector,
 )
 
-from patchlake.tasks.features.extractor import FrameExtractor, ShotScoreSpec
+from patchlake.tasks.features.extractor import FeatureOptions, FrameExtractor
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FrameArray
 
@@ -36,6 +36,17 @@ _METRICS = {
 """Channels, and what PySceneDetect's statistics call them."""
 _FPS = 25.0
 """Of the time codes that the detectors want: their scores don't depend on time."""
+
+
+class ShotScoreSpec(FeatureOptions):
+    """Frame differences of PySceneDetect's detectors, which `shots` are cut from; one row a frame."""
+
+    kind: Literal["shot_score"]
+
+    @property
+    def time_stride(self) -> int:
+        """One row a frame."""
+        return 1
 
 
 class ShotScore(FrameExtractor):

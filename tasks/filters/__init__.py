@@ -11,10 +11,10 @@ from patchlake.tasks.strict import Family
 FILTERS = Family(
     "filters",
     {
-        "denoise": (".filter:DenoiseSpec", ".denoise:Denoise"),
-        "stabilise": (".filter:StabiliseSpec", ".stabilise:Stabilise"),
-        "blur": (".filter:BlurSpec", ".blur:Blur"),
-        "custom": (".filter:CustomFilterSpec", ".custom:custom"),
+        "denoise": (".denoise:DenoiseSpec", ".denoise:Denoise"),
+        "stabilise": (".stabilise:StabiliseSpec", ".stabilise:Stabilise"),
+        "blur": (".blur:BlurSpec", ".blur:Blur"),
+        "custom": (".custom:CustomFilterSpec", ".custom:custom"),
     },
     options=FilterOptions,
     package=__name__,

@@ -3,20 +3,61 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
 import cv2
 import numpy as np
+from pydantic import Field, model_validator
 
 from patchlake.tasks import keys, tracks
 from patchlake.tasks.corpus.annotations import read_boxes
 from patchlake.tasks.filters.faces import Region, detector_of
-from patchlake.tasks.filters.filter import BlurSpec, Scene
+from patchlake.tasks.filters.filter import FilterOptions, Scene
 from patchlake.tasks.filters.memo import Memo
+from patchlake.tasks.strict import LocalPath
 from patchlake.tasks.types import BoxPath, FrameArray, Geometry
 
 _SLACK_SECONDS = 0.05
 """Times in files are rounded: a box is there from so long before its first time until so long after its last."""
+
+
+class BlurSpec(FilterOptions):
+    """Faces and given boxes made unrecognisable."""
+
+    kind: Literal["blur"]
+    faces: Literal["lbp", "yunet"] | None = None
+    """lbp: scikit-image's cascade of local binary patterns (frontal, upright faces); yunet: cv2.FaceDetectorYN."""
+    model: LocalPath | None = None
+    """The ONNX file of yunet; none is shipped or fetched."""
+    boxes: LocalPath | None = None
+    """CSV, JSON or Parquet as for `tracks` (`annotations.read_boxes`): what is in them is blurred too."""
+    how: Literal["gaussian", "pixels"] = "gaussian"
+    strength: Annotated[float, Field(gt=0, le=1)] = 0.15
+    """Gaussian's sigma, or the pixels' side, as a share of the region's longer side."""
+    margin: Annotated[float, Field(ge=0, le=2)] = 0.25
+    """By which a found face is widened on each side, as a share of its own."""
+    hold: Annotated[int, Field(ge=0, le=32)] = 5
+    """Frames before and after in which a found face stays covered, so that a frame where it is missed shows nothing."""
+    least: Annotated[int, Field(ge=8)] = 24
+    """Side of the smallest face that is looked for, frame-grid pixels."""
+    score: Annotated[float, Field(gt=0, lt=1)] = 0.6
+    """The least that yunet is sure of a face."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.faces is None and self.boxes is None:
+            raise ValueError("got neither faces nor boxes, expected one at least, as {kind: blur, faces: lbp}")
+        if (self.faces == "yunet") != (self.model is not None):
+            raise ValueError(
+                f"got faces: {self.faces} with model: {self.model}; expected `model: FILE.onnx` with `faces: yunet` "
+                "(face_detection_yunet of the OpenCV model zoo), and with nothing else"
+            )
+        return self
+
+    @property
+    def hidden_boxes(self) -> str | None:
+        """As `boxes` says."""
+        return self.boxes
 
 
 class Blur:

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import Field
 
 from patchlake.tasks.errors import RecipeError
-from patchlake.tasks.filters.filter import CustomFilterSpec, Filter
-from patchlake.tasks.strict import load_class
+from patchlake.tasks.filters.filter import Filter, FilterOptions
+from patchlake.tasks.strict import ClassPath, RecipeFolder, load_class
+
+
+class CustomFilterSpec(FilterOptions):
+    """A class of the user's own."""
+
+    kind: Literal["custom"]
+    path: ClassPath
+    """module:Class; the module is importable, or lies in the recipe's folder."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of the class."""
+    folder: RecipeFolder = ""
 
 
 def custom(spec: CustomFilterSpec, frame_size: tuple[int, int]) -> Filter:

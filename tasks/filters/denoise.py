@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
-from patchlake.tasks.filters.filter import DenoiseSpec, Scene
+from patchlake.tasks.filters.filter import FilterOptions, Scene
 from patchlake.tasks.types import FrameArray
 
 _ALIKE = 5
@@ -16,6 +17,16 @@ _ALIKE = 5
 _IN_TIME, _IN_SPACE = 0.7, 2.0
 """Differences that count as noise, as shares of its standard deviation: of means of squares, and of pixels."""
 _SIGMA_SPACE = 1.5
+
+
+class DenoiseSpec(FilterOptions):
+    """Less noise."""
+
+    kind: Literal["denoise"]
+    strength: Annotated[float, Field(gt=0, le=100)] = 10.0
+    """Standard deviation of the noise in grey levels; more than there is takes detail away."""
+    frames: Annotated[int, Field(ge=0, le=8)] = 2
+    """Frames before and after that are averaged where they look alike."""
 
 
 class Denoise:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
 import numpy as np
 
 from patchlake.tasks.errors import RecipeError
-from patchlake.tasks.filters.filter import BlurSpec
 from patchlake.tasks.types import FrameArray
+
+if TYPE_CHECKING:
+    from patchlake.tasks.filters.blur import BlurSpec
 
 Region = tuple[int, int, int, int]
 """top, left, bottom, right in frame-grid pixels: rows [top, bottom), columns [left, right)."""

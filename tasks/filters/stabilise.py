@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import cmath
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
-from patchlake.tasks.filters.filter import Scene, StabiliseSpec
+from patchlake.tasks.filters.filter import FilterOptions, Scene
 from patchlake.tasks.filters.memo import Memo
 from patchlake.tasks.types import FrameArray
 
@@ -21,6 +22,18 @@ _LEAST, _LEAST_SHARE = 8, 0.4
 _THERE_AND_BACK = 0.5
 """Pixels by which a point tracked to the next frame and back may miss its start."""
 _MEMO = 512
+
+
+class StabiliseSpec(FilterOptions):
+    """A camera held still."""
+
+    kind: Literal["stabilise"]
+    frames: Annotated[int, Field(ge=1, le=32)] = 15
+    """Frames before and after over which the camera's path is smoothed."""
+    reach: Annotated[float, Field(gt=0, le=0.5)] = 0.1
+    """The most that a frame is moved, as a share of its shorter side."""
+    border: Literal["replicate", "reflect", "black"] = "replicate"
+    """What is seen where the moved frame does not reach."""
 
 
 class Motion(NamedTuple):

@@ -12,7 +12,6 @@ from patchlake.tasks.clips import cut, spans
 from patchlake.tasks.clips.cut import Events, Part
 from patchlake.tasks.corpus.annotations import match, read_boxes, read_events
 from patchlake.tasks.errors import OURS, RecipeError
-from patchlake.tasks.filters.filter import BlurSpec
 from patchlake.tasks.lake.product import Product
 from patchlake.tasks.plan.ledger import Ledger
 from patchlake.tasks.plan.pack import Load, pack
@@ -115,7 +114,7 @@ def read_given(
     boxes = "" if recipe.tracks == "frame" or recipe.tracks.are_found else recipe.tracks.boxes
     files = dict.fromkeys(m.file for m in recipe.clips if isinstance(m, Events) and m.file is not None)
     hidden: dict[str, list[tuple[str, BoxPath]]] = {}
-    for file in dict.fromkeys(f.boxes for f in recipe.frames.filters if isinstance(f, BlurSpec) and f.boxes):
+    for file in dict.fromkeys(f.hidden_boxes for f in recipe.frames.filters if f.hidden_boxes):
         for uri, paths in by_uri(file, read_boxes(file)).items():
             hidden.setdefault(uri, []).extend((file, path) for path in paths)
     return Given(

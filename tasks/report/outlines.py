@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 
 from patchlake.tasks import canvas, tracks
 from patchlake.tasks.canvas import Picture
-from patchlake.tasks.features.extractor import RegionsSpec
+from patchlake.tasks.features.regions.options import RegionsSpec
 from patchlake.tasks.lake import schema
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.report.sample import SEED, Feature, Frames, names_of

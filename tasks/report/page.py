@@ -9,7 +9,7 @@ import jinja2
 
 from patchlake.tasks import canvas
 from patchlake.tasks.canvas import Picture
-from patchlake.tasks.features.extractor import RegionsSpec
+from patchlake.tasks.features.regions.options import RegionsSpec
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.recipe import Recipe
 from patchlake.tasks.report import facts

@@ -35,11 +35,30 @@ Ref = Any
 
 @dataclass(frozen=True)
 class Kind:
-    """A member of a family."""
+    """A member of a family; what it refers to is imported when first asked for."""
 
-    options: type[BaseModel]
-    builder: Callable[..., Any]
-    """Called with the options, and with the family's context as keywords."""
+    to_options: Ref
+    to_builder: Ref
+    package: str | None = None
+    """Of references that begin with a dot."""
+
+    @property
+    def options(self) -> type[BaseModel]:
+        """The model of its entries."""
+        options: type[BaseModel] = self._object(self.to_options)
+        return options
+
+    @property
+    def builder(self) -> Callable[..., Any]:
+        """Called with the options, and with the family's context as keywords."""
+        builder: Callable[..., Any] = self._object(self.to_builder)
+        return builder
+
+    def _object(self, ref: Ref) -> Any:
+        if not isinstance(ref, str):
+            return ref
+        module, _, name = ref.partition(":")
+        return getattr(importlib.import_module(module, self.package), name)
 
 
 class Family:
@@ -85,8 +104,7 @@ class Family:
     def get(self, kind: str, folder: str = "") -> Kind:
         """Return a kind; one of `module:Class` may lie in `folder`. Raises RecipeError where there is none."""
         if kind in self._kinds:
-            options, builder = (self._object(ref) for ref in self._kinds[kind])
-            return Kind(options, builder)
+            return Kind(*self._kinds[kind], self._package)
         if ":" in kind:
             found = self._kind_of(load_class(kind, folder, where=self.name), kind)
             copyreg.pickle(found.options, partial(_reduced, self, kind, folder))  # type: ignore[arg-type]
@@ -149,12 +167,6 @@ class Family:
 
     def _offered(self) -> dict[str, EntryPoint]:
         return {point.name: point for point in entry_points(group=f"patchlake.{self.name}")}
-
-    def _object(self, ref: Ref) -> Any:
-        if not isinstance(ref, str):
-            return ref
-        module, _, name = ref.partition(":")
-        return getattr(importlib.import_module(module, self._package), name)
 
     def _kind_of(self, found: Any, kind: str) -> Kind:
         """Return a kind from outside: a class with `Options`, or a pair (options, builder)."""

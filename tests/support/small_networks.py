@@ -13,7 +13,8 @@ from torch import nn
 from torch.nn.functional import interpolate
 
 from patchlake.tasks import features, models
-from patchlake.tasks.features.extractor import Extractor, HfClipSpec, HfSpec
+from patchlake.tasks.features.deep.options import HfClipSpec, HfSpec
+from patchlake.tasks.features.extractor import Extractor
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.storage.location import Location
 from patchlake.tasks.training import checkpoint

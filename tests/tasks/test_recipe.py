@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -376,3 +378,17 @@ def test_files_of_a_cluster_are_relative_to_the_recipe() -> None:
         "tls": {"ca": "/base/a", "cert": "/b", "key": "/base/c"},
     }
     assert small(cluster={"kind": "local", "tls": True}).cluster["tls"] is True
+
+
+def test_a_recipe_is_parsed_without_the_libraries_that_its_extractors_need(tmp_path: Path) -> None:
+    """`patchlake --help`, `plan` of a wrong recipe and completion should not wait for torch."""
+    recipe = {**SMALL, "features": ["regions", "hf:a/b", {"kind": "hf_clip", "path": "c/d"}], "clips": ["shots"]}
+    path = write(tmp_path, yaml.safe_dump({**recipe, "reduce": [{"kind": "pca", "feature": "b"}], "train": {}}))
+    heavy = ("torch", "transformers", "scipy", "sklearn", "skimage", "matplotlib", "ruptures")
+    program = f"""
+import sys
+from patchlake.tasks.recipe import load
+print([entry.name for entry in load({str(path)!r}).features], [name for name in {heavy} if name in sys.modules])
+"""
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert found == "['regions', 'b', 'd', 'shot_score'] []\n"

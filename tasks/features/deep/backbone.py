@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from patchlake.tasks.features.deep.network import Network, Size, Tokens, normalisation_of
+from patchlake.tasks.features.deep.options import HfClipSpec, HfSpec
 from patchlake.tasks.features.deep.receptive_fields import Place, Watch, tiles
 from patchlake.tasks.features.deep.weights import Weights
-from patchlake.tasks.features.extractor import HfClipSpec, HfSpec
 
 _POOLERS = ("pooler", "head")
 """Parts of a vision model that only its pooled vector passes through; a checkpoint may lack them."""

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from patchlake.tasks.features.deep.network import Network, Size, Tokens, normalisation_of
+from patchlake.tasks.features.deep.options import HfClipSpec, HfSpec
 from patchlake.tasks.features.deep.receptive_fields import Place, Watch, tiles
 from patchlake.tasks.features.deep.weights import Weights
-from patchlake.tasks.features.extractor import HfClipSpec, HfSpec
 
 _CONTRACT = (
     "expected one float input of frames (B, 3, y, x) or clips (B, T, 3, y, x) and one output of vectors (B, C), "

@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 from patchlake.tasks.errors import ModelError
 from patchlake.tasks.features.deep.batching import Batches
 from patchlake.tasks.features.deep.network import Network
-from patchlake.tasks.features.extractor import HfClipSpec, HfSpec
+from patchlake.tasks.features.deep.options import HfClipSpec, HfSpec
 from patchlake.tasks.types import FrameArray
 
 _FIRST, _MOST = 4, 256

@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from patchlake.tasks.features.deep import weights
+from patchlake.tasks.features.deep.options import HfClipSpec, HfSpec
 from patchlake.tasks.features.deep.receptive_fields import Place
 from patchlake.tasks.features.deep.weights import Weights
-from patchlake.tasks.features.extractor import HfClipSpec, HfSpec
 
 Size = tuple[int, int]
 """height, width in pixels."""

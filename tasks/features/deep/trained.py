@@ -12,9 +12,9 @@ from torch import Tensor
 
 from patchlake.tasks import models
 from patchlake.tasks.features.deep.network import Network, Normalisation, Size, Tokens
+from patchlake.tasks.features.deep.options import HfClipSpec, HfSpec
 from patchlake.tasks.features.deep.receptive_fields import Watch, tiles
 from patchlake.tasks.features.deep.weights import CARD, STATE, Weights
-from patchlake.tasks.features.extractor import HfClipSpec, HfSpec
 from patchlake.tasks.storage.location import Location
 
 

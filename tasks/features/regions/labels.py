@@ -10,11 +10,12 @@ import numpy.typing as npt
 
 from patchlake.tasks import features
 from patchlake.tasks.errors import RecipeError
-from patchlake.tasks.features.extractor import Cells, Extractor, FrameExtractor, RegionsSpec
+from patchlake.tasks.features.extractor import Cells, Extractor, FrameExtractor
 from patchlake.tasks.features.pooling import cell_centres
 from patchlake.tasks.features.regions import growing
 from patchlake.tasks.features.regions.growing import Bools, Values
 from patchlake.tasks.features.regions.moving import Moving, speed
+from patchlake.tasks.features.regions.options import RegionsSpec
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FrameArray
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from patchlake.tasks import features, keys, tracks
-from patchlake.tasks.features.extractor import RegionsSpec
 from patchlake.tasks.features.regions.labels import Regions
+from patchlake.tasks.features.regions.options import RegionsSpec
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.lake.product import Product
 from patchlake.tasks.lake.product_rows import ProductRows

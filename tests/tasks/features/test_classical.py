@@ -16,7 +16,10 @@ from skimage.feature import hog
 
 from patchlake.tasks import features
 from patchlake.tasks.errors import RecipeError
-from patchlake.tasks.features.extractor import ColorSpec, CornersSpec, HogSpec, MotionSpec
+from patchlake.tasks.features.color import ColorSpec
+from patchlake.tasks.features.corners import CornersSpec
+from patchlake.tasks.features.hog import HogSpec
+from patchlake.tasks.features.motion import MotionSpec
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FrameArray
 from patchlake.tasks.unit import worker_setup

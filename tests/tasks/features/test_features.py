@@ -22,7 +22,9 @@ from reference_features import moving, texture
 from patchlake.tasks import features
 from patchlake.tasks.errors import ModelError, RecipeError
 from patchlake.tasks.features import Extractor
-from patchlake.tasks.features.extractor import EdgesSpec, FlowSpec, HfSpec
+from patchlake.tasks.features.deep.options import HfSpec
+from patchlake.tasks.features.edges import EdgesSpec
+from patchlake.tasks.features.flow import FlowSpec
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FrameArray
 from patchlake.tasks.unit import worker_setup
@@ -175,7 +177,7 @@ import sys
 import numpy as np
 from patchlake.tasks import features
 from patchlake.tasks.unit import worker_setup
-from patchlake.tasks.features.extractor import FlowSpec
+from patchlake.tasks.features.flow import FlowSpec
 from patchlake.tasks.grid import Grid
 for preset in ("ultrafast", "fast", "medium"):
     for size in ((12, 12), (12, 48), (16, 200), (24, 320), (31, 100), (200, 16), (32, 32), (33, 400)):

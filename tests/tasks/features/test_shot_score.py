@@ -15,7 +15,8 @@ from scenedetect import FrameTimecode, SceneManager, StatsManager
 from patchlake.tasks import features
 from patchlake.tasks.clips import segment
 from patchlake.tasks.clips.cut import Shots
-from patchlake.tasks.features.extractor import Extractor, ShotScoreSpec
+from patchlake.tasks.features.extractor import Extractor
+from patchlake.tasks.features.shot_score import ShotScoreSpec
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FloatArray, FrameArray
 

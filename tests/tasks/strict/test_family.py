@@ -139,7 +139,9 @@ def test_a_default_kind_may_be_left_out() -> None:
 def test_a_kind_is_imported_only_where_it_is_named() -> None:
     assert TOOLS.ours == ("saw", "book", "late")
     with pytest.raises(ModuleNotFoundError, match="no"):
-        TOOLS.get("late")
+        TOOLS.entry("late")
+    with pytest.raises(ModuleNotFoundError, match="no"):
+        _ = TOOLS.get("late").builder
 
 
 def test_a_part_of_a_family_takes_no_other_kinds(elsewhere: Path) -> None:

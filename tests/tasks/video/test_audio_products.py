@@ -23,7 +23,8 @@ from patchlake.flows import change_features as features_flow
 from patchlake.tasks import recipe as recipes
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.features import build
-from patchlake.tasks.features.extractor import AudioSpec, Cells
+from patchlake.tasks.features.audio import AudioSpec
+from patchlake.tasks.features.extractor import Cells
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.storage.objects import Unreachable
 from patchlake.tasks.video.audio import Sound

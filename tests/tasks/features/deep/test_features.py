@@ -27,7 +27,8 @@ from small_networks import (
 
 from patchlake.tasks.errors import ModelError
 from patchlake.tasks.features.deep.batching import Batches
-from patchlake.tasks.features.extractor import HfClipSpec, window_frames
+from patchlake.tasks.features.deep.options import HfClipSpec
+from patchlake.tasks.features.extractor import window_frames
 from patchlake.tasks.grid import Grid
 
 EXTRA = {"vit": 1, "dinov2": 1, "swin": 0, "clip": 1, "clip_vision": 1, "siglip": 0}

@@ -24,7 +24,7 @@ from small_networks import (
 from torch import nn
 
 from patchlake.tasks.errors import ModelError, PatchlakeError, RecipeError
-from patchlake.tasks.features.extractor import HfClipSpec, HfSpec
+from patchlake.tasks.features.deep.options import HfClipSpec, HfSpec
 from patchlake.tasks.recipe import parse
 
 

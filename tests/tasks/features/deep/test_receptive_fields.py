@@ -28,8 +28,8 @@ from small_networks import (
 from torch import nn
 
 from patchlake.tasks import tracks
+from patchlake.tasks.features.deep.options import HfClipSpec
 from patchlake.tasks.features.deep.receptive_fields import Watch
-from patchlake.tasks.features.extractor import HfClipSpec
 from patchlake.tasks.types import BoxPath
 
 BOX_COLUMNS = ["uri", "track", "seconds", "x", "y", "width", "height"]

@@ -20,9 +20,9 @@ from matplotlib import colors
 
 from patchlake.tasks import canvas, features
 from patchlake.tasks import recipe as recipes
-from patchlake.tasks.features.extractor import RegionsSpec
 from patchlake.tasks.features.regions import linking
 from patchlake.tasks.features.regions import rows as regions
+from patchlake.tasks.features.regions.options import RegionsSpec
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.lake import open_lake
 from patchlake.tasks.lake.schema import REGIONS
