@@ -1,6 +1,7 @@
-"""The coordinator as a job of a queue, beside its workers' jobs: submitted, looked at, told to end."""
+"""The coordinator as a job of a queue, beside its workers' jobs: submitting it, its state, ending it.
 
-# mypy: untyped-calls-exclude=distributed
+Dask is imported by the functions that need it: to look at runs or to cancel them takes no second of start-up.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +12,12 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from patchlake.cluster.errors import ClusterError
-from patchlake.cluster.kinds.jobqueue import CLASSES, folder_of, job_options
-from patchlake.cluster.kinds.remote import QueueSpec
+
+if TYPE_CHECKING:
+    from patchlake.cluster.kinds.jobqueue import QueueSpec
 
 DRAIN_SECONDS = 120
 JobState = Literal["queued", "running", "gone"]
@@ -26,23 +28,22 @@ def submit(spec: QueueSpec, name: str, command: Sequence[str], log: Path, env: M
 
     It has the partition, account, time, cores and memory of a worker's job, but no GPU.
     """
+    from patchlake.cluster.dask_internals import submit_command
+    from patchlake.cluster.kinds.job_script import folder_of, job_options
+    from patchlake.cluster.kinds.jobqueue import job_queue_of
+
     options = job_options(spec, folder_of(spec), name, gpus=False)
     if spec.kind == "slurm":  # so that it has time to drain before its time is over
         seconds = round(min(DRAIN_SECONDS, spec.walltime_seconds / 4))
         options["job_extra_directives"] = [*options["job_extra_directives"], f"--signal=B:TERM@{seconds}"]
-    job = _job_class(spec.kind)(scheduler="none", name=name, **options)
+    job = job_queue_of(spec.kind).job_cls(scheduler="none", name=name, **options)
     words = shlex.join(["env", *(f"{key}={value}" for key, value in env.items()), *command])
-    # The class knows its queue's header; only what it runs is another. exec: SIGTERM is for the coordinator alone.
-    job._command_template = f"exec {words} >> {shlex.quote(str(log))} 2>&1 < /dev/null"
-    return asyncio.run(_submit(job))
-
-
-async def _submit(job: Any) -> str:
+    # exec: SIGTERM is for the coordinator alone
+    line = f"exec {words} >> {shlex.quote(str(log))} 2>&1 < /dev/null"
     try:
-        with job.job_file() as script:
-            return str(job._job_id_from_submit_output(await job._submit_job(script)))
+        return asyncio.run(submit_command(job, line))
     except (OSError, RuntimeError, ValueError) as error:
-        raise ClusterError(f"The queue takes no job: {error}") from error
+        raise ClusterError(f"The queue rejected the job: {error}") from error
 
 
 def job_state(kind: str, job_id: str) -> JobState | None:
@@ -57,9 +58,11 @@ def job_state(kind: str, job_id: str) -> JobState | None:
 
 
 def end_job(kind: str, job_id: str, *, force: bool = False) -> None:
-    """Tell a job to end: SIGTERM for its coordinator, which drains; by force the queue's own way."""
+    """End a job: SIGTERM for its coordinator, which drains; by force the queue's own way."""
     if kind != "slurm":
-        _call(*shlex.split(_job_class(kind).cancel_command), job_id)
+        from patchlake.cluster.kinds.jobqueue import job_queue_of
+
+        _call(*shlex.split(job_queue_of(kind).job_cls.cancel_command), job_id)
     elif force or job_state(kind, job_id) == "queued":
         _call("scancel", job_id)
     else:
@@ -73,14 +76,6 @@ def cancel_named(name: str) -> list[str]:
     if ids:
         _call("scancel", *ids)
     return ids
-
-
-def _job_class(kind: str) -> Any:
-    try:
-        import dask_jobqueue
-    except ImportError as error:
-        raise ClusterError(f"kind: {kind} needs dask-jobqueue: pip install 'patchlake[jobqueue]'.") from error
-    return getattr(dask_jobqueue, CLASSES[kind]).job_cls
 
 
 def _call(*command: str) -> str | None:

@@ -1,4 +1,4 @@
-"""What workers offer, what items ask for, and what is said where the two do not meet."""
+"""What workers offer, what items ask for, and the sentence where the two do not meet."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def refuse(spec: ClusterSpec, resources: Resources | None) -> None:
         )
 
 
-def lack(workers: dict[str, dict[str, Any]], resources: Resources) -> str:
-    """Say what no worker offers."""
+def missing(workers: dict[str, dict[str, Any]], resources: Resources) -> str:
+    """Return the sentence that says what no worker offers."""
     others = {name: amount for name, amount in resources.items() if name != MEMORY}
     if MEMORY in resources and (fitting := offering(workers, others)):
         most = max(workers[address]["resources"].get(MEMORY, 0) for address in fitting)

@@ -1,36 +1,32 @@
-"""One run of a function over items: a bounded window of tasks, outcomes as they come."""
+"""One call of a function over items: a bounded window of tasks, outcomes in the order in which they end."""
 
 # mypy: untyped-calls-exclude=distributed
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
-import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from itertools import count
-from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
-from dask.utils import key_split
-from distributed import Client, Future, KilledWorker
+from distributed import Future, KilledWorker
 
+from patchlake.cluster.dask_internals import forget_key_names
 from patchlake.cluster.errors import ClusterError
+from patchlake.cluster.flight import Flight
+from patchlake.cluster.replies import replies_of
 from patchlake.cluster.spec import Resources
+from patchlake.cluster.supervise import Patience
 from patchlake.cluster.window import TASKS_PER_SLOT
 from patchlake.cluster.worker.perform import Reply, name_of, perform
-
-if TYPE_CHECKING:
-    from patchlake.cluster.connect import Cluster
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 Retry = Literal["worker_left", "handed_back", "alone"]
-"""Why an item is begun again: its worker went away, or left without having begun it; or it is tried alone."""
+"""Why an item is started again: its worker went away, or left before it started it; or it is tried alone."""
 
 
 class NotYet(Enum):
@@ -46,7 +42,7 @@ MOST_CUTS = 3
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[T, R]):
-    """What came of one item: a result, or the error that stood in its way."""
+    """What came of one item: a result, or the error that prevented it."""
 
     item: T
     result: R | None = None
@@ -56,7 +52,7 @@ class Outcome(Generic[T, R]):
     seconds: float = 0.0
     """How long that took there."""
     idle_seconds: float = 0.0
-    """How long the worker had had nothing to do when it began: since its last item, at first since its start."""
+    """How long the worker had had nothing to do when it started: since its last item, at first since its start."""
 
     @property
     def ok(self) -> bool:
@@ -64,63 +60,71 @@ class Outcome(Generic[T, R]):
         return self.error is None
 
 
+def ignore(item: object, why: Retry) -> None:
+    """Take no note of an item that is started again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemOptions(Generic[T]):
+    """How a function is called over items."""
+
+    resources: Resources | None = None
+    """What each item holds while it runs."""
+    key: Callable[[T], str] | None = None
+    """Returns a name for an item, for Dask's dashboard."""
+    alone: bool = False
+    """Whether each item has the cluster to itself from the start."""
+    on_retry: Callable[[T, Retry], None] = ignore
+    """Called with each item that is started again."""
+
+    @property
+    def needs_gpu(self) -> bool:
+        """Whether items need a GPU: then they go first where they may run, since other workers do the others."""
+        return "GPU" in (self.resources or {})
+
+
 class _Task(NamedTuple):
     """An item on its way; `alone` says that nothing else runs on the cluster meanwhile."""
 
-    number: int
     item: Any
     future: Future[Reply]
     alone: bool
 
 
-class Run(Generic[T, R]):
+class ItemRun(Generic[T, R]):
     """The state of one `Cluster.run`.
 
-    When a worker dies, Dask blames every task it held, so after four deaths innocents may be condemned
-    beside a poisoned item. Suspects are therefore tried again at the end, one by one, with the cluster to
+    When a worker dies, Dask blames every task it held, so after a few deaths innocent items may be condemned
+    beside the one that kills. Suspects are therefore tried again at the end, one by one, with the cluster to
     themselves: only what kills workers alone becomes an error.
     """
 
     def __init__(
-        self,
-        cluster: Cluster,
-        function: Callable[[T], R],
-        items: Iterable[T | NotYet],
-        *,
-        resources: Resources | None,
-        key: Callable[[T], str] | None,
-        ordered: bool,
-        alone: bool = False,
-        on_retry: Callable[[T, Retry], None] | None = None,
+        self, flight: Flight, function: Callable[[T], R], items: Iterable[T | NotYet], options: ItemOptions[T]
     ) -> None:
-        key_split.cache_clear()  # or Dask remembers the last 100,000 keys
-        self.cluster = cluster
-        self.function = function
-        self.items = iter(() if alone else items)
-        self.numbers = count()
-        self.exhausted = False
+        forget_key_names()
+        self._flight = flight
+        self._window = flight.window
+        self._function = function
+        self._options = options
+        self._items = iter(() if options.alone else items)
+        self._exhausted = False
         """Whether the last item was taken; some may still come back from workers that leave."""
-        self.returned: deque[tuple[int, T]] = deque()
-        self.resources = resources
-        self.needs_gpu = "GPU" in (resources or {})
-        """Then its items go first where they may run, since other workers do the others."""
-        self.key = key
-        self.ordered = ordered
-        self.on_retry = on_retry or (lambda item, why: None)
-        self.in_flight: dict[str, _Task] = {}
-        self.ended: deque[str] = deque()
-        """Keys whose tasks ended, not looked at yet; filled by Dask's callback thread."""
-        self.suspects: deque[tuple[int, Any]] = deque(enumerate(items) if alone else ())
-        self.held: dict[int, Outcome[T, R] | None] = {}
-        """Outcomes that wait for an earlier item; None stands for one that was skipped."""
-        self.turn = 0
-        self.last_seen = time.monotonic()
+        self._returned: deque[T] = deque()
+        """Items that a leaving worker handed back."""
+        self._suspects: deque[Any] = deque(items if options.alone else ())
+        """Items to try alone."""
+        self._in_flight: dict[str, _Task] = {}
+        self._ended: deque[str] = deque()
+        """Names of tasks that ended, not looked at yet; filled by Dask's callback thread."""
+        patience_seconds = flight.connection.spec.patience_seconds
+        self._patience = Patience(patience_seconds, flight.workers, options.resources)
 
     def outcomes(self) -> Iterator[Outcome[T, R]]:
         """Yield the outcomes; abandoning the iterator abandons the items in flight."""
-        if self.cluster.stopping:
+        if self._flight.stopping.is_set():
             return
-        self.cluster.require(self.resources)
+        self._flight.supervisor.require(self._options.resources)
         try:
             while tasks := self._wait():
                 for outcome in self._settle(tasks):
@@ -130,215 +134,152 @@ class Run(Generic[T, R]):
             self._abandon()
 
     def _wait(self) -> list[_Task]:
-        """Block until some tasks ended and return them; nothing means that the run is over."""
-        changed = self.cluster.window.changed
-        self.last_seen = time.monotonic()  # who took the last outcome may have been long about it
+        """Block until some tasks ended and return them; an empty list means that the run is over."""
+        self._patience.renew()  # whoever took the last outcome may have taken long
         while True:
-            self.cluster.tender.look()
-            self._tell_moved()
+            self._flight.supervisor.look()
+            self._report_moved()
             self._refill()
-            with changed:
-                if not self.ended and self.in_flight:
-                    changed.wait(1.0)
-                ended = [self.in_flight.pop(self.ended.popleft()) for _ in range(len(self.ended))]
-            if ended:
+            if ended := self._take_ended():
                 return ended
-            if not self.in_flight:
-                if self.cluster.stopping or not (self._has_more() or self.suspects):
+            if not self._in_flight:
+                if self._flight.stopping.is_set() or not (self._has_more() or self._suspects):
                     return []
-                if self.suspects and (not self._has_more() or len(self.held) >= self._limit()):
+                if self._suspects and not self._has_more():
                     self._try_alone()
                 else:
                     self._pause()
             self._check_cluster()
 
+    def _take_ended(self) -> list[_Task]:
+        """Wait a second at most for tasks to end, and take them."""
+        with self._window.changed:
+            if not self._ended and self._in_flight:
+                self._window.changed.wait(1.0)
+            return [self._in_flight.pop(self._ended.popleft()) for _ in range(len(self._ended))]
+
+    def _has_more(self) -> bool:
+        return bool(self._returned) or not self._exhausted
+
     def _refill(self) -> None:
         """Submit items while there is room in this run's share and in the cluster's window."""
-        while self._has_more() and not self.cluster.stopping:
-            if len(self.in_flight) + len(self.held) >= self._limit():
-                return
+        while self._has_more() and not self._flight.stopping.is_set():
             name = uuid.uuid4().hex
-            places = self.cluster.places(self.resources if self.needs_gpu else None)
-            share = "GPU" if self.needs_gpu else ""
-            if not self.cluster.window.admit(name, self, TASKS_PER_SLOT * places, share):
+            if not self._admit(name):
                 return
             try:
-                number, item = self.returned.popleft() if self.returned else (-1, next(self.items))
+                item = self._returned.popleft() if self._returned else next(self._items)
             except StopIteration:
-                self.exhausted = True
-                self.cluster.window.leave(name)
+                self._exhausted = True
+                self._window.leave(name)
             except BaseException:
-                self.cluster.window.leave(name)
+                self._window.leave(name)
                 raise
             else:
                 if item is NOT_YET:
-                    self.cluster.window.leave(name)
+                    self._window.leave(name)
                     return
-                self._submit(name, next(self.numbers) if number < 0 else number, item)
+                self._submit(name, item)
 
-    def _has_more(self) -> bool:
-        return bool(self.returned) or not self.exhausted
+    def _admit(self, name: str) -> bool:
+        """Take a place in the window, if this run and its share of workers have one left."""
+        resources, needs_gpu = self._options.resources, self._options.needs_gpu
+        if len(self._in_flight) >= TASKS_PER_SLOT * self._flight.workers.most_slots(resources):
+            return False
+        limit = TASKS_PER_SLOT * self._flight.workers.most_slots(resources if needs_gpu else None)
+        return self._window.admit(name, self, limit, "GPU" if needs_gpu else "")
 
-    def _limit(self) -> int:
-        return TASKS_PER_SLOT * self.cluster.places(self.resources)
-
-    def _submit(self, name: str, number: int, item: T, *, alone: bool = False) -> None:
-        # Dask keeps and shows what begins with one word as one: without it the scheduler would grow by each key.
-        key = "-".join([name_of(self.function), *([self.key(item)] if self.key else []), name])
-        future = self.cluster.client.submit(
+    def _submit(self, name: str, item: T, *, alone: bool = False) -> None:
+        # Dask keeps and shows what starts with one word as one: without it the scheduler would grow with each key.
+        options = self._options
+        key = "-".join([name_of(self._function), *([options.key(item)] if options.key else []), name])
+        future = self._flight.connection.client.submit(
             perform,
-            self.function,
+            self._function,
             item,
-            self.cluster.session,
-            self.cluster.slowest.get(name_of(self.function), 0.0),
+            self._flight.session,
+            self._flight.slowest_seconds(self._function),
             key=key,
-            resources=self.resources,
-            priority=int(self.needs_gpu),
+            resources=options.resources,
+            priority=int(options.needs_gpu),
             pure=False,
         )
-        self.in_flight[name] = _Task(number, item, future, alone)
-        future.add_done_callback(lambda _: self._end(name))
+        self._in_flight[name] = _Task(item, future, alone)
+        future.add_done_callback(lambda _: self._note_end(name))
 
-    def _end(self, name: str) -> None:
-        """Take note that a task ended (in Dask's callback thread)."""
-        self.ended.append(name)
-        self.cluster.window.leave(name)
+    def _note_end(self, name: str) -> None:
+        """Note that a task ended (in Dask's callback thread)."""
+        self._ended.append(name)
+        self._window.leave(name)
 
     def _try_alone(self) -> None:
         """Submit one suspect, once nothing else is in flight on the cluster."""
-        if not self.cluster.window.claim(self):
+        if not self._window.claim(self):
             return self._pause()
-        number, item = self.suspects.popleft()
         name = uuid.uuid4().hex
-        self.cluster.window.admit(name, self, 1)
-        self._submit(name, number, item, alone=True)
+        self._window.admit(name, self, 1)
+        self._submit(name, self._suspects.popleft(), alone=True)
 
-    def _tell_moved(self) -> None:
-        """Say which items in flight were on a worker that went away: Dask begins them elsewhere, without a word."""
-        for name in [name for name in self.cluster.moved if name in self.in_flight]:
-            self.cluster.moved.remove(name)
-            self.on_retry(self.in_flight[name].item, "worker_left")
+    def _report_moved(self) -> None:
+        """Report the items in flight whose worker went away: Dask starts them elsewhere, without a word."""
+        for name in self._flight.incidents.take_moved(self._in_flight):
+            self._options.on_retry(self._in_flight[name].item, "worker_left")
 
     def _pause(self) -> None:
-        with self.cluster.window.changed:
-            self.cluster.window.changed.wait(0.2)
+        with self._window.changed:
+            self._window.changed.wait(0.2)
 
     def _settle(self, tasks: list[_Task]) -> Iterator[Outcome[T, R]]:
-        """Turn ended tasks into outcomes, in order if so asked; suspects are put aside."""
-        for task, reply in zip(tasks, self._replies(tasks), strict=True):
+        """Turn ended tasks into outcomes; suspects and what was handed back are put aside."""
+        self._patience.renew()
+        replies = replies_of(self._flight.connection.client, [task.future for task in tasks], self._look)
+        for task, reply in zip(tasks, replies, strict=True):
             if reply.worker:
-                self.cluster.tender.note_worker()
+                self._flight.supervisor.note_worker()
             if task.alone:
-                self.cluster.window.yield_claim(self)
+                self._window.yield_claim(self)
             if isinstance(reply.error, KilledWorker) and not task.alone:
-                self.on_retry(task.item, "alone")
-                self.suspects.append((task.number, task.item))
-                continue
-            if reply.handed_back:
-                self.on_retry(task.item, "handed_back")
-                self.returned.append((task.number, task.item))
-                continue
-            if reply.setup_error:
-                raise ClusterError(
-                    f"The setup of worker {reply.worker}, which joined later, failed: {reply.setup_error}. "
-                    "Expected it to pass as on the first workers; correct what it names and run again."
-                )
-            if reply.error is not None and reply.trace:
-                reply.error.add_note(f"On worker {reply.worker}:\n{reply.trace}")
-            self.cluster.note_seconds(name_of(self.function), reply.seconds)
-            outcome: Outcome[T, R] = Outcome(
-                task.item, reply.result, reply.error, reply.worker, reply.seconds, reply.idle_seconds
-            )
-            self.held[task.number] = None if reply.skipped else outcome
-            yield from self._unheld(task.number)
+                self._options.on_retry(task.item, "alone")
+                self._suspects.append(task.item)
+            elif reply.handed_back:
+                self._options.on_retry(task.item, "handed_back")
+                self._returned.append(task.item)
+            else:
+                self._flight.note_seconds(self._function, reply.seconds)
+                outcome: Outcome[T, R] = outcome_of(task.item, reply)
+                if not reply.skipped:
+                    yield outcome
 
-    def _unheld(self, number: int) -> Iterator[Outcome[T, R]]:
-        """Yield what may go now: the one just settled, or all whose turn has come."""
-        ready = [number] if not self.ordered else _run_of(self.held, self.turn)
-        self.turn += len(ready)
-        for number in ready:
-            outcome = self.held.pop(number)
-            if outcome is not None:
-                yield outcome
-
-    def _replies(self, tasks: list[_Task]) -> list[Reply]:
-        """Fetch the replies of ended tasks, together if all went well, and release their futures."""
-        futures = [task.future for task in tasks]
-        try:
-            if all(future.status == "finished" for future in futures):
-                return self._fetched(futures)
-            return [self._reply(future) for future in futures]
-        except ClusterError:
-            raise
-        except Exception:  # of one of them
-            return [self._reply(future) for future in futures]
-        finally:
-            for future in futures:
-                future.release()
-
-    def _reply(self, future: Future[Reply]) -> Reply:
-        if future.cancelled():
-            raise ClusterError("The scheduler went away with the tasks in flight: run again, it resumes.")
-        try:
-            return self._fetched([future])[0]
-        except ClusterError:
-            raise
-        except Exception as error:
-            return Reply("", error=error)
-
-    def _fetched(self, futures: list[Future[Reply]]) -> list[Reply]:
-        """Wait for replies, and look after the workers meanwhile: one that died with its reply has to be replaced."""
-        fetching = fetch(self.cluster.client, futures)
-        self.last_seen = time.monotonic()
-        try:
-            while not concurrent.futures.wait([fetching], timeout=1.0).done:
-                self.cluster.tender.look()
-                self._check_cluster()
-            return fetching.result()
-        finally:
-            fetching.cancel()
+    def _look(self) -> None:
+        """See to the workers while replies are fetched."""
+        self._flight.supervisor.look()
+        self._check_cluster()
 
     def _check_cluster(self) -> None:
-        """Raise if there has been no worker for this run's tasks for a while, or none lives long enough for one."""
-        for name, cuts in self.cluster.cuts.items():
-            if cuts >= MOST_CUTS and name in self.in_flight:
+        """Raise if there has been no worker for this run's items for a while, or none lives long enough for one."""
+        for name, cuts in list(self._flight.incidents.cuts.items()):
+            if cuts >= MOST_CUTS and name in self._in_flight:
                 raise ClusterError(
                     f"An item was cut off {cuts} times by the end of its job or by preemption: ask for a longer "
                     "cluster.walltime, or make the units smaller (units.slots); then run again, it resumes."
                 )
-        patience_seconds = self.cluster.spec.patience_seconds
-        if self.cluster.slots_for(self.resources):
-            self.last_seen = time.monotonic()
-        elif time.monotonic() - self.last_seen > patience_seconds:
-            raise ClusterError(
-                f"No worker that offers {self.resources or 'a thread'} left for {patience_seconds:.0f} s: "
-                "see the workers' logs for why they ended, then run again; it resumes."
-            )
+        self._patience.check()
 
     def _abandon(self) -> None:
         """Let go of what is still in flight."""
-        self.cluster.window.yield_claim(self)
-        for name, task in self.in_flight.items():
-            self.cluster.window.leave(name)
+        self._window.yield_claim(self)
+        for name, task in self._in_flight.items():
+            self._window.leave(name)
             task.future.release()
 
 
-def fetch(client: Client, futures: list[Future[R]]) -> concurrent.futures.Future[list[R]]:
-    """Begin to fetch results. What is lost with its worker meanwhile is computed again, once there is a worker.
-
-    Waiting in `client.gather` or `Future.result` instead may be for ever, where it is for the caller to see to workers.
-    """
-    loop: Any = client.loop
-    return asyncio.run_coroutine_threadsafe(client.gather(futures, asynchronous=True), loop.asyncio_loop)
-
-
-def _run_of(numbers: dict[int, Any], start: int) -> list[int]:
-    """List the consecutive numbers from start on that are there.
-
-    >>> _run_of({3: "a", 4: "b", 6: "c"}, 3)
-    [3, 4]
-    """
-    stop = start
-    while stop in numbers:
-        stop += 1
-    return list(range(start, stop))
+def outcome_of(item: T, reply: Reply) -> Outcome[T, Any]:
+    """Return what a reply says of its item; raises ClusterError if its worker could not be set up."""
+    if reply.setup_error:
+        raise ClusterError(
+            f"The setup of worker {reply.worker}, which joined later, failed: {reply.setup_error}. "
+            "Expected it to pass as on the first workers; correct what it names and run again."
+        )
+    if reply.error is not None and reply.trace:
+        reply.error.add_note(f"On worker {reply.worker}:\n{reply.trace}")
+    return Outcome(item, reply.result, reply.error, reply.worker, reply.seconds, reply.idle_seconds)

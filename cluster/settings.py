@@ -1,4 +1,4 @@
-"""What all kinds of clusters share: how Dask and the worker processes are set, and which address is listened on."""
+"""Settings that all kinds of clusters share: of Dask, of worker processes, and the addresses they listen on."""
 
 # mypy: untyped-calls-exclude=distributed
 
@@ -8,13 +8,12 @@ import ipaddress
 import os
 from typing import Any
 
-import dask
+from distributed import Client
 from distributed.comm.addressing import get_address_host
-from distributed.scheduler import DEFAULT_EXTENSIONS
 from distributed.security import Security
-from distributed.spans import SpansSchedulerExtension
-from distributed.utils import get_ip, get_ip_interface
+from distributed.utils import format_dashboard_link, get_ip, get_ip_interface
 
+from patchlake.cluster.dask_internals import scheduler_extensions
 from patchlake.cluster.errors import ClusterError
 
 HOST = "127.0.0.1"
@@ -68,21 +67,6 @@ CONFIG = {
 }
 
 
-class _Spans(SpansSchedulerExtension):
-    """Dask's, which would keep a dict for every item that is submitted, to say that it is a future."""
-
-    def observe_tasks(self, tss: Any, code: Any, span_metadata: Any) -> Any:
-        return super().observe_tasks(tss, code, {"collections": []})
-
-
-def _extensions() -> dict[str, Any]:
-    """Return a scheduler's, as Dask does where none are given."""
-    found = {**DEFAULT_EXTENSIONS, "spans": _Spans}
-    if not dask.config.get("distributed.scheduler.work-stealing"):
-        del found["stealing"]
-    return found
-
-
 def own_host(interface: str | None = None) -> str:
     """Return this machine's address on the interface; without one the private address that leads to other machines."""
     if interface:
@@ -94,7 +78,7 @@ def own_host(interface: str | None = None) -> str:
     if not ipaddress.ip_address(host).is_private:
         raise ClusterError(
             f"This machine's address {host} is a public one, where nothing of ours should listen: "
-            "set cluster.interface to the private network's, as in `interface: ib0` (`ip address` lists them)."
+            "set cluster.interface to the private network's, for example `interface: ib0` (`ip address` lists them)."
         )
     return host
 
@@ -107,7 +91,7 @@ def host_towards(scheduler: str) -> str:
 def scheduler_options(host: str, security: Security | None, *, dashboard: bool | int) -> dict[str, Any]:
     """Return how a scheduler in this process listens; its pages are for this machine alone.
 
-    `dashboard` is whether there is one, or its port.
+    `dashboard`: whether there is one, or its port.
     """
     if dashboard:
         os.environ.setdefault(*ORIGINS)
@@ -117,7 +101,13 @@ def scheduler_options(host: str, security: Security | None, *, dashboard: bool |
         "port": 0,
         "protocol": "tls://" if security else "tcp://",
         "security": security,
-        "extensions": _extensions(),
+        "extensions": scheduler_extensions(),
         "dashboard": bool(dashboard),
         "dashboard_address": f"{HOST}:{0 if isinstance(dashboard, bool) else dashboard}",
     }
+
+
+def local_dashboard(client: Client) -> str:
+    """Return where the dashboard of this process's scheduler is; Dask would name the address that workers come to."""
+    deployed: Any = client.cluster
+    return str(format_dashboard_link(HOST, deployed.scheduler_info["services"]["dashboard"]))

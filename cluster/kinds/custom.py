@@ -1,28 +1,55 @@
-"""Any cluster class of Dask's kind, by its dotted path, as dask_kubernetes.operator.KubeCluster."""
+"""Any cluster class of Dask's kind, by its dotted path, for example dask_kubernetes.operator.KubeCluster."""
 
 # mypy: untyped-calls-exclude=distributed
 
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from distributed import Client
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from patchlake.cluster.errors import ClusterError
-from patchlake.cluster.spec import ClassSpec
+from patchlake.cluster.kinds.remote import Waiting
+from patchlake.cluster.spec import ClusterSpec, Elastic
 
 
-@contextmanager
-def open_class(spec: ClassSpec) -> Iterator[Client]:
-    """Make the cluster with its options, give it its size, and close it at the context's end."""
-    minimum, maximum = spec.size()
-    with class_of(spec.kind)(**spec.options) as cluster:
-        cluster.adapt(minimum=minimum, maximum=maximum)
-        with Client(cluster, set_as_default=False) as client:
-            yield client
+class ClassSpec(Waiting, ClusterSpec):
+    """Any class of Dask's kind, by its dotted path."""
+
+    workers: PositiveInt | Elastic = Field(default=1, description="Workers; or {min, max}: as there is work")
+    options: dict[str, Any] = Field(default={}, description="Keywords of the class")
+    wait: str = Field(default="10 m", description="How long its workers may take to join")
+
+    @field_validator("kind")
+    @classmethod
+    def _dotted(cls, kind: str) -> str:
+        if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", kind):
+            raise ValueError(f"kind is {kind!r}: expected a kind's name, or a class's path such as package.Class")
+        return kind
+
+    @model_validator(mode="after")
+    def _tls_is_an_option_of_the_class(self) -> ClassSpec:
+        if self.tls:
+            raise ValueError("tls: say it in options, as the class spells it")
+        return self
+
+    def size(self) -> tuple[int, int]:
+        """Return the least and the most workers."""
+        return (self.workers, self.workers) if isinstance(self.workers, int) else (self.workers.min, self.workers.max)
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[Client]:
+        """Make the cluster with its options, give it its size, and close it at the context's end."""
+        minimum, maximum = self.size()
+        with class_of(self.kind)(**self.options) as cluster:
+            cluster.adapt(minimum=minimum, maximum=maximum)
+            with Client(cluster, set_as_default=False) as client:
+                yield client
 
 
 def class_of(path: str) -> Any:

@@ -6,71 +6,186 @@ from __future__ import annotations
 
 import getpass
 import logging
-import shlex
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import dask
-from dask.utils import parse_bytes
 from distributed import Client
-from distributed.core import Status
 from distributed.security import Security
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
+from patchlake.cluster.dask_internals import submit_jobs
 from patchlake.cluster.errors import ClusterError
-from patchlake.cluster.kinds.remote import QueueSpec
+from patchlake.cluster.kinds.job_script import folder_of, job_options
+from patchlake.cluster.kinds.remote import RemoteSpec, Waiting
+from patchlake.cluster.parsing import PLAIN, plain, seconds_of_walltime
 from patchlake.cluster.settings import CONFIG, own_host, scheduler_options
+from patchlake.cluster.spec import Elastic
+from patchlake.cluster.strict import LocalPath
 from patchlake.cluster.tls import open_security
-from patchlake.cluster.worker.program import JOB_START, READY
+from patchlake.cluster.worker.program import READY
 
+Queue = Literal["slurm", "pbs", "lsf", "sge", "oar", "moab", "htcondor"]
 CLASSES = {
     "slurm": "SLURMCluster", "pbs": "PBSCluster", "lsf": "LSFCluster", "sge": "SGECluster", "oar": "OARCluster",
     "moab": "MoabCluster", "htcondor": "HTCondorCluster",
 }  # fmt: skip
-CHARGED = {"lsf": "project", "sge": "project", "oar": "project"}
-"""How queues call an account, where they do not call it that."""
+"""dask-jobqueue's class for each queue."""
 LOST_WORKER_SECONDS = 10
 """A nanny restarts its worker sooner; after this time a job counts as lost, and another is submitted."""
 IDLE_SECONDS = 10
-"""An elastic cluster gives a job up after so long."""
-MEMORY_SHARE = 0.85
-"""Of a job's memory, what its worker may take: the nanny and the decoding child live there too."""
+"""After this time without work an elastic cluster ends a job."""
 
 
-@contextmanager
-def open_queue(spec: QueueSpec, name: str = "patchlake") -> Iterator[Client]:
-    """Submit jobs and keep their number: lost ones are replaced. They are cancelled at the context's end."""
+class QueueSpec(Waiting, RemoteSpec):
+    """Jobs of a queueing system, one worker each, by dask-jobqueue."""
+
+    kind: Queue = "slurm"
+    workers: PositiveInt | Elastic = Field(default=1, description="Jobs; or {min, max}: as there is work")
+    walltime: str = Field(default="1 h", description="Of a job, e.g. '2 h' or 02:00:00")
+    partition: str | None = Field(default=None, description="Partition or queue")
+    account: str | None = Field(default=None, description="Account or project to charge")
+    cores: PositiveInt = Field(default=1, description="Cores of a job; units use one, models may use more")
+    gpus: NonNegativeInt = Field(default=0, description="Jobs that own a GPU each; they do the units that need one")
+    gres: str | None = Field(default=None, description="Instead of gpu:1, e.g. gpu:a100:1 (slurm)")
+    constraint: str | None = Field(default=None, description="Features of nodes (slurm)")
+    directives: tuple[str, ...] = Field(default=(), description="More header lines, e.g. '--exclusive'")
+    prologue: tuple[str, ...] = Field(default=(), description="Shell lines before the worker, e.g. 'module load ffmpeg'")
+    options: dict[str, Any] = Field(default={}, description="More keywords of dask-jobqueue's class")
+    folder: LocalPath = Field(
+        default="~/.patchlake", description="Folder that all nodes see: logs of jobs, certificates"
+    )
+    scratch: str | None = Field(default=None, description="The workers' own folder on the node; by default in /tmp")
+    wait: str = Field(default="1 d", description="How long jobs may wait in the queue before the run gives up")
+
+    @field_validator("partition", "account", "gres", "constraint", "folder", "scratch", "interface")
+    @classmethod
+    def _plain(cls, value: str | None) -> str | None:
+        return None if value is None else plain(value)
+
+    @field_validator("directives")
+    @classmethod
+    def _directives_are_words(cls, lines: tuple[str, ...]) -> tuple[str, ...]:
+        for line in lines:
+            if not line.startswith("-") or not all(PLAIN.fullmatch(word) for word in line.split(" ")):
+                raise ValueError(f"got {line!r}, expected options as the queue spells them, e.g. '--qos=low'")
+        return lines
+
+    @field_validator("prologue")
+    @classmethod
+    def _one_line_each(cls, lines: tuple[str, ...]) -> tuple[str, ...]:
+        for line in lines:
+            if not line.isprintable():
+                raise ValueError(f"got {line!r}, expected one shell line per entry, without line breaks")
+        return lines
+
+    @field_validator("walltime")
+    @classmethod
+    def _walltime_in_seconds(cls, walltime: str) -> str:
+        seconds_of_walltime(walltime)
+        return walltime
+
+    @model_validator(mode="after")
+    def _slurm_only(self) -> QueueSpec:
+        for name in ("gres", "constraint"):
+            if getattr(self, name) and self.kind != "slurm":
+                raise ValueError(f"{name} is for slurm: with {self.kind} say it in directives")
+        if self.gpus and self.kind != "slurm" and not (self.directives or self.options):
+            raise ValueError(f"gpus is {self.gpus}: say in directives or options how {self.kind} asks for a GPU")
+        if self.gres and not self.gpus:
+            raise ValueError(f"gres is {self.gres!r}, but gpus is 0: set gpus: 1, or ask for it in directives")
+        return self
+
+    @model_validator(mode="after")
+    def _gpus_are_among_the_jobs(self) -> QueueSpec:
+        least, most = self.size()
+        if self.gpus > most:
+            raise ValueError(f"gpus is {self.gpus}, but workers is {most}: expected at most that, jobs with a GPU each")
+        if self.gpus not in (0, most) and (least < most or self.kind != "slurm"):
+            raise ValueError(
+                f"gpus is {self.gpus} of {most} workers: expected 0 or {most}; only slurm, with a fixed number of "
+                "workers, has jobs with and without a GPU in one run"
+            )
+        return self
+
+    @property
+    def walltime_seconds(self) -> float:
+        """Return `walltime` as a number."""
+        return seconds_of_walltime(self.walltime)
+
+    def size(self) -> tuple[int, int]:
+        """Return the least and the most jobs."""
+        return (self.workers, self.workers) if isinstance(self.workers, int) else (self.workers.min, self.workers.max)
+
+    def num_gpus(self) -> int:
+        """Count the jobs that have a GPU."""
+        return self.gpus
+
+    @property
+    def queue(self) -> Queue:
+        """Return the kind: each is a queueing system."""
+        return self.kind
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[Client]:
+        """Submit jobs and keep their number: lost ones are replaced. They are cancelled at the context's end."""
+        job_queue_of(self.kind)  # or an error, before any folder is made
+        folder = folder_of(self)
+        config = {**CONFIG, "distributed.deploy.lost-worker-timeout": f"{LOST_WORKER_SECONDS}s"}
+        with (
+            dask.config.set(config),
+            open_security(self.tls, folder=str(folder)) as security,
+            class_of(self, folder, name)(**cluster_options(self, security, folder, name)) as cluster,
+        ):
+            minimum, maximum = self.size()
+            try:
+                cluster.sync(submit_jobs, cluster, minimum)
+            except (OSError, RuntimeError, ValueError) as error:
+                raise ClusterError(f"The queue rejected the job: {error}") from error
+            # Static scale() would never replace a lost job. Any backlog is a reason to grow: only so much is in flight.
+            cluster.adapt(
+                minimum=minimum, maximum=maximum, interval="1s", wait_count=IDLE_SECONDS, target_duration="10ms"
+            )
+            with Client(cluster, set_as_default=False) as client:
+                yield client
+
+    def failed_to_start(self, deployed: Any) -> dict[str, str]:
+        """Return the jobs that ended before their worker joined: name -> what the log says. Only Slurm is asked."""
+        if self.kind != "slurm":
+            return {}
+        command = ["squeue", "--user", getpass.getuser(), "--noheader", "--format=%i"]
+        alive = subprocess.run(command, capture_output=True, text=True)
+        if alive.returncode:
+            return {}  # a busy controller; it is asked again
+        logs = folder_of(self) / "logs"
+        found = {}
+        for name, job in list(deployed.workers.items()):
+            if job.job_id and job.job_id not in alive.stdout.split():
+                out, err = (_tail(logs / f"{job.job_name}-{job.job_id}.{stream}") for stream in ("out", "err"))
+                if READY not in out:
+                    found[name] = f"Slurm's job {job.job_id} ended before its worker joined. {logs} says:\n{err}"
+        return found
+
+
+def job_queue_of(kind: str) -> Any:
+    """Return dask-jobqueue's class for a queue; raises ClusterError where the package is not installed."""
     try:
-        import dask_jobqueue  # noqa: F401
+        import dask_jobqueue
     except ImportError as error:
-        raise ClusterError(f"kind: {spec.kind} needs dask-jobqueue: pip install 'patchlake[jobqueue]'.") from error
-    folder = folder_of(spec)
-    config = {**CONFIG, "distributed.deploy.lost-worker-timeout": f"{LOST_WORKER_SECONDS}s"}
-    with (
-        dask.config.set(config),
-        open_security(spec.tls, folder=str(folder)) as security,
-        class_of(spec, folder, name)(**cluster_options(spec, security, folder, name)) as cluster,
-    ):
-        minimum, maximum = spec.size()
-        cluster.sync(_submit, cluster, minimum)
-        # Static scale() would never replace a lost job. Any backlog is a reason to grow: only so much is in flight.
-        cluster.adapt(minimum=minimum, maximum=maximum, interval="1s", wait_count=IDLE_SECONDS, target_duration="10ms")
-        with Client(cluster, set_as_default=False) as client:
-            yield client
+        raise ClusterError(f"kind: {kind} needs dask-jobqueue: pip install 'patchlake[jobqueue]'.") from error
+    return getattr(dask_jobqueue, CLASSES[kind])
 
 
 def class_of(spec: QueueSpec, folder: Path, name: str) -> Any:
     """Return dask-jobqueue's class; where only some jobs have a GPU, one whose next job has one if too few have."""
-    import dask_jobqueue
-
-    found = getattr(dask_jobqueue, CLASSES[spec.kind])
+    found = job_queue_of(spec.kind)
     if spec.gpus in (0, spec.size()[1]):
         return found
-    plain = job_options(spec, folder, name, gpus=False)
-    without = {key: plain[key] for key in ("job_extra_directives", "worker_extra_args")}
+    plain_job = job_options(spec, folder, name, gpus=False)
+    without = {key: plain_job[key] for key in ("job_extra_directives", "worker_extra_args")}
 
     class Mixed(found):  # type: ignore[misc, valid-type]
         def new_worker_spec(self) -> dict[str, Any]:
@@ -81,51 +196,6 @@ def class_of(spec: QueueSpec, folder: Path, name: str) -> Any:
             return {name: job}
 
     return Mixed
-
-
-async def _submit(cluster: Any, count: int) -> None:
-    """Submit the first jobs; what the queue refuses is an error now, which scale() and adapt() would only log."""
-    while len(cluster.worker_spec) < count:
-        cluster.worker_spec.update(cluster.new_worker_spec())
-    try:
-        await cluster._correct_state()
-    except (OSError, RuntimeError, ValueError) as error:
-        for job in cluster._created:
-            if job.status == Status.created:
-                job.status = Status.failed  # or closing the cluster trips over it
-        raise ClusterError(f"The queue takes no job: {error}") from error
-
-
-def unborn(spec: QueueSpec, cluster: Any) -> dict[str, str]:
-    """Tell of jobs that ended before their worker came: name -> what the log says. Only Slurm is asked."""
-    if spec.kind != "slurm":
-        return {}
-    command = ["squeue", "--user", getpass.getuser(), "--noheader", "--format=%i"]
-    alive = subprocess.run(command, capture_output=True, text=True)
-    if alive.returncode:
-        return {}  # a busy controller; it is asked again
-    logs = folder_of(spec) / "logs"
-    found = {}
-    for name, job in list(cluster.workers.items()):
-        if job.job_id and job.job_id not in alive.stdout.split():
-            out, err = (_tail(logs / f"{job.job_name}-{job.job_id}.{kind}") for kind in ("out", "err"))
-            if READY not in out:
-                found[name] = f"Slurm's job {job.job_id} ended before its worker came. {logs} says:\n{err}"
-    return found
-
-
-def _tail(log: Path) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-10:]) if log.exists() else ""
-
-
-def folder_of(spec: QueueSpec) -> Path:
-    """Make the folder for logs and certificates, for its owner alone."""
-    folder = Path(spec.folder).expanduser().absolute()
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError as error:
-        raise ClusterError(f"cluster.folder: {folder} can't be made: {error.strerror}; give another.") from error
-    return folder
 
 
 def cluster_options(
@@ -140,58 +210,5 @@ def cluster_options(
     }
 
 
-def job_options(spec: QueueSpec, folder: Path, name: str, *, gpus: bool = True) -> dict[str, Any]:
-    """Return those of the keywords that describe a job."""
-    options: dict[str, Any] = {
-        "job_name": name,
-        "processes": 1,
-        "cores": spec.cores,
-        "memory": spec.memory,
-        "job_extra_directives": directives_of(spec, gpus=gpus),
-        "job_script_prologue": [f"export {JOB_START}=$(date +%s)", *spec.prologue],
-        # exec, so that the queue's SIGTERM does not end the shell, and with it the job, before the worker has left
-        "python": f"exec {shlex.quote(spec.python or sys.executable)} -P",
-        "worker_command": "patchlake.cluster.worker.program",
-        "worker_extra_args": worker_arguments(spec, gpus=gpus),
-        "death_timeout": 60,
-        "log_directory": str(folder / "logs"),
-    }
-    if spec.kind != "htcondor":
-        options["walltime"] = walltime_text(spec.walltime_seconds, seconds_too=spec.kind != "lsf")
-    if spec.scratch:
-        options["local_directory"] = spec.scratch
-    if spec.partition:
-        options["queue"] = spec.partition
-    if spec.account:
-        options[CHARGED.get(spec.kind, "account")] = spec.account
-    return options | spec.options
-
-
-def directives_of(spec: QueueSpec, *, gpus: bool = True) -> list[str]:
-    """Return the further lines of the script's header."""
-    gres = [f"--gres={spec.gres or 'gpu:1'}"] if gpus and spec.gpus and spec.kind == "slurm" else []
-    constraint = [f"--constraint={spec.constraint}"] if spec.constraint else []
-    return [*gres, *constraint, *spec.directives]
-
-
-def worker_arguments(spec: QueueSpec, *, gpus: bool = True) -> list[str]:
-    """Return what `patchlake worker` is told beside what dask-jobqueue tells it."""
-    memory_limit = int(MEMORY_SHARE * parse_bytes(spec.memory))
-    arguments = {
-        "--memory-limit": memory_limit,
-        "--gpus": int(gpus and spec.gpus > 0),
-        "--lifetime": spec.walltime_seconds,
-        "--grace": spec.grace_seconds,
-    }
-    return [word for name, value in arguments.items() for word in (name, str(value))]
-
-
-def walltime_text(seconds: float, *, seconds_too: bool = True) -> str:
-    """Return a walltime as queues spell it.
-
-    >>> walltime_text(5400), walltime_text(5400, seconds_too=False)
-    ('01:30:00', '01:30')
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:02}:{minutes:02}" + (f":{rest:02}" if seconds_too else "")
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-10:]) if log.exists() else ""

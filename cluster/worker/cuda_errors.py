@@ -1,4 +1,4 @@
-"""Errors after which a process can't use its GPU any more: the worker ends, another is started in its place."""
+"""CUDA errors after which a process can't use its GPU any more: the worker ends, another is started in its place."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import sys
 from typing import NoReturn
 
 _TYPES = {"AcceleratorError", "CudaError"}
-"""Of torch; it is not imported here, where no model may ever run."""
+"""torch's classes by name: it is not imported here, where no model may ever run."""
 _WORDS = ("cuda error", "cudnn error", "cudnn_status_", "cublas_status_", "device-side assert")
 _MEMORY = ("out of memory", "alloc_failed")
-"""After these the device goes on as it was."""
+"""After these the device still works."""
 _SETTINGS = (
     "no cuda-capable device", "driver version is insufficient", "no kernel image", "invalid device", "not supported",
     "not initialized", "not permitted",
 )  # fmt: skip
-"""Every worker would meet these: they end the run, with what they say."""
+"""Every worker would meet these: they end the run with their message."""
 
 
 def is_lost(error: BaseException | None) -> bool:
@@ -35,8 +35,8 @@ def is_lost(error: BaseException | None) -> bool:
     return False
 
 
-def leave(trace: str) -> NoReturn:
-    """End this process as a crash would, so that its task is tried on another; its log says why."""
+def end_worker(trace: str) -> NoReturn:
+    """End this process like a crash, so that its task is tried on another worker; its log says why."""
     print(f"patchlake: this worker's GPU can't be used any more, another is started:\n{trace}", file=sys.stderr)
     sys.stderr.flush()
     os._exit(1)
