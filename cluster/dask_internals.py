@@ -1,4 +1,4 @@
-"""Every private or undocumented name of Dask and dask-jobqueue that is used here, so that an upgrade is read in one file.
+"""All private and undocumented names of Dask and dask-jobqueue that the cluster uses: what to check at an upgrade.
 
 Seen in distributed 2026.8.0, dask 2026.8.0 and dask-jobqueue 0.9.0. Each function says what there is no public way for.
 """

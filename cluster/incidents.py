@@ -16,7 +16,7 @@ from patchlake.cluster.worker.leave import CUT
 
 
 class Incidents:
-    """Filled by a thread of Dask's, as workers and the scheduler report; read by runs. Tasks go by their item's name."""
+    """Filled by a thread of Dask's, read by runs. A task's name is the last word of its key."""
 
     def __init__(self) -> None:
         self.memory_kills = 0

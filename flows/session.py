@@ -10,12 +10,13 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
+from importlib.metadata import entry_points
 from typing import Any
 
 from pydantic import ValidationError
 
 from patchlake.cluster.connect import Cluster, connect
-from patchlake.cluster.kinds import family
+from patchlake.cluster.kinds import registry
 from patchlake.cluster.resources import refuse
 from patchlake.cluster.spec import GPU, ClusterSpec
 from patchlake.flows.control import records
@@ -80,12 +81,14 @@ class Session:
 
 
 def cluster_spec(recipe: Recipe) -> ClusterSpec:
-    """Return the recipe's `cluster`, checked."""
+    """Return the recipe's `cluster`, checked; its kind may be an entry point of another package."""
+    if recipe.cluster.get("kind", "local") not in registry.KINDS:
+        for point in entry_points(group="patchlake.clusters"):
+            registry.register(point.name, point.value)
     try:
-        return family.parse(recipe.cluster)
+        return registry.parse(recipe.cluster)
     except ValidationError as error:
-        known = list(family.model_of(recipe.cluster.get("kind", "local")).model_fields)
-        raise RecipeError("recipe: " + sentences(error, prefix=("cluster",), known=known)) from None
+        raise RecipeError("recipe: " + sentences(error, prefix=("cluster",))) from None
 
 
 def check(path: str, overrides: Sequence[str]) -> Recipe:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dask.utils import parse_bytes
 
 from patchlake.cluster.errors import ClusterError
-from patchlake.cluster.worker.program import JOB_START
+from patchlake.cluster.worker.options import JOB_START
 
 if TYPE_CHECKING:
     from patchlake.cluster.kinds.jobqueue import QueueSpec

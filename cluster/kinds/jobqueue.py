@@ -26,7 +26,7 @@ from patchlake.cluster.settings import CONFIG, own_host, scheduler_options
 from patchlake.cluster.spec import Elastic
 from patchlake.cluster.strict import LocalPath
 from patchlake.cluster.tls import open_security
-from patchlake.cluster.worker.program import READY
+from patchlake.cluster.worker.options import READY
 
 Queue = Literal["slurm", "pbs", "lsf", "sge", "oar", "moab", "htcondor"]
 CLASSES = {
@@ -53,7 +53,9 @@ class QueueSpec(Waiting, RemoteSpec):
     gres: str | None = Field(default=None, description="Instead of gpu:1, e.g. gpu:a100:1 (slurm)")
     constraint: str | None = Field(default=None, description="Features of nodes (slurm)")
     directives: tuple[str, ...] = Field(default=(), description="More header lines, e.g. '--exclusive'")
-    prologue: tuple[str, ...] = Field(default=(), description="Shell lines before the worker, e.g. 'module load ffmpeg'")
+    prologue: tuple[str, ...] = Field(
+        default=(), description="Shell lines before the worker, e.g. 'module load ffmpeg'"
+    )
     options: dict[str, Any] = Field(default={}, description="More keywords of dask-jobqueue's class")
     folder: LocalPath = Field(
         default="~/.patchlake", description="Folder that all nodes see: logs of jobs, certificates"

@@ -61,10 +61,10 @@ class SshWorker(ProcessInterface):  # type: ignore[misc]
             await asyncio.wait_for(self._until_ready(), START_SECONDS)
         except (OSError, asyncssh.Error, TimeoutError, EOFError) as error:
             await self.close()
-            output = "".join(self.output).strip()
+            said = "".join(self.output).strip()
             raise ClusterError(
                 f"No worker starts on {self.host} over SSH ({type(error).__name__}: {error}): expected a key that it "
-                f"takes, the host in known_hosts, and patchlake at the same path or in cluster.python.\n{output}".rstrip()
+                f"takes, the host in known_hosts, and patchlake at the same path or in cluster.python.\n{said}".rstrip()
             ) from error
         self._reading = asyncio.create_task(self._read())
         await super().start()  # type: ignore[no-untyped-call]
@@ -78,8 +78,12 @@ class SshWorker(ProcessInterface):  # type: ignore[misc]
             memory_limit=self.spec.memory,
             grace_seconds=self.spec.grace_seconds,
         )
-        names = [name for name in os.environ if any(fnmatch.fnmatchcase(name, each) for each in self.spec.env)]
-        return {"options": asdict(options), "security": certificates_of(self.security), "env": {n: os.environ[n] for n in names}}
+        env = {name: value for name, value in os.environ.items() if _matches(name, self.spec.env)}
+        return {
+            "options": asdict(options),
+            "security": certificates_of(self.security),
+            "env": env,
+        }
 
     async def _until_ready(self) -> None:
         while line := await self.process.stdout.readline():
@@ -105,6 +109,10 @@ class SshWorker(ProcessInterface):  # type: ignore[misc]
             self.connection.close()
             await self.connection.wait_closed()
         await super().close()  # type: ignore[no-untyped-call]
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def connect_options(spec: SshSpec) -> dict[str, Any]:

@@ -93,9 +93,7 @@ def address_in(path: str, seconds: float) -> str:
         with suppress(OSError, ValueError), open(path) as file:
             return str(json.load(file)["address"])
         if time.monotonic() > deadline:
-            raise SystemExit(
-                f"patchlake worker: {path} names no scheduler after {seconds:.0f} s: start one with it"
-            )
+            raise SystemExit(f"patchlake worker: {path} names no scheduler after {seconds:.0f} s: start one with it")
         time.sleep(0.2)
 
 

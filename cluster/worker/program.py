@@ -118,7 +118,7 @@ def nanny_options(options: WorkerOptions, security: Security, end: float | None)
 
 
 def job_end(lifetime_seconds: float | None) -> float | None:
-    """Return when this job is over, in seconds since 1970: what Slurm says or the given lifetime, whichever ends first."""
+    """Return when this job is over, in seconds since 1970: Slurm's word or the lifetime, whichever comes first."""
     start = float(os.environ.get(JOB_START, time.time()))
     ends = [] if lifetime_seconds is None else [start + lifetime_seconds]
     if slurm := os.environ.get("SLURM_JOB_END_TIME"):

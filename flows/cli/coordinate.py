@@ -17,8 +17,8 @@ def coordinate(options: RunOptions, recipe: Recipe, work: Callable[[str], int]) 
 
     The run is recorded while it lasts; SIGTERM ends it as Ctrl-C does.
     """
-    from patchlake.cluster.kinds.remote import QUEUES
     from patchlake.flows.control import records
+    from patchlake.flows.session import cluster_spec
     from patchlake.flows.telemetry import observe
     from patchlake.tasks.lake.lock import refuse_if_held
     from patchlake.tasks.storage.location import Location
@@ -32,7 +32,7 @@ def coordinate(options: RunOptions, recipe: Recipe, work: Callable[[str], int]) 
     detached = options.run_id is not None
     if options.verbose or detached:
         observe.say_units()
-    queue = kind if (kind := recipe.cluster.get("kind", "local")) in QUEUES else None
+    queue = cluster_spec(recipe).queue
     request = records.Request(
         recipe=options.absolute_recipe, overrides=options.overrides, lake=str(lake), detached=detached, queue=queue
     )

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 
 from patchlake.cluster import coordinator_job as jobs
-from patchlake.cluster.kinds.remote import QueueSpec
+from patchlake.cluster.kinds.jobqueue import QueueSpec
 from patchlake.flows.control import records
 from patchlake.flows.control.records import Request, RunRecord
 from patchlake.flows.session import cluster_spec

@@ -11,7 +11,7 @@ import numpy as np
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from patchlake.cluster.gang.gang import run_gang
+from patchlake.cluster.gang.run_gang import run_gang
 from patchlake.flows.session import Session
 from patchlake.tasks import failpoints
 from patchlake.tasks.keys import digest

@@ -10,7 +10,7 @@ HERE = str(Path(__file__).parents[1] / "support" / "on_workers")
 sys.path.insert(0, HERE)
 
 from patchlake.cluster.connect import connect  # noqa: E402
-from patchlake.cluster.spec import LocalSpec  # noqa: E402
+from patchlake.cluster.kinds.local import LocalSpec  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)

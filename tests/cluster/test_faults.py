@@ -13,7 +13,7 @@ import pytest
 
 from patchlake.cluster.connect import connect
 from patchlake.cluster.errors import ClusterError
-from patchlake.cluster.spec import LocalSpec
+from patchlake.cluster.kinds.local import LocalSpec
 
 SPEC = LocalSpec(workers=2, dashboard=False)
 
@@ -52,19 +52,17 @@ def test_an_item_that_kills_its_worker_once_still_comes(cluster, tmp_path):
     assert (tmp_path / "died").exists()
 
 
-@pytest.mark.parametrize("ordered", [False, True])
-def test_a_poisoned_item_is_condemned_alone(ordered):
+def test_a_poisoned_item_is_condemned_alone():
     with connect(LocalSpec(workers=1, dashboard=False)) as cluster:
         function, again = partial(jobs.die_if_poisoned, poison=2), []
         tell = lambda item, why: again.append((item, why))  # noqa: E731
-        outcomes = list(cluster.run(function, range(12), ordered=ordered, on_retry=tell))
+        outcomes = list(cluster.run(function, range(12), on_retry=tell))
     good = [(o.item, o.result) for o in outcomes if o.ok]
     assert sorted(good) == [(x, 2 * x) for x in range(12) if x != 2]
     (bad,) = (o for o in outcomes if not o.ok)
     assert bad.item == 2
     assert "KilledWorker" in type(bad.error).__name__
     assert {(2, "worker_left"), (2, "alone")} <= set(again)
-    assert not ordered or [o.item for o in outcomes] == list(range(12))
 
 
 def test_a_setup_that_fails_is_an_error_and_leaves_nothing():
@@ -99,8 +97,8 @@ def test_a_killed_coordinator_leaves_no_process(tmp_path, work, num_processes):
         import sys
         import jobs
         from patchlake.cluster.connect import connect
-        from patchlake.cluster.gang import run_gang
-        from patchlake.cluster.spec import LocalSpec
+        from patchlake.cluster.gang.run_gang import run_gang
+        from patchlake.cluster.kinds.local import LocalSpec
 
         if __name__ == "__main__":
             with connect(LocalSpec(workers=2, dashboard=False)) as cluster:
@@ -124,7 +122,7 @@ def busy_children(pid):
     found = []
     for process in psutil.Process(pid).children(recursive=True):
         with suppress(psutil.NoSuchProcess):  # a zombie, too
-            if any("spawn_main" in a or "cluster.child" in a for a in process.cmdline()):
+            if any("spawn_main" in a or "die_with_parent" in a for a in process.cmdline()):
                 found.append(process)
     return found
 

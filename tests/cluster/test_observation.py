@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from patchlake.cluster import performance
 from patchlake.cluster.connect import connect
-from patchlake.cluster.spec import LocalSpec
+from patchlake.cluster.kinds.local import LocalSpec
 
 
 @pytest.fixture(scope="module")
@@ -105,9 +105,9 @@ def test_a_port_of_ones_own_and_none():
 
 def test_items_tell_how_long_they_took_and_how_long_their_worker_was_idle():
     with connect(LocalSpec(workers=1, dashboard=False)) as cluster:
-        first = list(cluster.run(jobs.begin_and_end, range(5), ordered=True))
+        first = list(cluster.run(jobs.begin_and_end, range(5)))
         time.sleep(0.3)
-        second = list(cluster.run(jobs.begin_and_end, range(5), ordered=True))
+        second = list(cluster.run(jobs.begin_and_end, range(5)))
         assert cluster.dashboard_link is None
         port = cluster.client.cluster.scheduler.http_server.port
         assert "dask_scheduler_workers" in get(f"http://127.0.0.1:{port}", "/metrics"), "without dashboard, too"
@@ -115,7 +115,7 @@ def test_items_tell_how_long_they_took_and_how_long_their_worker_was_idle():
     for before, after in pairwise(outcomes):
         assert after.seconds >= after.result[1] - after.result[0] >= 0.02
         assert 0 <= after.idle_seconds <= after.result[0] - before.result[1]
-    assert second[0].idle_seconds >= 0.3
+    assert min(second, key=lambda outcome: outcome.result).idle_seconds >= 0.3
 
 
 def test_whoever_asks_is_told_what_is_begun_again(tmp_path):

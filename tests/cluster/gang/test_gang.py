@@ -9,9 +9,10 @@ import pytest
 
 from patchlake.cluster.connect import connect
 from patchlake.cluster.errors import ClusterError, GangError, GangStopped
-from patchlake.cluster.gang import gang
-from patchlake.cluster.gang.gang import run_gang
-from patchlake.cluster.spec import GPU, LocalSpec
+from patchlake.cluster.gang import attempt
+from patchlake.cluster.gang.run_gang import run_gang
+from patchlake.cluster.kinds.local import LocalSpec
+from patchlake.cluster.spec import GPU
 
 PROGRAM = "gang_program"
 
@@ -74,7 +75,7 @@ def test_a_fault_restarts_all_ranks_from_the_checkpoint(cluster, tmp_path, whom,
 
 @pytest.mark.parametrize("whom", ["rank", "worker"])
 def test_silence_of_all_ranks_is_a_failure_too(cluster, tmp_path, whom, monkeypatch):
-    monkeypatch.setattr(gang, "REAP_SECONDS", 2)
+    monkeypatch.setattr(attempt, "REAP_SECONDS", 2)
     pids = cluster.each_worker(jobs.pid)
     stopped = []
 

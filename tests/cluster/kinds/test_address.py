@@ -7,7 +7,8 @@ from distributed import LocalCluster
 from patchlake.cluster.connect import connect
 from patchlake.cluster.errors import ClusterError
 from patchlake.cluster.kinds import address
-from patchlake.cluster.spec import GPU, AddressSpec
+from patchlake.cluster.kinds.address import AddressSpec
+from patchlake.cluster.spec import GPU
 
 
 def test_a_running_scheduler_is_used_and_left_alone(tmp_path):
@@ -16,7 +17,7 @@ def test_a_running_scheduler_is_used_and_left_alone(tmp_path):
         spec = AddressSpec(address=other.scheduler_address)
         for _ in range(2):
             with connect(spec, setup=partial(jobs.note_setup, str(tmp_path))) as cluster:
-                assert cluster.has_resource("GPU")
+                assert len(cluster.workers(GPU)) == 1
                 outcomes = list(cluster.run(jobs.double, range(10), resources=GPU))
                 assert sorted(o.result for o in outcomes) == [2 * x for x in range(10)]
                 assert set(cluster.each_worker(jobs.setup_done, str(tmp_path)).values()) == {True}

@@ -5,7 +5,7 @@ import pytest
 
 from patchlake.cluster.connect import connect
 from patchlake.cluster.errors import ClusterError
-from patchlake.cluster.kinds.family import parse
+from patchlake.cluster.kinds.registry import parse
 
 
 def test_a_class_is_made_sized_used_and_closed():

@@ -10,10 +10,9 @@ import pytest
 import yaml
 from dask_kubernetes.operator import KubeCluster, make_cluster_spec
 
-from patchlake.cluster.kinds.custom import class_of
-from patchlake.cluster.kinds.family import parse
-from patchlake.cluster.spec import ClassSpec
-from patchlake.cluster.worker.program import orders_of, parser
+from patchlake.cluster.kinds.custom import ClassSpec, class_of
+from patchlake.cluster.kinds.registry import parse
+from patchlake.cluster.worker.options import options_of, parser
 
 DOCS = Path(__file__).parents[3] / "docs" / "clusters.md"
 CRDS = Path(dask_kubernetes.__file__).parent / "operator/deployment/helm/dask-kubernetes-operator/crds"
@@ -66,9 +65,9 @@ def test_its_pods_run_our_worker(example, monkeypatch):
     (container,) = resource(example)["spec"]["worker"]["spec"]["containers"]
     assert container["args"][:2] == ["patchlake", "worker"]
     monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", "tcp://patchlake-scheduler:8786")
-    orders = orders_of(parser().parse_args(container["args"][2:]))
-    assert orders.scheduler == "tcp://patchlake-scheduler:8786"
-    assert orders.workers == 1
+    options = options_of(parser().parse_args(container["args"][2:]))
+    assert options.scheduler == "tcp://patchlake-scheduler:8786"
+    assert options.workers == 1
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ def test_ctrl_c_reaches_the_coordinator_alone(tmp_path):
         import os, signal
         import jobs
         from patchlake.cluster.connect import connect
-        from patchlake.cluster.spec import LocalSpec
+        from patchlake.cluster.kinds.local import LocalSpec
 
         if __name__ == "__main__":
             signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background would ignore it

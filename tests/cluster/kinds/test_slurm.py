@@ -12,7 +12,7 @@ import pytest
 from patchlake.cluster import coordinator_job
 from patchlake.cluster.connect import connect
 from patchlake.cluster.errors import ClusterError
-from patchlake.cluster.kinds.family import parse
+from patchlake.cluster.kinds.registry import parse
 from patchlake.cluster.spec import GPU
 
 
@@ -71,7 +71,7 @@ def test_no_gpu_is_refused_before_anything_is_submitted(slurm):
     ("changes", "said"),
     [
         ({"partition": "none"}, "invalid partition"),
-        ({"python": "/nowhere/python"}, r"ended before its worker came(?s:.*)/nowhere/python"),
+        ({"python": "/nowhere/python"}, r"ended before its worker joined(?s:.*)/nowhere/python"),
     ],
 )
 def test_what_slurm_refuses_is_told(slurm, changes, said):
@@ -173,7 +173,7 @@ def test_a_killed_coordinator_leaves_no_job(slurm, tmp_path):
         "import jobs\n"
         "from functools import partial\n"
         "from patchlake.cluster.connect import connect\n"
-        "from patchlake.cluster.kinds.family import parse\n"
+        "from patchlake.cluster.kinds.registry import parse\n"
         "if __name__ == '__main__':\n"
         f"    with connect(parse({slurm!r})) as cluster:\n"
         f"        list(cluster.run(partial(jobs.note_begin_and_sleep, folder={str(tmp_path)!r}, seconds=600), [1]))\n"

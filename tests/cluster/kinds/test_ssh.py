@@ -10,7 +10,7 @@ import pytest
 from patchlake.cluster.connect import connect
 from patchlake.cluster.errors import ClusterError
 from patchlake.cluster.kinds import ssh
-from patchlake.cluster.kinds.family import parse
+from patchlake.cluster.kinds.registry import parse
 from patchlake.cluster.spec import GPU
 
 
@@ -59,7 +59,7 @@ def test_workers_own_their_gpus_and_a_lost_one_comes_back(sshd, monkeypatch, tmp
     [
         ({"known_hosts": os.devnull}, "No worker starts on 127.0.0.1 over SSH .*not trusted"),
         ({"key": "other"}, "Permission denied"),
-        ({"python": "/nowhere/python"}, "(?s)it ended.*/nowhere/python"),
+        ({"python": "/nowhere/python"}, "(?s)the program ended.*/nowhere/python"),
     ],
 )
 def test_a_host_that_refuses_is_told(sshd, changes, said, tmp_path):

@@ -49,7 +49,7 @@ def test_the_item_is_done_by_another_worker(cluster, tmp_path):
 
 
 def test_the_log_of_the_worker_says_why():
-    code = "from patchlake.cluster.worker import cuda_errors; cuda_errors.leave('the trace')"
+    code = "from patchlake.cluster.worker import cuda_errors; cuda_errors.end_worker('the trace')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (1, "")
     assert "GPU can't be used any more" in done.stderr

@@ -19,7 +19,7 @@ from patchlake.cluster import run_items
 from patchlake.cluster.connect import connect
 from patchlake.cluster.errors import ClusterError
 from patchlake.cluster.kinds import address
-from patchlake.cluster.kinds.family import parse
+from patchlake.cluster.kinds.registry import parse
 from patchlake.cluster.tls import files_in, security_of
 
 

@@ -21,7 +21,7 @@ CASES: dict[str, tuple[dict[str, object], list[str]]] = {
     "unknown feature": ({"features": ["egdes"]}, ["features[0]", "egdes", "edges"]),
     "unknown cluster key": ({"cluster": {"kind": "local", "wrokers": 2}}, ["cluster.wrokers", "workers"]),
     "key of another kind": ({"cluster": {"kind": "slurm", "gpu": 1}}, ["cluster.gpu", "did you mean gpus?"]),
-    "unknown kind": ({"cluster": "moon"}, ["cluster.kind", "'moon'", "expected local, ssh, address, slurm"]),
+    "unknown kind": ({"cluster": "moon"}, ["cluster.kind", "'moon'", "expected one of: local, ssh, address, slurm"]),
     "two lines in a job script": ({"cluster": {"kind": "slurm", "account": "a\n#"}}, ["cluster.account", "script"]),
     "secret": ({"cluster": {"kind": "slurm", "prologue": ["export X_TOKEN=y"]}}, ["X_TOKEN", "environment"]),
     "model that is not there": ({"features": [{"kind": "hf", "path": "/no/model"}]}, ["/no/model", "config.json"]),

@@ -10,7 +10,7 @@ import pytest
 import small_networks as deep
 
 from patchlake.cluster.connect import Cluster
-from patchlake.cluster.kinds.family import parse
+from patchlake.cluster.kinds.registry import parse
 from patchlake.flows.stages.deferred import gpu_products, products_apart
 from patchlake.tasks import recipe as recipes
 from patchlake.tasks.plan.products import extractors_of, products_of

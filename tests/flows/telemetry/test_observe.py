@@ -18,8 +18,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from user_extractors import PAIRS
 
 from patchlake.cluster.connect import connect
+from patchlake.cluster.kinds.local import LocalSpec
 from patchlake.cluster.run_items import Outcome
-from patchlake.cluster.spec import LocalSpec
 from patchlake.flows.telemetry.observe import UnitWatch, check_report
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.lake.tables import Tables
