@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from patchlake.tasks.features.extractor import Extractor, FeatureOptions
+from patchlake.tasks.features.adapt import as_extractor
+from patchlake.tasks.features.extractor import Cells, Extractor, FeatureOptions, FrameExtractor
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.strict import Family
 
@@ -32,10 +33,9 @@ FEATURES = Family(
 Entry = Annotated[FeatureOptions, FEATURES]
 """One entry of a recipe's `features`."""
 
-__all__ = ["FEATURES", "Entry", "Extractor", "FeatureOptions", "build"]
+__all__ = ["FEATURES", "Cells", "Entry", "Extractor", "FeatureOptions", "FrameExtractor", "build"]
 
 
 def build(entry: Any, *, patches: Grid, frame_size: tuple[int, int]) -> Extractor:
     """Return the extractor of a recipe entry for frames of (height, width); models load at the first call."""
-    extractor: Extractor = FEATURES.build(entry, patches=patches, frame_size=frame_size)
-    return extractor
+    return as_extractor(FEATURES.build(entry, patches=patches, frame_size=frame_size), entry.kind)

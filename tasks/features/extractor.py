@@ -1,4 +1,4 @@
-"""What an extractor is, and the recipe entries of those that ship. Nothing heavy is imported here."""
+"""What an extractor is, and what every entry of a recipe's `features` has. Nothing heavy is imported here."""
 
 from __future__ import annotations
 

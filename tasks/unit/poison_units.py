@@ -1,4 +1,4 @@
-"""A unit that ends its workers, taken apart: which of its pieces does it?"""
+"""A unit that kills its workers is taken apart, to find which of its pieces does it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from patchlake.tasks.types import Unit
 def pieces_of(unit: Unit) -> list[Unit]:
     """Return units of one piece each, in order; each decodes for itself, and only its own span.
 
-    A piece is what lies of a span in one slot, so what is found does not depend on how slots are grouped into units.
+    A piece is the part of a span in one slot, so the answer does not depend on how slots are grouped into units.
     """
     ranges = {one.span_key: one for one in unit.read_ranges}
     sources = {source.video_id: source for source in unit.sources}

@@ -1,4 +1,4 @@
-"""What a worker keeps from unit to unit: the run's job, its extractors with their models, writers, a slot of memory."""
+"""What a worker keeps from unit to unit: extractors with their models, shard writers, memory for one slot."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from patchlake.tasks.types import FrameGrid
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is the same for all units of a run; it travels with each of them."""
+    """What is the same for all units of a run; it is sent along with each of them."""
 
     key: str
     """Names the run: a worker builds its extractors and writers once for it."""
@@ -35,10 +35,10 @@ class Job:
 
 
 class WorkerState:
-    """What a worker process keeps from unit to unit: extractors with their models, writers, one slot of memory."""
+    """What a worker process keeps while units of one job come."""
 
     def __init__(self, job: Job, kept: Mapping[Any, Extractor]) -> None:
-        """`kept`: extractors by what they were built from; those that the job wants again keep their models."""
+        """`kept`: extractors of the job before, by what they were built from; those wanted again are reused."""
         self.built: dict[Any, Extractor] = {}
         self.extractors: dict[str, Extractor] = {}
         for entry in job.entries:
@@ -50,6 +50,7 @@ class WorkerState:
         self._job = job
         self._writers: dict[str, ShardWriter] = {}
         self.slot = np.zeros((job.layout.slot_frames, *job.frames.size, 3), dtype=np.uint8)
+        """The pixels of the slot in work."""
 
     def writer(self, product: str) -> ShardWriter:
         """Return the product's writer; its array must exist by now."""
@@ -62,7 +63,7 @@ _state: tuple[str, WorkerState] | None = None
 
 
 def worker_state_of(job: Job) -> WorkerState:
-    """Return this process's bench for a run; of the run before only the extractors stay that this one wants too."""
+    """Return what this process keeps for a job; of the job before, only extractors that this one wants too."""
     global _state
     if _state is None or _state[0] != job.key:
         _state = (job.key, WorkerState(job, _state[1].built if _state else {}))

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from patchlake.tasks import features, keys, tracks
+from patchlake.tasks import keys, tracks
 from patchlake.tasks.features.regions.labels import Regions
 from patchlake.tasks.features.regions.options import RegionsSpec
 from patchlake.tasks.grid import Grid
@@ -74,9 +74,10 @@ def describe(job: Job, part: Part) -> list[Row]:
 
 
 class _Stored:
-    """A part's arrays, with a row more at either end where the span has one."""
+    """What the lake holds of a part, with a row more at either end where the span has one; and what made it."""
 
     def __init__(self, job: Job, part: Part) -> None:
+        self.extractor = Regions(job.entry, job.patches, job.frames.size)
         self._low = max(part.row_start - 1, part.placement.row_start)
         self._high = min(part.row_stop + 1, part.placement.row_stop)
         pixels = ProductRows(job.lake, PIXELS)
@@ -108,7 +109,7 @@ class _Stored:
 
 def _window_rows(job: Job, part: Part, found: _Stored, first: int, labels: Labels) -> list[Row]:
     """Return the rows of one window, whose first row is `first`."""
-    rgb, compared = _means(job, found, first, labels)
+    rgb, compared = _means(found, first, labels)
     links = _overlaps(found.labels(first - 1, first), labels[0])
     rows = []
     for label, shape in _shapes(labels, job.entry.cell).items():
@@ -184,12 +185,9 @@ def _shapes(labels: Labels, cell: int) -> dict[int, _Shape]:
     }
 
 
-def _means(
-    job: Job, found: _Stored, first: int, labels: Labels
-) -> tuple[dict[int, list[float]], dict[int, list[float]]]:
+def _means(found: _Stored, first: int, labels: Labels) -> tuple[dict[int, list[float]], dict[int, list[float]]]:
     """Return the mean colour, and the mean of what was compared, of each label."""
-    extractor = features.build(job.entry, patches=job.patches, frame_size=job.frames.size)
-    assert isinstance(extractor, Regions)
+    extractor = found.extractor
     before = extractor.context_frames[0]
     frames = found.frames(first, first + len(labels), before)
     if frames is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import numbered_clips as clips
@@ -56,6 +57,90 @@ def test_a_class_beside_the_recipe_fills_a_product(corpus: Path) -> None:
     assert done.array("Brightness/features")[:40, 0, 0] == pytest.approx(expected, rel=1e-5)
     assert done.array("light/features")[:40, 0, 0] == pytest.approx(2 * expected, rel=1e-5)
     assert open_lake(str(done.lake)).product("light").channel.values.tolist() == ["mean", "change"]
+
+
+@pytest.mark.parametrize("base", ["Extractor", "FrameExtractor"])
+def test_a_class_may_derive_from_what_it_is(corpus: Path, base: str) -> None:
+    source = BRIGHTNESS.replace("STRIDE", "2").replace("class Brightness:", f"class Brightness({base}):")
+    (corpus / f"my_{base}.py").write_text(f"from patchlake.tasks.features import {base}\n{source}")
+    (corpus / "my_plain.py").write_text(BRIGHTNESS.replace("STRIDE", "2"))
+    entries = [{"kind": "custom", "path": f"my_{which}:Brightness", "name": which} for which in (base, "plain")]
+    done = ingest(corpus, {"corpus": {"videos": "videos"}, "patches": {"size": [4, 16, 16]}, "features": entries})
+    assert np.array_equal(done.array(f"{base}/features"), done.array("plain/features"))
+    assert done.array("plain/features").any()
+
+
+GATHERS = (
+    BRIGHTNESS.replace("STRIDE", "2")
+    + """
+    def gather(self, pieces):
+        return [self(frames) + 1000 * len(pieces) for frames in pieces]
+"""
+)
+
+
+def test_a_class_that_gathers_is_given_all_pieces_of_a_slot(corpus: Path) -> None:
+    (corpus / "my_gather.py").write_text(GATHERS)
+    apart = [{"method": "windows", "seconds": 0.4, "stride_seconds": 0.8}]  # spans of 10 frames, 10 apart
+    done = ingest(
+        corpus,
+        {
+            "corpus": {"videos": "videos"}, "patches": {"size": [4, 16, 16]}, "clips": apart,
+            "features": ["my_gather:Brightness"], "units": {"slot_frames": 32, "slots": 1},
+        },
+    )  # fmt: skip
+    mean = done.array("Brightness/features")[:, 0, 0, 0]
+    (receipts,) = (
+        r.pieces for result in done.results for r in result.receipts if r.slots == (0,) if r.product != "pixels"
+    )
+    assert [piece.num_rows for piece in receipts] == [5, 5]
+    for piece in receipts:
+        assert (mean[piece.row_start : piece.row_start + piece.num_rows] // 1000).tolist() == [2.0] * 5
+
+
+LOUDNESS = """
+import numpy as np
+
+from patchlake.tasks.features import Extractor
+
+
+class Loudness(Extractor):
+    version = 1
+    channels, dtype, time_size, time_stride, context_frames, needs_gpu = ("rms",), "float32", 8, 8, (0, 0), False
+    digest_parts, attrs = {}, {"units": ["1"]}
+    reads = "sound"
+
+    def __init__(self, patches, frame_size):
+        self.centres = ((frame_size[0] / 2,), (frame_size[1] / 2,))
+
+    def compute(self, pieces):  # a list of cells -> a list of (rows, y, x, channel)
+        return [self.rows(p.open_sound(), zip(p.first_seconds, p.last_seconds)) for p in pieces]
+
+    def rows(self, sound, times):
+        at = [[round((sound.start_seconds + t) * sound.rate) for t in pair] for pair in times]
+        rms = [np.sqrt(np.nanmean(np.square(sound.read(start, stop + 1)))) for start, stop in at]
+        return np.array(rms, np.float32).reshape(-1, 1, 1, 1)
+"""
+
+
+def test_a_class_may_read_the_sound(corpus: Path) -> None:
+    path = corpus / "videos" / "a.mov"
+    (corpus / "videos" / "a.mp4").unlink()
+    command = [
+        clips.tool("ffmpeg"), "-v", "error", "-f", "lavfi", "-i", "testsrc=size=64x48:rate=25:duration=4",
+        "-f", "lavfi", "-i", "aevalsrc='0.5*sin(2*PI*1000*t)':s=44100:d=4", "-c:v", "mpeg4", "-c:a", "pcm_s16le",
+    ]  # fmt: skip
+    subprocess.run([*command, str(path)], check=True)
+    (corpus / "my_sound.py").write_text(LOUDNESS)
+    done = ingest(
+        corpus,
+        {"corpus": {"videos": "videos"}, "patches": {"size": [4, 16, 16]}, "features": ["my_sound:Loudness"]},
+    )
+    rms = done.array("Loudness/features")[
+        done.track_rows(done.tables.videos.rows()[0]["video_id"], "Loudness"), 0, 0, 0
+    ]
+    assert len(rms) == 12
+    assert rms == pytest.approx([0.5 / 2**0.5] * 12, rel=1e-2)
 
 
 @pytest.mark.parametrize(

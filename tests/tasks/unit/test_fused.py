@@ -13,8 +13,11 @@ import small_networks as deep
 import torch
 import transformers
 from ingesting import Ingested, ingest
+from one_video import plan_video
 
-from patchlake.tasks.unit import worker_state
+from patchlake.tasks.features import Extractor
+from patchlake.tasks.unit.extract import extract_unit
+from patchlake.tasks.unit.worker_state import worker_state_of
 
 
 @pytest.fixture(scope="module")
@@ -89,15 +92,20 @@ def test_files_that_share_a_slot_share_the_network_s_batch(corpus: Path, sizes: 
         np.testing.assert_array_equal(tokens[piece.row_start // 16 :][: len(alone)], alone)
 
 
-def test_a_worker_keeps_models_from_run_to_run_while_they_are_the_same(corpus: Path, tmp_path: Path) -> None:
-    recipe = {"corpus": {"videos": str(corpus / "short")}, "patches": {"size": [16, 16, 16]}, "features": [DEEP]}
+def test_a_worker_keeps_models_from_job_to_job_while_they_are_the_same(corpus: Path, tmp_path: Path) -> None:
     shutil.copytree(corpus / "vit", tmp_path / "vit")
-    ingest(tmp_path, {**recipe, "lake": "one"})
-    (kept,) = worker_state._state[1].extractors.values()
-    first = ingest(tmp_path, {**recipe, "lake": "two"})
-    assert list(worker_state._state[1].extractors.values()) == [kept]
+
+    def extracted(name: str) -> tuple[Extractor, np.ndarray]:
+        (tmp_path / name).mkdir()
+        planned = plan_video(tmp_path / name, features=[{**DEEP, "path": str(tmp_path / "vit")}])
+        extract_unit(planned.job, planned.unit)
+        return worker_state_of(planned.job).extractors["vit"], planned.array("vit/features")
+
+    kept, _ = extracted("one")
+    again, first = extracted("two")
+    assert again is kept
     torch.manual_seed(1)
     transformers.ViTModel(transformers.ViTConfig.from_pretrained(tmp_path / "vit")).save_pretrained(tmp_path / "vit")
-    other = ingest(tmp_path, {**recipe, "lake": "three"})
-    assert list(worker_state._state[1].extractors.values()) != [kept], "another model in the same place"
-    assert not np.array_equal(first.array("vit/features"), other.array("vit/features"))
+    another, other = extracted("three")
+    assert another is not kept, "another model in the same place"
+    assert not np.array_equal(first, other)

@@ -1,0 +1,76 @@
+"""Other people's extractors: what is merely called with frames becomes an extractor that the engine knows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy.typing as npt
+
+from patchlake.tasks.errors import RecipeError
+from patchlake.tasks.features.extractor import Cells, Extractor, FrameExtractor
+from patchlake.tasks.types import FrameArray
+
+PARTS = (
+    "version", "channels", "dtype", "time_size", "time_stride", "context_frames", "centres", "needs_gpu",
+    "digest_parts", "attrs",
+)  # fmt: skip
+"""What an extractor has to have; `features.Extractor` says what each means."""
+
+
+def as_extractor(made: Any, source: str) -> Extractor:
+    """Return an object as an extractor: itself if its class is derived from one, else one that calls it with frames.
+
+    Raises RecipeError if it lacks a part, or has an impossible one; `source` says where it comes from.
+    """
+    _check(made, source)
+    extractor: Extractor = made if _has_compute(made) else CalledWithFrames(made)
+    return extractor
+
+
+class CalledWithFrames(FrameExtractor):
+    """An object that is called with the frames of a piece, or gathers those of several at once, as an extractor."""
+
+    def __init__(self, made: Any) -> None:
+        self.made = made
+        self.version, self.dtype, self.channels = made.version, made.dtype, made.channels
+        self.time_size, self.time_stride = made.time_size, made.time_stride
+        self.context_frames, self.centres = made.context_frames, made.centres
+        self.needs_gpu, self.wants_gpu = made.needs_gpu, bool(getattr(made, "wants_gpu", False))
+        self.window_rows = int(getattr(made, "window_rows", 1))
+        self.digest_parts, self.attrs = made.digest_parts, made.attrs
+        self.together = hasattr(made, "gather")
+
+    def __call__(self, frames: FrameArray) -> npt.NDArray[Any]:
+        """Return the object's answer to the frames of one piece."""
+        found: npt.NDArray[Any] = self.made(frames)
+        return found
+
+    def compute(self, pieces: Sequence[Cells]) -> list[npt.NDArray[Any]]:
+        """Return the object's answer to each piece, from one call if it gathers."""
+        if not self.together:
+            return super().compute(pieces)
+        found: list[npt.NDArray[Any]] = self.made.gather([piece.frames for piece in pieces])
+        return found
+
+
+def _has_compute(made: Any) -> bool:
+    """Return whether it computes pieces; its base tells, since a `compute` of another class may mean anything."""
+    kind = type(made)
+    return Extractor in kind.__mro__ and kind.compute is not Extractor.compute
+
+
+def _check(made: Any, source: str) -> None:
+    missing = [part for part in PARTS if not hasattr(made, part)]
+    if missing or not (callable(made) or _has_compute(made)):
+        raise RecipeError(
+            f"features: {source} lacks {', '.join(missing) or '__call__'}; expected what "
+            "patchlake.tasks.features.Extractor has"
+        )
+    if made.dtype not in ("float16", "float32", "uint16"):
+        raise RecipeError(f"features: {source}.dtype: got {made.dtype!r}, expected float16, float32 or uint16")
+    if not isinstance(made.version, int) or made.time_stride < 1 or made.time_size < 1:
+        raise RecipeError(
+            f"features: {source}: got version {made.version!r}, time_size {made.time_size!r}, time_stride "
+            f"{made.time_stride!r}, expected integers, the latter two at least 1"
+        )
