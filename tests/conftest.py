@@ -17,6 +17,8 @@ import yaml
 import zarr
 from command_line import Done, answers, end_group, free_port, run_patchlake, wait_until
 
+from patchlake.flows.control import server
+
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
 
@@ -28,9 +30,12 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _home_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What dead runs of other tests left is not this test's to reap."""
+def _home_of_its_own(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What dead runs of other tests left is not this test's to reap; no temporary Prefect server outlives its test."""
     monkeypatch.setenv("PATCHLAKE_HOME", str(tmp_path_factory.mktemp("home")))
+    yield
+    for kept in server.known():
+        kept.end()
 
 
 _ZARR = copy.deepcopy(zarr.config.config)

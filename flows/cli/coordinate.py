@@ -17,7 +17,7 @@ def coordinate(options: RunOptions, recipe: Recipe, work: Callable[[str], int]) 
 
     The run is recorded while it lasts; SIGTERM ends it as Ctrl-C does.
     """
-    from patchlake.flows.control import records
+    from patchlake.flows.control import records, server
     from patchlake.flows.session import cluster_spec
     from patchlake.flows.telemetry import observe
     from patchlake.tasks.lake.lock import refuse_if_held
@@ -28,6 +28,7 @@ def coordinate(options: RunOptions, recipe: Recipe, work: Callable[[str], int]) 
         refuse_if_held(lake)  # in one sentence, before Prefect and the cluster
     run_id = options.run_id or records.new_id()
     os.environ[records.VARIABLE] = run_id  # processes that the run starts inherit it
+    server.use()  # it starts while the flow is being imported
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     detached = options.run_id is not None
     if options.verbose or detached:
@@ -43,7 +44,8 @@ def coordinate(options: RunOptions, recipe: Recipe, work: Callable[[str], int]) 
 
 def call_flow(flow: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
     """Run a Prefect flow and return its figures; its errors are raised, not printed."""
-    from patchlake.flows.control import prefect_record
+    from patchlake.flows.control import prefect_record, server
 
     errors.hide_tracebacks()
+    server.wait_if_in_use()
     return prefect_record.call(flow, *args)

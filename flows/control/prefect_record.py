@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from patchlake.flows.control import server
 from patchlake.tasks.errors import PatchlakeError
 
 TEMPORARY = "a free port of this machine (a temporary one)"
@@ -39,9 +40,10 @@ def call(flow: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
         _is_silent = True
         said = f"the Prefect server at {_address()} does not answer: {why}"
         if _done is None:
+            advice = "start it (`prefect server start`), or unset PREFECT_API_URL for a temporary one, then "
+            advice = "" if server.is_in_use() else advice
             raise ServerError(
-                f"{said}. What was committed stays; start it (`prefect server start`), or unset PREFECT_API_URL for a "
-                "temporary one, then run again: it continues from there"
+                f"{said}. What was committed stays; {advice}run again: it continues from there"
             ) from error
         print(f"patchlake: {said}. The run itself is done; only its record on the server is not", file=sys.stderr)
         return _done

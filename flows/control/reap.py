@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 
-import psutil
 from obstore.exceptions import BaseError
 
 from patchlake.cluster import coordinator_job as jobs
-from patchlake.flows.control import records
+from patchlake.flows.control import records, server
+from patchlake.flows.control.processes import end_processes, processes_of
 from patchlake.flows.control.records import Ended, RunRecord, known_runs
 from patchlake.tasks.lake import lock as locks
 from patchlake.tasks.lake.layout import STAGE
 from patchlake.tasks.lake.shards import clear_stage
 from patchlake.tasks.storage.location import Location
-
-END_SECONDS = 5.0
-"""How long processes have to end after SIGTERM, before SIGKILL."""
 
 
 def reap(lake: Location | None = None) -> Iterator[str]:
@@ -42,6 +37,17 @@ def reap(lake: Location | None = None) -> Iterator[str]:
             if not owner.is_alive:
                 yield from _end_leftovers(owner.run_id)
         yield from _clean_lake(lake, set())
+    yield from _end_servers()
+
+
+def _end_servers() -> Iterator[str]:
+    """End the temporary Prefect servers that no run uses."""
+    if any(record.state in ("queued", "running") for record in known_runs()):
+        return
+    for kept in server.known():
+        if not kept.is_used:
+            kept.end()
+            yield f"temporary Prefect server at {kept.url} (process {kept.process.pid}) ended"
 
 
 def reap_run(record: RunRecord) -> Iterator[str]:
@@ -62,44 +68,6 @@ def _end_processes(run_id: str) -> Iterator[str]:
     end_processes(found)
     for process in found:
         yield f"run {run_id}: process {process.pid} ended"
-
-
-def end_processes(processes: Sequence[psutil.Process]) -> None:
-    """End processes by SIGTERM, and those that take too long by SIGKILL; returns when they are gone."""
-    for sent in (signal.SIGTERM, signal.SIGKILL):
-        for process in processes:
-            with suppress(psutil.NoSuchProcess):
-                process.send_signal(sent)  # never to another process that got the same number
-        deadline = time.monotonic() + END_SECONDS
-        while not all(_is_gone(process) for process in processes):
-            if time.monotonic() > deadline:
-                break
-            time.sleep(0.05)
-
-
-def _is_gone(process: psutil.Process) -> bool:
-    try:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
-def processes_of(run_id: str) -> list[psutil.Process]:
-    """Return this user's processes on this machine that inherited the run's mark, except the caller and its parents."""
-    this = psutil.Process()
-    own = {this.pid, *(parent.pid for parent in this.parents())}
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.pid not in own and process.uids().real == os.getuid() and _mark_of(process) == run_id:
-                found.append(process)
-    return found
-
-
-def _mark_of(process: psutil.Process) -> str | None:
-    """Return the id of the run that a process is part of."""
-    mark: str | None = process.environ().get(records.VARIABLE)
-    return mark
 
 
 def _clean_lake(lake: Location, known_dead: set[str]) -> Iterator[str]:

@@ -10,7 +10,8 @@ import psutil
 import pytest
 from command_line import run_patchlake, wait_until
 
-from patchlake.flows.control import reap
+from patchlake.flows.control import server
+from patchlake.flows.control.processes import processes_of
 from patchlake.flows.control.records import RunRecord
 
 SECRETS = {"AWS_SECRET_ACCESS_KEY": "hidden-in-aws", "HF_TOKEN": "hidden-in-hf", "PREFECT_API_KEY": "hidden-in-prefect"}
@@ -39,21 +40,22 @@ def system(
 
     yield start
     for run in started:
-        for process in reap.processes_of(run.run_id):
+        for process in processes_of(run.run_id):
             process.kill()
 
 
 def listeners(run: RunRecord) -> dict[str, set[tuple[str, int]]]:
     """Return where each kind of process of a run listens, and how many processes there are of each."""
     found: dict[str, set[tuple[str, int]]] = {}
-    for process in reap.processes_of(run.run_id):
+    kept = [psutil.Process(found.process.pid) for found in server.known()]
+    for process in [*processes_of(run.run_id), *kept]:
         try:
             words = " ".join(process.cmdline())
             places = {c.laddr for c in process.net_connections(kind="inet") if c.status == psutil.CONN_LISTEN}
             udp = {c.laddr for c in process.net_connections(kind="udp")}
         except psutil.Error:
             continue
-        what = "worker" if "spawn_main" in words else "server" if "prefect" in words else "coordinator"
+        what = "worker" if "spawn_main" in words else "server" if "server_program" in words else "coordinator"
         what = "decoder" if "patchlake.tasks.video.child" in words else what
         found.setdefault(what, set()).update((place.ip, place.port) for place in places | udp)
     return found
@@ -79,7 +81,7 @@ def test_all_of_a_run_listens_on_loopback_as_documented_and_no_secret_is_written
     assert {what: len(places) for what, places in seen.items()} == {
         "coordinator": 4,  # scheduler, dashboard, a nanny for each worker
         "worker": 4,  # each: Dask's protocol, a health page
-        "server": 1,  # Prefect's, for this run alone
+        "server": 1,  # Prefect's temporary one, which is kept for the next run
         "decoder": 0,
     }
     files = [path for path in tmp_path.rglob("*") if path.is_file()]

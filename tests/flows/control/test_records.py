@@ -16,6 +16,7 @@ import pytest
 from command_line import Done, wait_until
 
 from patchlake.flows.control import cancel, reap, records, status
+from patchlake.flows.control.processes import processes_of
 from patchlake.flows.control.records import RunRecord, home, name_of
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.lake import digest
@@ -49,7 +50,7 @@ def detach(patchlake: Command) -> Iterator[Callable[[Path], RunRecord]]:
 
     yield detach
     for run in started:
-        for process in reap.processes_of(run.run_id):
+        for process in processes_of(run.run_id):
             process.kill()
 
 
@@ -109,7 +110,7 @@ def test_detached_cancelled_and_gone_on_with(
     wait_until(lambda: has_shard(lake) or first.state != "running", 120)
     *_, said = cancel.cancel(first)
     assert said == f"run {first.run_id} is gone: cancelled"
-    wait_until(lambda: not reap.processes_of(first.run_id), 10)
+    wait_until(lambda: not processes_of(first.run_id), 10)
     assert not (lake / LOCK).exists()
     committed = Tables(Location(str(lake))).receipts.rows()
     assert committed
@@ -160,7 +161,7 @@ def test_a_killed_coordinator_is_dead_and_reaped(
         for process in (orphan, bystander):
             process.kill()
             process.wait()
-    assert not reap.processes_of(run.run_id)
+    assert not processes_of(run.run_id)
     assert not start_of(run.coordinator.pid)
     assert not (lake / LOCK).exists()
     assert not (lake / ".stage").exists()
