@@ -1,5 +1,5 @@
 # make run     the whole job on a corpus that it renders itself; VIDEOS=/path/to/videos runs it on yours
-# make test    the whole test suite
+# make test    the whole test suite, JOBS=2 files at once
 # make env     .venv with the patchlake command; CPU=1 takes torch's CPU build where pip would take CUDA's
 # make test-long  tests that take minutes each: every kind of fault at two moments; ARGS goes to pytest
 # make faults  harm at N seeded moments of each kind, in runs of over 200 units; rows are added to TABLE (hours)
@@ -9,8 +9,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 VIDEOS ?=
 N ?= 20
+JOBS ?= 2
 TABLE ?= faults.md
 TORCH := $(if $(CPU),--extra-index-url https://download.pytorch.org/whl/cpu)
+PARALLEL := $(if $(filter-out 0 1,$(JOBS)),-n $(JOBS) --dist loadgroup)
 SOURCES := $(shell find flows tasks cluster -type d -not -name __pycache__)
 
 .PHONY: env run test test-long check faults clean
@@ -46,10 +48,10 @@ check: env
 	$(BIN)/lint-imports
 
 test: env
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-long: env
-	$(BIN)/python -m pytest -m long $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m long $(ARGS)
 
 faults: env
 	$(BIN)/python tests/support/fault_campaign.py --each $(N) --table $(TABLE)

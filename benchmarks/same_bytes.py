@@ -3,7 +3,7 @@
 python benchmarks/same_bytes.py [--old 7a3c540] [--only classic boxes] [--folder KEPT] [--jobs 2]
 
 The old state is a git worktree that this makes and removes; both are run by this interpreter, in one go on one machine,
-each with a folder of links in PYTHONPATH. One lake of each is in a real S3 server where radosgw is installed.
+each with a copy of the code in PYTHONPATH. One lake of each is in a real S3 server where radosgw is installed.
 """
 
 from __future__ import annotations
@@ -85,13 +85,15 @@ class Recipe:
         return folder
 
 
-def linked(name: str, folder: Path, source: Path, modules: Path, **env: str) -> Code:
-    """Make a state of the code importable as `patchlake` by links, with the user's own modules beside it."""
+def copied(name: str, folder: Path, source: Path, modules: Path, **env: str) -> Code:
+    """Copy a state of the code to where it is importable as `patchlake`, with the user's own modules beside it."""
     package = folder / "path" / "patchlake"
     package.mkdir(parents=True)
     for part in ("__init__.py", "py.typed", "flows", "tasks", "cluster"):
-        if (source / part).exists():
-            (package / part).symlink_to(source / part)
+        if (source / part).is_dir():
+            shutil.copytree(source / part, package / part)
+        elif (source / part).exists():
+            shutil.copy(source / part, package / part)
     if not (package / "__init__.py").exists():
         (package / "__init__.py").touch()  # else an installed package would be found before these folders
     (folder / "mine.py").symlink_to(modules)
@@ -154,9 +156,8 @@ def main() -> None:
         s3 = stack.enter_context(s3_server(folder / "ceph"))
         prefect = stack.enter_context(prefect_server(folder / "prefect"))
         source = stack.enter_context(worktree(given.old, folder / "worktree"))
-        states = [
-            linked(n, folder / n, at, corpora / "mine.py", **prefect) for n, at in (("old", source), ("new", ROOT))
-        ]
+        sources = {"old": source, "new": ROOT}
+        states = [copied(name, folder / name, at, corpora / "mine.py", **prefect) for name, at in sources.items()]
         wanted = {name: text for name, text in recipes(corpora).items() if not given.only or name in given.only}
         all_recipes = [Recipe(name, text, s3 if name in IN_BUCKET else {}) for name, text in wanted.items()]
         with concurrent.futures.ThreadPoolExecutor(given.jobs) as pool:

@@ -23,6 +23,19 @@ os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
 
 
+TOGETHER = ("test_clusters.py", "test_slurm.py", "test_ssh.py")
+"""Files whose tests look at all processes of one Slurm or sshd."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With xdist (`-n 2 --dist loadgroup`) a file's tests share a process, and so its fixtures; harm is spread."""
+    for item in items:
+        name = "clusters" if item.path.name in TOGETHER else str(item.path)
+        if item.path.name != "test_faults.py" or item.path.parent.name != "flows":
+            item.add_marker(pytest.mark.xdist_group(name))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _own_home(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Runs are written down here, not in the user's own folder."""
