@@ -76,13 +76,8 @@ class Cluster:
         """How many workers were ended because they took more memory than they may."""
         return self.flight.incidents.memory_kills
 
-    @property
-    def stopping(self) -> bool:
-        """Whether `stop` was called."""
-        return self.flight.stopping.is_set()
-
     def stop(self) -> None:
-        """Submit no more items: runs yield what is being worked on, then end. What only waits is skipped."""
+        """Submit no more items: runs yield what workers are doing now, then end. Items that only wait are skipped."""
         flight = self.flight
         if flight.stopping.is_set():
             return

@@ -1,4 +1,4 @@
-"""What goes wrong where work runs, each a sentence: what was given, what was expected, what to do."""
+"""Errors of clusters; each is a sentence: what was given, what was expected, what to do."""
 
 
 class ClusterError(Exception):

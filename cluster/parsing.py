@@ -1,4 +1,4 @@
-"""Values of a recipe's `cluster:` that are checked as text: amounts, times, words of job scripts, secrets."""
+"""Values of a recipe's `cluster:` that are kept as text: amounts, times, words of job scripts; and secrets in it."""
 
 from __future__ import annotations
 
@@ -42,25 +42,25 @@ def seconds_of_walltime(text: str) -> float:
     else:
         total = float(parse_timedelta(time_text("walltime", text)))
     if total <= 0:
-        raise ValueError(f"walltime is {text!r}: expected more than nothing")
+        raise ValueError(f"walltime is {text!r}: expected more than 0")
     return total
 
 
 def bytes_text(name: str, text: str) -> str:
-    """Return an amount of memory as it was written; raises ValueError for what is none."""
+    """Return an amount of memory unchanged; raises ValueError if it is not one."""
     try:
         parse_bytes(text)
     except ValueError as error:
-        raise ValueError(f"{name} is {text!r}: expected, say, 4 GiB") from error
+        raise ValueError(f"{name} is {text!r}: expected an amount, e.g. 4 GiB") from error
     return text
 
 
 def time_text(name: str, text: str) -> str:
-    """Return a time as it was written; raises ValueError for what is none."""
+    """Return a time unchanged; raises ValueError if it is not one."""
     try:
         parse_timedelta(text)
     except (ValueError, KeyError) as error:
-        raise ValueError(f"{name} is {text!r}: expected a time, as '2 h' or '30 s'") from error
+        raise ValueError(f"{name} is {text!r}: expected a time, e.g. '2 h' or '30 s'") from error
     return text
 
 
@@ -70,7 +70,7 @@ def seconds_text(text: str) -> float:
 
 
 def plain(value: str) -> str:
-    """Return a word for a job script's header; raises ValueError for what could be more than a word there."""
+    """Return a word for a job script's header unchanged; raises ValueError if a shell could read more than a word."""
     if not PLAIN.fullmatch(value):
         raise ValueError(f"got {value!r}, expected letters, digits and -_.,:/|&*()[]=@+ only: it goes into a script")
     return value

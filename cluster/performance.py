@@ -1,4 +1,4 @@
-"""Dask's performance report of a whole run, as one page that asks for nothing from outside."""
+"""Dask's performance report of a whole run, as one page that loads nothing from the network."""
 
 # mypy: untyped-calls-exclude=distributed
 
@@ -25,9 +25,8 @@ _FROM_OUTSIDE = re.compile(r"<link[^>]*https?://[^>]*>")
 def reporting(client: Client, path: str, name: str) -> Iterator[None]:
     """Watch the cluster's tasks until the end of the context, and write the report then, also after an error.
 
-    As `distributed.performance_report`, which wants the default client, takes scripts from the network when it is read,
-    and shows the calling code: this one shows the cluster's name. A report that can't be had is a warning, since the
-    work was done.
+    Unlike `distributed.performance_report` it needs no default client, its page loads no scripts from the network, and
+    it shows the cluster's name instead of the calling code. A report that can't be made is a warning: the work is done.
     """
     begun = time.time()
     count = client.sync(_watch, client)
@@ -42,7 +41,7 @@ def reporting(client: Client, path: str, name: str) -> Iterator[None]:
 
 
 async def _watch(client: Client) -> int:
-    """Have the scheduler take note of tasks from now on; return how often it has looked at its machine so far."""
+    """Have the scheduler record tasks from now on; return how many samples of its machine it has taken so far."""
     await client.get_task_stream(start=0, stop=0)
     count: int = await client.run_on_scheduler(_looks)
     return count

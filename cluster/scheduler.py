@@ -34,14 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """Return the options."""
     found = argparse.ArgumentParser(prog="patchlake scheduler", description="Start a scheduler.")
-    found.add_argument("--scheduler-file", required=True, help="file that tells workers and runs its address")
+    found.add_argument("--scheduler-file", required=True, help="file for its address, which workers and runs read")
     where = found.add_mutually_exclusive_group()
     where.add_argument("--host", help="address to listen on (by default this machine's private one)")
-    where.add_argument("--interface", help="or network interface, as ib0")
+    where.add_argument("--interface", help="or network interface, e.g. ib0")
     found.add_argument("--port", type=int, default=0, help="by default a free one")
-    found.add_argument("--tls", metavar="FOLDER", help="of ca.pem, cert.pem and key.pem; made if it is not there")
+    found.add_argument("--tls", metavar="FOLDER", help="folder with ca.pem, cert.pem and key.pem; made if missing")
     pages = found.add_mutually_exclusive_group()
-    pages.add_argument("--dashboard-port", type=int, help="of 127.0.0.1; by default a free one")
+    pages.add_argument("--dashboard-port", type=int, help="port on 127.0.0.1; by default a free one")
     pages.add_argument("--no-dashboard", action="store_true", help="no dashboard on 127.0.0.1")
     return found
 
@@ -54,12 +54,12 @@ async def serve(args: argparse.Namespace) -> None:
         security = tls.security_of(tls.files_in(args.tls) if given else tls.make_certificates(args.tls))
     dashboard = args.dashboard_port or not args.no_dashboard
     options = scheduler_options(args.host or own_host(args.interface), security, dashboard=dashboard)
-    over = asyncio.Event()
+    signalled = asyncio.Event()
     for sent in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(sent, over.set)
+        asyncio.get_running_loop().add_signal_handler(sent, signalled.set)
     with dask.config.set(CONFIG):
         async with Scheduler(**options | {"port": args.port}, scheduler_file=args.scheduler_file) as scheduler:
             print(f"patchlake: scheduler at {scheduler.address}", flush=True)
             if not args.no_dashboard:
                 print(f"patchlake: dashboard at {format_dashboard_link(HOST, scheduler.http_server.port)}", flush=True)
-            await over.wait()
+            await signalled.wait()

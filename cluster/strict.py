@@ -45,7 +45,7 @@ def expected_one_of(given: str, known: Iterable[str]) -> str:
 
 
 def error_at(key: str, sentence: str, given: object) -> InitErrorDetails:
-    """Return what pydantic is told of one wrong key; as a value error its sentence stands by itself."""
+    """Return one wrong key for a ValidationError; being a value error, its sentence is complete."""
     details: Any = PydanticCustomError("value_error", "{error}", {"error": sentence})
     return InitErrorDetails(type=details, loc=(key,), input=given)
 

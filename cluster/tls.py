@@ -1,4 +1,4 @@
-"""Encryption between scheduler, workers and client, each of which must show a certificate."""
+"""Encryption between scheduler, workers and client; each must show a certificate."""
 
 # mypy: untyped-calls-exclude=distributed
 
@@ -21,9 +21,9 @@ CA, CERT, KEY = "ca.pem", "cert.pem", "key.pem"
 
 @contextmanager
 def open_security(tls: bool | str | TlsFiles, *, folder: str | None = None) -> Iterator[Security | None]:
-    """Yield what Dask is told: nothing, certificates made for as long as the context, or those of the files.
+    """Yield Dask's settings: none, certificates that last as long as the context, or those of the files.
 
-    Those that are made lie in `folder`, where other machines have to read them, else in a temporary one.
+    New ones lie in `folder` if other machines have to read them, else in a temporary one.
     """
     if tls is False:
         yield None
@@ -35,7 +35,7 @@ def open_security(tls: bool | str | TlsFiles, *, folder: str | None = None) -> I
 
 
 def security_of(files: TlsFiles) -> Security:
-    """Return Dask's settings for one certificate that all parts share.
+    """Return Dask's settings for one certificate that scheduler, workers and client share.
 
     Raises ClusterError for files that can't be read.
     """

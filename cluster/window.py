@@ -9,12 +9,11 @@ TASKS_PER_SLOT = 3
 
 
 class Window:
-    """Admits tasks up to a limit for each share; one owner at a time may ask to have the cluster to itself.
+    """Admits tasks up to a limit for each share; one owner at a time may claim the cluster for itself.
 
-    A share is what only some workers can do, such as tasks that need a GPU: others in flight must not keep it out.
-
-    A place is freed when its task ends, not when somebody looks at the result, so a batch that is busy
-    committing holds nothing, and `claim` always comes to an end.
+    A share is a class of tasks that only some workers can do, e.g. those that need a GPU: other tasks in flight must
+    not keep them out. A place is freed when its task ends, not when somebody looks at the result, so a batch that is
+    busy committing holds nothing, and `claim` always succeeds in the end.
     """
 
     def __init__(self) -> None:
@@ -24,7 +23,7 @@ class Window:
         self._owner: object | None = None
 
     def admit(self, key: str, owner: object, limit: int, share: str = "") -> bool:
-        """Take a place of a share for a task, if there is one for this owner."""
+        """Take a place in a share for a task; False if there is none for this owner now."""
         with self.changed:
             taken = sum(other == share for other in self._keys.values())
             if taken >= limit or self._owner not in (None, owner):
@@ -39,7 +38,7 @@ class Window:
             self.changed.notify_all()
 
     def claim(self, owner: object) -> bool:
-        """Keep others from submitting; true once the owner has the window and nothing is in flight."""
+        """Keep others from submitting; True once the owner has the window and nothing is in flight."""
         with self.changed:
             if self._owner is None:
                 self._owner = owner

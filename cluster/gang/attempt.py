@@ -34,7 +34,7 @@ OnEvent = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """What every rank runs, and how long it may take to say something."""
+    """What every rank runs, and how long it may be silent."""
 
     module: str
     payload: dict[str, Any]

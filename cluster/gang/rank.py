@@ -22,14 +22,14 @@ from distributed.comm.addressing import get_address_host
 POLL_SECONDS = 0.1
 STDERR_BYTES = 4096
 ALIVE = ("executing", "long-running")
-"""States of a task that somebody still waits for; Dask can't interrupt a cancelled one, but says so here."""
+"""States of a task that somebody still waits for. Dask can't interrupt a cancelled task, but its state changes."""
 
 _children: dict[str, subprocess.Popen[str]] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rank:
-    """What one child process is told."""
+    """What one child process is given."""
 
     module: str
     payload: dict[str, Any]
@@ -39,7 +39,7 @@ class Rank:
     master_port: int
     group_timeout_seconds: float
     topic: str
-    """Where its lines are sent, one per attempt."""
+    """Where its lines are sent; each attempt has a topic of its own."""
 
     def environment(self) -> dict[str, str]:
         """Return what torch.distributed reads at `init_process_group(init_method="env://")`."""
@@ -149,7 +149,7 @@ def _forward(stdout: IO[str], rank: Rank, worker: Worker, result: list[dict[str,
 
 
 def reap(topic: str, patience_seconds: float) -> bool:
-    """Kill the attempt's child on this worker, if any, and tell whether it is gone."""
+    """Kill the attempt's child on this worker, if any, and return whether it is gone."""
     deadline = time.monotonic() + patience_seconds
     while (child := _children.get(topic)) is not None and time.monotonic() < deadline:
         child.kill()

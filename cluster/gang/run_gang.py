@@ -61,7 +61,7 @@ def run_gang(
             finally:
                 attempt.kill()
     raise GangError(
-        f"{module} failed {max_restarts + 1} times on {ranks_wanted} ranks; expected it to end well once. "
+        f"{module} failed {max_restarts + 1} times on {ranks_wanted} ranks; expected one attempt to succeed. "
         f"Correct what the last attempt says, then run again, it resumes:\n{failure}"
     )
 
@@ -79,7 +79,7 @@ def _one_at_a_time(cluster: Cluster) -> Iterator[None]:
 
 
 def _choose_workers(cluster: Cluster, ranks: int, resources: Resources | None, *, may_shrink: bool) -> list[str]:
-    """Pick workers anew; those that restart are waited for."""
+    """Choose workers for an attempt; those that are restarting are waited for."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while len(found := sorted(cluster.workers(resources))) < ranks:
         check_stop(cluster.flight)

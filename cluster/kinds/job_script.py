@@ -1,4 +1,4 @@
-"""What a job of a queue is told: the lines of its script's header, its worker's arguments, where its logs lie."""
+"""What is in a job of a queue: its script's header, its worker's arguments, where its logs lie."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ class _Places(SpecCluster):
 
 
 def places_of(spec: SshSpec, security: Security | None) -> dict[str, dict[str, Any]]:
-    """Name every worker, and say how it is started."""
+    """Return the name of every worker and how Dask starts it."""
     return {
         f"{host}-{i}-{j}": {"cls": SshWorker, "options": {"spec": spec, "host": host, "index": j, "security": security}}
         for i, host in enumerate(spec.hosts)
