@@ -6,6 +6,7 @@ from typing import Any
 
 from prefect import flow
 
+from patchlake.flows.load import load_recipe
 from patchlake.flows.session import Session, open_session
 from patchlake.flows.stages import close, regions
 from patchlake.flows.stages.ingest import drop_product, make_room
@@ -35,7 +36,7 @@ def change_features(
     `add` are names of the recipe's features, or entries as a recipe spells them; `drop` are names. `run_id`,
     `wait_seconds` and `performance_report` are as of `session.open_session`.
     """
-    wanted, names = with_features(recipes.load(recipe, overrides), recipe, add)
+    wanted, names = with_features(load_recipe(recipe, overrides), recipe, add)
     refuse_sound(wanted, names)
     with open_session(wanted, run_id, wait_seconds, performance_report) as session:
         for name in drop:

@@ -9,10 +9,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from patchlake.flows.load import load_recipe
 from patchlake.flows.session import open_cluster, session_of
 from patchlake.flows.stages.deferred import products_apart
 from patchlake.flows.stages.ingest import survey_sources
-from patchlake.tasks import recipe as recipes
 from patchlake.tasks.corpus.discover import discover
 from patchlake.tasks.lake.arrays import root_attrs
 from patchlake.tasks.lake.create import check_dataset
@@ -23,7 +23,7 @@ from patchlake.tasks.plan.forecast import Forecast, forecast
 
 def plan_recipe(path: str, overrides: Sequence[str] = ()) -> Forecast:
     """Return what `patchlake run` would do now. Sources that the lake does not know are probed, on the cluster."""
-    recipe = recipes.load(path, overrides)
+    recipe = load_recipe(path, overrides)
     with open_cluster(recipe) as cluster:
         session = session_of(recipe, cluster)
         session.checked = True  # by trying to write; a plan only reads

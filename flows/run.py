@@ -6,9 +6,9 @@ from typing import Any
 
 from prefect import flow
 
+from patchlake.flows.load import load_recipe
 from patchlake.flows.session import open_session
 from patchlake.flows.stages import close, ingest, reduce, regions, report, train
-from patchlake.tasks import recipe as recipes
 from patchlake.tasks.corpus.discover import discover
 
 
@@ -27,7 +27,7 @@ def run(
     `run_id`, `wait_seconds` and `performance_report` are as of `session.open_session`; `retry_failed`: see
     `ingest.forget_failed`.
     """
-    wanted = recipes.load(recipe, overrides)
+    wanted = load_recipe(recipe, overrides)
     sources = discover(wanted.corpus)
     with open_session(wanted, run_id, wait_seconds, performance_report) as session:
         ingest.forget_failed(session, retry_failed=retry_failed)

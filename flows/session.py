@@ -10,20 +10,15 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import entry_points
 from typing import Any
 
-from pydantic import ValidationError
-
 from patchlake.cluster.connect import Cluster, connect
-from patchlake.cluster.kinds import registry
 from patchlake.cluster.resources import refuse
-from patchlake.cluster.spec import GPU, ClusterSpec
+from patchlake.cluster.spec import GPU
 from patchlake.flows.control import records
+from patchlake.flows.load import cluster_spec, load_recipe
 from patchlake.flows.telemetry import observe
-from patchlake.tasks import recipe as recipes
 from patchlake.tasks.corpus.discover import discover
-from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.features.extractor import Extractor
 from patchlake.tasks.lake import create, shards
 from patchlake.tasks.lake import lock as locks
@@ -37,7 +32,6 @@ from patchlake.tasks.plan.ledger import Ledger
 from patchlake.tasks.recipe import Recipe
 from patchlake.tasks.storage import failures
 from patchlake.tasks.storage.location import Location
-from patchlake.tasks.strict import sentences
 from patchlake.tasks.unit import preflight, worker_setup
 from patchlake.tasks.video.probe import Probed
 
@@ -80,20 +74,9 @@ class Session:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun
 
 
-def cluster_spec(recipe: Recipe) -> ClusterSpec:
-    """Return the recipe's `cluster`, checked; its kind may be an entry point of another package."""
-    if recipe.cluster.get("kind", "local") not in registry.KINDS:
-        for point in entry_points(group="patchlake.clusters"):
-            registry.register(point.name, point.value)
-    try:
-        return registry.parse(recipe.cluster)
-    except ValidationError as error:
-        raise RecipeError("recipe: " + sentences(error, prefix=("cluster",))) from None
-
-
 def check(path: str, overrides: Sequence[str]) -> Recipe:
     """Return the recipe if it can be run at all: keys, values, corpus, models, cluster; nothing is started."""
-    recipe = recipes.load(path, overrides)
+    recipe = load_recipe(path, overrides)
     spec, lake = cluster_spec(recipe), Location(recipe.lake) / recipe.name
     products = product.products_of(recipe, product.extractors_of(recipe)).values()
     if any(p.needs_gpu and product_attrs(lake, p.name) is None for p in products):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from patchlake.tasks import features as extractors
 from patchlake.tasks import filters as frame_filters
@@ -20,7 +20,7 @@ from patchlake.tasks.clips.cut import Method, Scores, Shots, Windows
 from patchlake.tasks.corpus.options import Corpus
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.grid import Grid, Layout
-from patchlake.tasks.strict import LocalPath, Name, Strict, base_of, resolved, sentences
+from patchlake.tasks.strict import LocalPath, Name, Strict, sentences
 from patchlake.tasks.training.options import TrainSpec
 from patchlake.tasks.types import PIXELS, FrameGrid
 from patchlake.tasks.video.limits import Limits as ChildLimits
@@ -165,11 +165,8 @@ class Recipe(Strict):
 
     @field_validator("cluster", mode="before")
     @classmethod
-    def _cluster_by_kind(cls, value: object, info: ValidationInfo) -> object:
-        if not isinstance(value, dict):
-            return {"kind": value} if isinstance(value, str) else value
-        paths = {name: value[name] for name in _CLUSTER_PATHS if name in value}
-        return {**value, **{name: _resolved(path, base_of(info)) for name, path in paths.items()}}
+    def _cluster_by_kind(cls, value: object) -> object:
+        return {"kind": value} if isinstance(value, str) else value
 
     @model_validator(mode="before")
     @classmethod
@@ -331,12 +328,3 @@ def _override(data: dict[str, Any], override: str) -> None:
     if key == "cluster" and isinstance(parsed, str) and isinstance(old := data.get("cluster"), dict):
         parsed = old if old.get("kind", "local") == parsed else {"kind": parsed}  # another kind has other keys
     data[last] = parsed
-
-
-_CLUSTER_PATHS = ("scheduler_file", "tls", "key", "known_hosts", "folder")
-
-
-def _resolved(value: object, base: Path | None) -> object:
-    if isinstance(value, dict):
-        return {name: _resolved(path, base) for name, path in value.items()}
-    return resolved(value, base) if isinstance(value, str) else value

@@ -18,7 +18,7 @@ def coordinate(options: RunOptions, recipe: Recipe, work: Callable[[str], int]) 
     The run is recorded while it lasts; SIGTERM ends it as Ctrl-C does.
     """
     from patchlake.flows.control import records, server
-    from patchlake.flows.session import cluster_spec
+    from patchlake.flows.load import cluster_spec
     from patchlake.flows.telemetry import observe
     from patchlake.tasks.lake.lock import refuse_if_held
     from patchlake.tasks.storage.location import Location

@@ -143,14 +143,14 @@ def features(
 def _change_features(options: RunOptions, add: tuple[str, ...], drop: tuple[str, ...]) -> int:
     from patchlake.flows.change_features import change_features, with_features
     from patchlake.flows.cli.coordinate import call_flow, coordinate
+    from patchlake.flows.load import load_recipe
     from patchlake.flows.session import check_lake
     from patchlake.flows.telemetry.observe import check_report
-    from patchlake.tasks import recipe as recipes
     from patchlake.tasks.errors import RecipeError
 
     if not add and not drop:
         raise RecipeError("features: expected --add NAME or --drop NAME, e.g. --add hog")
-    wanted, _ = with_features(recipes.load(options.recipe, options.overrides), options.recipe, add)
+    wanted, _ = with_features(load_recipe(options.recipe, options.overrides), options.recipe, add)
     check_lake(wanted)
     check_report(options.performance_report)
 

@@ -12,7 +12,7 @@ from patchlake.cluster import coordinator_job as jobs
 from patchlake.cluster.kinds.jobqueue import QueueSpec
 from patchlake.flows.control import records
 from patchlake.flows.control.records import Request, RunRecord
-from patchlake.flows.session import cluster_spec
+from patchlake.flows.load import cluster_spec
 from patchlake.tasks.errors import PatchlakeError
 from patchlake.tasks.lake.lock import refuse_if_held
 from patchlake.tasks.recipe import Recipe

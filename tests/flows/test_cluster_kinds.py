@@ -1,13 +1,15 @@
-"""Kinds of clusters that come by an entry point of another package."""
+"""Kinds of clusters that come by an entry point of another package; a cluster's local paths in a recipe."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from patchlake.cluster.kinds.registry import KINDS
-from patchlake.flows.session import cluster_spec
+from patchlake.flows.load import cluster_spec, load_recipe
 from patchlake.tasks import recipe as recipes
 from patchlake.tasks.errors import RecipeError
 
@@ -54,3 +56,31 @@ def test_an_entry_point_is_a_kind() -> None:
 def test_its_words_are_among_the_hints(cluster: object, said: str) -> None:
     with pytest.raises(RecipeError, match=said):
         cluster_spec(recipe(cluster))
+
+
+@pytest.mark.parametrize(
+    ("given", "loaded"),
+    [
+        (
+            {"kind": "address", "scheduler_file": "run/s.json", "tls": {"ca": "a", "cert": "/b", "key": "c"}},
+            {"kind": "address", "scheduler_file": "BASE/run/s.json"}
+            | {"tls": {"ca": "BASE/a", "cert": "/b", "key": "BASE/c"}},
+        ),
+        ({"kind": "local", "tls": True}, {"kind": "local", "tls": True}),
+        ({"workers": 2, "tls": "certificates"}, {"workers": 2, "tls": "BASE/certificates"}),
+        ("slurm", {"kind": "slurm"}),
+    ],
+)  # fmt: skip
+def test_files_of_a_cluster_are_relative_to_the_recipe(tmp_path: Path, given: object, loaded: object) -> None:
+    """What a recipe leaves out stays out, so that a lake records what its user wrote."""
+    data = {"name": "a", "lake": "lake", "corpus": {"videos": "videos"}, "cluster": given}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(data))
+    text = json.dumps(load_recipe(tmp_path / "recipe.yaml").cluster).replace(str(tmp_path), "BASE")
+    assert json.loads(text) == loaded
+
+
+def test_a_cluster_is_checked_when_its_recipe_is_loaded(tmp_path: Path) -> None:
+    data = {"name": "a", "lake": "lake", "corpus": {"videos": "videos"}, "cluster": {"wrokers": 2}}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(data))
+    with pytest.raises(RecipeError, match=r"cluster\.wrokers: unknown key, got 2; did you mean workers\?"):
+        load_recipe(tmp_path / "recipe.yaml")

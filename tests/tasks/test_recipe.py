@@ -370,16 +370,6 @@ def test_a_kind_of_cluster_can_be_named_and_set(tmp_path: Path) -> None:
     assert small(cluster="slurm").cluster == {"kind": "slurm"}
 
 
-def test_files_of_a_cluster_are_relative_to_the_recipe() -> None:
-    given = {"kind": "address", "scheduler_file": "run/s.json", "tls": {"ca": "a", "cert": "/b", "key": "c"}}
-    assert small(cluster=given).cluster == {
-        "kind": "address",
-        "scheduler_file": "/base/run/s.json",
-        "tls": {"ca": "/base/a", "cert": "/b", "key": "/base/c"},
-    }
-    assert small(cluster={"kind": "local", "tls": True}).cluster["tls"] is True
-
-
 def test_a_recipe_is_parsed_without_the_libraries_that_its_extractors_need(tmp_path: Path) -> None:
     """`patchlake --help`, `plan` of a wrong recipe and completion should not wait for torch."""
     recipe = {**SMALL, "features": ["regions", "hf:a/b", {"kind": "hf_clip", "path": "c/d"}], "clips": ["shots"]}
