@@ -175,6 +175,6 @@ def _sentences(lake: Location) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if (sentence := failures.told(error, lake)) is not None:
+        if (sentence := failures.explain(error, lake)) is not None:
             raise sentence from error
         raise

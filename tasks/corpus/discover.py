@@ -16,6 +16,7 @@ from patchlake.tasks.corpus.options import Corpus
 from patchlake.tasks.corpus.table_files import SUFFIXES as MANIFESTS
 from patchlake.tasks.errors import DecodeError, NothingFoundError, RecipeError
 from patchlake.tasks.storage import objects
+from patchlake.tasks.storage.reading import FILE_REASONS
 from patchlake.tasks.storage.uris import is_s3, object_of, object_uri, path_of, split_s3, uri_of
 from patchlake.tasks.types import Reason, Source
 from patchlake.tasks.video.formats import SUFFIXES
@@ -135,7 +136,7 @@ def _file(path: bytes, real_root: bytes = b"/") -> Source:
     try:
         info = os.stat(path)
     except OSError as error:
-        return _rejected(uri, objects.FILE_REASONS.get(error.errno or 0, "unreadable"), str(error.strerror))
+        return _rejected(uri, FILE_REASONS.get(error.errno or 0, "unreadable"), str(error.strerror))
     if not os.path.realpath(path).startswith(real_root):
         return _rejected(uri, "outside_root", "the link leads out of the corpus' folder")
     if not stat.S_ISREG(info.st_mode):

@@ -18,7 +18,7 @@ from decimal import Decimal
 from typing import Any, cast
 
 from patchlake.tasks.errors import DecodeError, RecipeError
-from patchlake.tasks.storage.objects import read_whole
+from patchlake.tasks.storage.reading import read_whole
 from patchlake.tasks.storage.uris import is_s3, object_uri, split_s3, uri_of
 from patchlake.tasks.types import Box
 

@@ -1,4 +1,4 @@
-"""What a write that failed means to a user: a full disk, or a store that does not answer."""
+"""What a failed read or write means to a user: the disk is full, or the object store does not answer."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ _FULL_WORDS = ("no space left on device", "disk quota exceeded", "file too large
 _AWAY_WORDS = ("error sending request", "generic s3 error", "connection refused", "error after ")
 
 
-def told(error: BaseException, lake: Location) -> LakeError | None:
-    """Return the sentence for an error of writing or reading a lake, or None where it lies elsewhere.
+def explain(error: BaseException, lake: Location) -> LakeError | None:
+    """Return an error that says what to do, if the lake's disk is full or its store away; None for any other error.
 
-    Errors cross from Rust (zarrs, deltalake, obstore) and from workers, so their text is all that they share.
+    Errors come from Rust (zarrs, deltalake, obstore) and from workers; their text is all that they have in common.
     """
     text = f"{type(error).__name__}: {error}".lower()
     if getattr(error, "errno", None) in _FULL or any(words in text for words in _FULL_WORDS):
         return LakeError(
             f"{lake}: there is no room left on the disk ({_line(error)}). What was committed stays and nothing half "
-            "done is visible; make room, then run again, it goes on from there"
+            "done is visible; make room, then run again: it continues from there"
         )
     if not lake.is_local and (isinstance(error, BaseError) or any(words in text for words in _AWAY_WORDS)):
         return LakeError(
             f"{lake}: the object store does not answer ({_line(error)}). What was committed stays and nothing half "
-            "done is visible; run again when it is back, it goes on from there"
+            "done is visible; run again when it is back: it continues from there"
         )
     return None
 

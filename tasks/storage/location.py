@@ -1,4 +1,4 @@
-"""Where a lake lies: a folder or an object store's prefix, behind the few verbs that lakes need."""
+"""Where a lake lies: a folder or a prefix of a bucket, and the few operations that a lake needs of it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Location:
 
     @cached_property
     def objects(self) -> LocalStore | S3Store:
-        """The object store below this location; writes of one object are atomic in both kinds."""
+        """The object store of this location; writing one object is atomic in folders and buckets alike."""
         if self.is_local:
             return LocalStore(self.path, mkdir=True)
         return s3_store(self.url)
@@ -65,7 +65,7 @@ class Location:
         return {"AWS_ALLOW_HTTP": "true"} if plain and not self.is_local else {}
 
     def put(self, name: str, data: bytes) -> None:
-        """Write an object, whole or not at all."""
+        """Write an object, wholly or not at all."""
         obstore.put(self.objects, name, data)
 
     def get(self, name: str) -> bytes | None:

@@ -1,4 +1,4 @@
-"""Whether a process that was written down somewhere is still there: by machine, number and time of its start."""
+"""Identify a process by machine, process id and start time, so that a record of it can be checked later."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """One process of one machine, for good: its number may be given to another, its start may not."""
+    """One process of one machine. Its id may be reused by another process; id and start time together are not."""
 
     host: str
     machine: str
-    """This boot and this process namespace: two containers may share a host's name, and a machine may start anew."""
+    """This boot and this process namespace: containers may share a host name, and a machine may be restarted."""
     pid: int
     start: int
-    """Clock ticks from the machine's start to the process's; 0 where the process is gone."""
+    """Clock ticks from the machine's start to the process's; 0: there was no such process."""
 
     @property
     def is_here(self) -> bool:
-        """Whether it belongs to this machine, so that its end can be seen."""
+        """Whether it belongs to this machine, so that /proc tells whether it still runs."""
         return self.machine == machine()
 
     @property
     def is_alive(self) -> bool:
-        """Whether a process of this machine still runs. One that has ended and waits for its parent does not."""
+        """Whether a process of this machine still runs; a zombie does not."""
         return self.start > 0 and start_of(self.pid) == self.start
 
 
 def this_process() -> Process:
-    """Return the process that asks."""
+    """Return the current process."""
     return process(os.getpid())
 
 
@@ -42,7 +42,7 @@ def process(pid: int) -> Process:
 
 
 def start_of(pid: int) -> int:
-    """Return when a process started (field 22 of /proc/PID/stat), or 0 if there is none or it is a zombie."""
+    """Return when a process started (field 22 of /proc/PID/stat), in clock ticks; 0 if it is gone or a zombie."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -53,6 +53,6 @@ def start_of(pid: int) -> int:
 
 @cache
 def machine() -> str:
-    """Name this boot of this machine and this process namespace."""
+    """Return what identifies this boot of this machine and this process namespace."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return f"{boot}/{os.readlink('/proc/self/ns/pid')}"

@@ -1,8 +1,8 @@
-"""Sources as uris: a local path of any bytes, or an S3 object of any key, as printable ASCII and back.
+"""Uris of sources: a local path of any bytes, or any S3 key, as printable ASCII and back.
 
-A local file's uri is its absolute path; an object's is s3://BUCKET/KEY. In both, bytes outside of printable ASCII and
-`%` are percent-encoded, and nothing else is: so different files never share a uri. Recipes and manifests name paths
-and keys as they are, not encoded.
+A local file's uri is its absolute path; an object's is s3://BUCKET/KEY. In both, `%` and bytes outside of printable
+ASCII are percent-encoded, and nothing else is, so that different files never share a uri. Recipes and manifests name
+paths and keys as they are, not encoded.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ def path_of(uri: str) -> bytes:
 
 
 def is_s3(uri: str) -> bool:
-    """Whether a uri, or a place that a user wrote, names an object or a prefix."""
+    """Whether a uri, or a place that a user wrote, is s3://."""
     return uri.startswith(_S3)
 
 
 def object_uri(bucket: str, key: str) -> str:
-    """Return the uri of an S3 object: its key's UTF-8 bytes encoded as those of paths are."""
+    """Return the uri of an S3 object: the UTF-8 bytes of its key are encoded like those of a path."""
     return f"{_S3}{bucket}/{quote_from_bytes(key.encode(), safe=_SAFE)}"
 
 
@@ -42,6 +42,6 @@ def object_of(uri: str) -> tuple[str, str]:
 
 
 def split_s3(place: str) -> tuple[str, str]:
-    """Return bucket and key of an s3:// place as a user wrote it, where nothing is encoded."""
+    """Return bucket and key of an s3:// place as a user wrote it: nothing is encoded."""
     bucket, _, key = place.removeprefix(_S3).partition("/")
     return bucket, key

@@ -12,7 +12,7 @@ from patchlake.tasks.lake.layout import STAGE
 from patchlake.tasks.lake.product import Product
 from patchlake.tasks.recipe import Recipe
 from patchlake.tasks.storage.location import Location
-from patchlake.tasks.storage.objects import open_uri
+from patchlake.tasks.storage.reading import open_uri
 from patchlake.tasks.types import PIXELS
 
 PACKAGES = (

@@ -15,7 +15,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Discard
 
-from patchlake.tasks.storage.objects import ObjectFile
+from patchlake.tasks.storage.object_file import ObjectFile
 from patchlake.tasks.storage.uris import is_s3, path_of
 from patchlake.tasks.video.demux import open_container
 

@@ -21,7 +21,8 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from patchlake.tasks.storage.objects import ObjectFile, open_uri
+from patchlake.tasks.storage.object_file import ObjectFile
+from patchlake.tasks.storage.reading import open_uri
 from patchlake.tasks.storage.uris import is_s3, path_of
 from patchlake.tasks.video.formats import CODECS, DECODERS, FORMATS
 

@@ -10,7 +10,9 @@ from typing import Any, cast
 import numpy as np
 
 from patchlake.tasks.errors import OURS, DecodeError
-from patchlake.tasks.storage.objects import MOST_BYTES, Unreachable, open_uri
+from patchlake.tasks.storage.object_file import MOST_BYTES
+from patchlake.tasks.storage.objects import Unreachable
+from patchlake.tasks.storage.reading import open_uri
 from patchlake.tasks.types import FrameIndex, IntArray, Reason, Source, Status, Video
 from patchlake.tasks.video.decoder import Decoder, get_decoder
 
