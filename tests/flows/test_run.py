@@ -25,7 +25,8 @@ Write = Callable[..., Path]
 
 
 def table(lake: Path, name: str) -> list[dict[str, Any]]:
-    return Tables(Location(str(lake)))[name].rows()
+    found: list[dict[str, Any]] = getattr(Tables(Location(str(lake))), name).rows()
+    return found
 
 
 def digest(run: Run, lake: Path | str, env: dict[str, str] | None = None) -> str:
