@@ -164,7 +164,7 @@ def recipes(corpora: Path) -> dict[str, Recipe]:
                 {"method": "shots", "min_seconds": 0.2}, {"method": "shots", "detector": "adaptive"},
                 {"method": "scores", "product": "flow", "channel": "speed", "pool": "max", "find": "hysteresis",
                  "high": 0.5, "low": 0.05, "min_seconds": 0.2, "label": "moving"},
-                {"method": "scores", "product": "color", "channel": "mean_saturation", "find": "change_points",
+                {"method": "scores", "product": "color", "channel": "green", "find": "change_points",
                  "penalty": 10.0},
             ],
             "features": ["flow", "color"],
