@@ -16,6 +16,7 @@ from patchlake.cluster.connect import Cluster, connect
 from patchlake.cluster.resources import refuse
 from patchlake.cluster.spec import GPU
 from patchlake.flows.control import records
+from patchlake.flows.control.home import RUN_VARIABLE
 from patchlake.flows.load import cluster_spec, load_recipe
 from patchlake.flows.telemetry import observe
 from patchlake.tasks.corpus.discover import discover
@@ -135,7 +136,7 @@ def open_session(
     the file named for it.
     """
     run_id = run_id or records.new_id()
-    os.environ[records.VARIABLE] = run_id  # what this run starts inherits it, and is found by it
+    os.environ[RUN_VARIABLE] = run_id  # what this run starts inherits it, and is found by it
     records.tag_flow_run(run_id)
     with (
         open_cluster(recipe, records.name_of(run_id), performance_report) as cluster,

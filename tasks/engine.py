@@ -288,9 +288,11 @@ def _decoder(frame_bytes: int) -> Iterator[Decoder]:
         yield decoder
 
 
-def _close() -> None:
+def close_decoders() -> None:
+    """End this process's decoding children; those that are needed later start anew, in the environment of then."""
     for decoder, _ in _DECODERS.values():
         decoder.close()
+    _DECODERS.clear()
 
 
 def _forget() -> None:
@@ -300,5 +302,5 @@ def _forget() -> None:
     _DECODERS.clear()
 
 
-atexit.register(_close)
+atexit.register(close_decoders)
 os.register_at_fork(after_in_child=_forget)

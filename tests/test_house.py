@@ -64,8 +64,7 @@ def test_half_of_the_files_are_short(code: CodeMap) -> None:
     assert median <= MEDIAN_LINES
 
 
-@unfinished
-@pytest.mark.parametrize("kind", ["function", "class"])
+@pytest.mark.parametrize("kind", [pytest.param("function", marks=unfinished), "class"])
 def test_no_function_and_no_class_is_long(code: CodeMap, kind: str) -> None:
     all_of_kind = [found for found in code.definitions() if found.is_class == (kind == "class")]
     long = [f"{found.place}: {found.lines}" for found in all_of_kind if found.lines > MOST_LINES[kind]]
@@ -78,7 +77,6 @@ def test_every_folder_is_installed(code: CodeMap, project: dict[str, Any]) -> No
     held([str(folder) for folder in holding_code if not (folder / "__init__.py").exists()], "expected an __init__.py")
 
 
-@unfinished
 @pytest.mark.parametrize("container", ["patchlake.tasks", "patchlake.flows", "patchlake.cluster"])
 def test_the_ladder_of_imports_names_every_folder(code: CodeMap, project: dict[str, Any], container: str) -> None:
     contracts = project["tool"]["importlinter"]["contracts"]
@@ -109,7 +107,7 @@ def _private_uses(path: Path, private: set[str]) -> Iterator[str]:
         match node:
             case ast.ImportFrom(module=str(module), names=names) if module.startswith("patchlake"):
                 yield from (f"{where}:{node.lineno} {a.name}" for a in names if is_private(a.name))
-            case ast.Attribute(attr=name) if name in private - own:
+            case ast.Attribute(value=value, attr=name) if name in private - own and ast.unparse(value) != "os":
                 yield f"{where}:{node.lineno} .{name}"
             case ast.Call(func=ast.Attribute(attr="setattr"), args=[_, ast.Constant(value=str(name)), *_]):
                 if is_private(name):

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from patchlake.cluster import coordinator_job as jobs
 from patchlake.cluster.kinds.jobqueue import QueueSpec
 from patchlake.flows.control import records
+from patchlake.flows.control.home import RUN_VARIABLE
 from patchlake.flows.control.records import Request, RunRecord
 from patchlake.flows.load import cluster_spec
 from patchlake.tasks.errors import PatchlakeError
@@ -35,7 +36,7 @@ def detach(recipe: Recipe, path: str, overrides: Sequence[str], wait_seconds: fl
     path = os.path.abspath(path)
     command = ["-P", "-m", "patchlake.flows", "run", path, *sets, "--run-id", record.run_id]
     command += ["--wait", str(wait_seconds), *words]
-    env = {records.VARIABLE: record.run_id, "PATCHLAKE_HOME": str(records.home().parent), "PYTHONUNBUFFERED": "1"}
+    env = {RUN_VARIABLE: record.run_id, "PATCHLAKE_HOME": str(records.home().parent), "PYTHONUNBUFFERED": "1"}
     if not isinstance(spec, QueueSpec):
         record.write("asked", Request(recipe=path, overrides=overrides, lake=str(lake), detached=True))
         _to_background(record, [sys.executable, *command], env)

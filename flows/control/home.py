@@ -1,9 +1,12 @@
-"""The folder of this user's runs and of their temporary Prefect server."""
+"""Where this user's runs and their temporary Prefect server are written down, and how their processes are found."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+
+RUN_VARIABLE = "PATCHLAKE_RUN"
+"""Environment variable that all processes of a run inherit; they are found by it."""
 
 
 def own_folder() -> Path:

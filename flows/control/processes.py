@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import psutil
 
-from patchlake.flows.control.records import VARIABLE
+from patchlake.flows.control.home import RUN_VARIABLE
 
 END_SECONDS = 5.0
 """How long processes have to end after SIGTERM, before SIGKILL."""
@@ -50,5 +50,5 @@ def processes_of(run_id: str) -> list[psutil.Process]:
 
 def _mark_of(process: psutil.Process) -> str | None:
     """Return the id of the run that a process is part of."""
-    mark: str | None = process.environ().get(VARIABLE)
+    mark: str | None = process.environ().get(RUN_VARIABLE)
     return mark

@@ -26,8 +26,6 @@ from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.lake.lock import BEAT_SECONDS, EXPIRE_SECONDS
 from patchlake.tasks.storage.process_identity import Process, this_process
 
-VARIABLE = "PATCHLAKE_RUN"
-"""Environment variable that all processes of a run inherit; they are found by it."""
 State = Literal["queued", "running", "done", "failed", "cancelled", "dead"]
 TAIL_BYTES = 1 << 16
 """How much of a log's end is searched for its last line: more than a hundred units."""

@@ -98,7 +98,7 @@ class Blur:
         found = [[] if self._faces is None else self._faces(frame) for frame in frames]
         for i, frame in enumerate(out):
             faces = [face for near in found[i : i + 2 * self._hold + 1] for face in near]
-            for region in [*self._given(scene, i + self._hold), *_joined(self._widened(face) for face in faces)]:
+            for region in [*self._given(scene, i + self._hold), *joined(self._widened(face) for face in faces)]:
                 _cover(frame, region, self._spec)
         return out
 
@@ -138,7 +138,7 @@ def _on_grid(box: tuple[float, float, float, float], geometry: Geometry) -> Regi
     return region if region[0] < region[2] and region[1] < region[3] else None
 
 
-def _joined(regions: Any) -> list[Region]:
+def joined(regions: Any) -> list[Region]:
     """Return the bounding boxes of regions that overlap, sorted: no two of them overlap."""
     apart: list[Region] = []
     for region in sorted(regions):

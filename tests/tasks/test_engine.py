@@ -317,11 +317,11 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
 def test_objects_open_by_url(folder: Path, s3: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in s3.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(engine, "_DECODERS", {})  # a child keeps the environment that it was started in
+    engine.close_decoders()  # a child keeps the environment that it was started in
     obstore.put(objects.s3_store("s3://lakes"), "some/100% clip.mp4", folder / "bframes.mp4")
     dataset = xr.open_dataset("s3://lakes/some/100% clip.mp4", engine=ENGINE, chunks={})
     assert clips.numbers_of(dataset.frames[38:43].values) == list(range(38, 43))
-    engine._close()
+    engine.close_decoders()
 
 
 @pytest.mark.shared_videos

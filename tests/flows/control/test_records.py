@@ -16,6 +16,7 @@ import pytest
 from command_line import Done, wait_until
 
 from patchlake.flows.control import cancel, reap, records, status
+from patchlake.flows.control.home import RUN_VARIABLE
 from patchlake.flows.control.processes import processes_of
 from patchlake.flows.control.records import RunRecord, home, name_of
 from patchlake.tasks.errors import RecipeError
@@ -146,8 +147,7 @@ def test_a_killed_coordinator_is_dead_and_reaped(
     assert run.coordinator is not None
     assert not list(reap.reap(Location(str(lake)))), "it is alive"
     orphan, bystander = (
-        subprocess.Popen(["sleep", "1000"], env={**os.environ, records.VARIABLE: run_id})
-        for run_id in (run.run_id, "0")
+        subprocess.Popen(["sleep", "1000"], env={**os.environ, RUN_VARIABLE: run_id}) for run_id in (run.run_id, "0")
     )
     try:
         os.kill(run.coordinator.pid, signal.SIGKILL)

@@ -16,7 +16,7 @@ from strategies import a_source
 
 from patchlake.tasks import filters
 from patchlake.tasks.filters import Scene
-from patchlake.tasks.filters.blur import _joined
+from patchlake.tasks.filters.blur import joined
 from patchlake.tasks.filters.stabilise import STILL, motion_between
 from patchlake.tasks.types import FrameArray, FrameGrid
 from patchlake.tasks.unit import worker_setup
@@ -218,6 +218,6 @@ def test_results_do_not_depend_on_how_calls_are_cut(astronaut: FrameArray) -> No
 
 def test_regions_that_overlap_become_one() -> None:
     regions = [(0, 0, 10, 10), (5, 5, 15, 15), (14, 14, 20, 20), (30, 0, 40, 10), (40, 0, 50, 10)]
-    assert _joined(regions) == [(0, 0, 20, 20), (30, 0, 40, 10), (40, 0, 50, 10)]
-    assert _joined(reversed(regions)) == _joined(regions)
-    assert _joined([]) == []
+    assert joined(regions) == [(0, 0, 20, 20), (30, 0, 40, 10), (40, 0, 50, 10)]
+    assert joined(reversed(regions)) == joined(regions)
+    assert joined([]) == []

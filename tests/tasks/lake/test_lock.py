@@ -135,10 +135,10 @@ def test_an_owner_says_that_it_lives(lake: Location, monkeypatch: pytest.MonkeyP
 def test_who_lost_the_lock_commits_nothing_and_stops(lake: Location, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "BEAT_SECONDS", 0.05)
     told = threading.Event()
-    monkeypatch.setattr(lock, "_stop_main_thread", told.set)
 
     def lose_it() -> None:
         with hold(lake, "ours") as mine:
+            mine.on_lost = told.set
             elsewhere(lake, beat=time.time())
             assert told.wait(20)
             tables = Tables(lake, mine.check)
