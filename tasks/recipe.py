@@ -15,13 +15,12 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from patchlake.tasks import features as extractors
 from patchlake.tasks import filters as frame_filters
-from patchlake.tasks import reductions
+from patchlake.tasks import objectives, reductions
 from patchlake.tasks.clips.cut import Method, Scores, Shots, Windows
 from patchlake.tasks.corpus.options import Corpus
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.grid import Grid, Layout
 from patchlake.tasks.strict import LocalPath, Name, Strict, sentences
-from patchlake.tasks.training.options import TrainSpec
 from patchlake.tasks.types import PIXELS, FrameGrid
 from patchlake.tasks.video.limits import Limits as ChildLimits
 
@@ -160,7 +159,7 @@ class Recipe(Strict):
     """Every span starts on a multiple of it; by default the least common multiple of the time strides and 8."""
     cluster: dict[str, Any] = Field(default_factory=lambda: {"kind": "local"})
     reduce: tuple[reductions.Entry, ...] = ()
-    train: TrainSpec | None = None
+    train: objectives.Section = None
     schedule: str | None = None
 
     @field_validator("cluster", mode="before")

@@ -16,6 +16,7 @@ from patchlake.flows.control import prefect_record
 from patchlake.flows.session import Session
 from patchlake.flows.stages.deferred import gpu_products
 from patchlake.flows.stages.units import job_of
+from patchlake.tasks import objectives
 from patchlake.tasks.lake.layout import REPORT_PAGE
 from patchlake.tasks.plan.units import Plan
 from patchlake.tasks.report.facts import shares, time_spent
@@ -117,24 +118,12 @@ def table_of(session: Session, figures: dict[str, Any]) -> Table:
     for reduction in session.recipe.reduce:
         if reduction.name in figures:
             table.add_row(reduction.name, ", ".join(f"{v:,} {k}" for k, v in figures[reduction.name].items()))
-    if (train := figures.get("train")) is not None:
-        for name, text in accuracies(train):
+    train, options = figures.get("train"), session.recipe.train
+    if train is not None and options is not None:
+        skipped = [("train", f"skipped: {train['skipped']}")] if "skipped" in train else None
+        for name, text in skipped or objectives.build(options).rows(train):
             table.add_row(name, text)
     times = ", ".join(f"{name} {seconds:.1f}" for name, seconds in figures["seconds"].items())
     table.add_row("seconds", times)
     table.add_row("report", f"{session.lake}/{REPORT_PAGE}")
     return table
-
-
-def accuracies(train: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return what was learnt, and what the controls could, as (name, sentence)."""
-    if "skipped" in train:
-        return [("train", f"skipped: {train['skipped']}")]
-    found = []
-    for variant, result in train["variants"].items():
-        low, high = result["interval"]
-        text = f"accuracy {result['accuracy']:.3f} [{low:.3f}, {high:.3f}] on {result['num_sources']} held-out sources"
-        found.append((variant.replace("_", " "), text))
-    if train.get("mean_flow_accuracy") is not None:
-        found.append(("mean |flow|", f"accuracy {train['mean_flow_accuracy']:.3f}"))
-    return found

@@ -1,32 +1,61 @@
-"""Models: one architecture per file, single-device; whoever trains them spreads the work.
+"""Models: one architecture a file, single-device; whoever trains them spreads the work.
 
-Tensor names carry their shape: B batch, C channel, T time, H height, W width, K class.
+To add one: such a file, its options, and a line in `MODELS`. Tensor names carry their shape: B batch, C channel, T
+time, H height, W width, Y and X cells of a map, K output.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+from patchlake.tasks.errors import RecipeError
+from patchlake.tasks.models.options import ModelOptions
+from patchlake.tasks.strict import Family
 
 if TYPE_CHECKING:
     from torch import nn
 
-NAMES = ("st_cnn", "frame_cnn")
+    from patchlake.tasks.models.map_model import MapModel
+
+MODELS = Family(
+    "models",
+    {
+        "st_cnn": (".options:StCnnOptions", ".st_cnn:SpacetimeCNN"),
+        "frame_cnn": (".options:FrameCnnOptions", ".frame_cnn:FrameCNN"),
+    },
+    options=ModelOptions,
+    package=__name__,
+)
+Entry = Annotated[ModelOptions, MODELS]
+"""The model of a recipe's `train`: a kind, or a mapping with its options."""
+
+__all__ = ["MODELS", "Entry", "ModelOptions", "build", "card_of", "count_weights", "of_card"]
 
 
-def build(name: str, num_classes: int, *, channels: int = 3) -> nn.Module:
-    """Return a fresh model that maps x_BCTHW (float, normalised) to logits_BK.
+def build(entry: ModelOptions | str, *, channels: int = 3) -> MapModel:
+    """Return a fresh model of frames with so many channels, without a head; its weights follow from torch's seed.
 
-    Raises ValueError for a name that is not in `NAMES`.
+    Raises RecipeError for a kind that there is not.
     """
-    if name == "st_cnn":
-        from patchlake.tasks.models.st_cnn import SpacetimeCNN
+    made: MapModel = MODELS.build(MODELS.entry(entry), channels=channels)
+    return made
 
-        return SpacetimeCNN(num_classes, channels=channels)
-    if name == "frame_cnn":
-        from patchlake.tasks.models.frame_cnn import FrameCNN
 
-        return FrameCNN(num_classes, channels=channels)
-    raise ValueError(f"no model is called {name!r}; expected one of {', '.join(NAMES)}")
+def card_of(entry: ModelOptions) -> dict[str, Any]:
+    """Return the part of a card (`model.json`) that says which architecture a model has."""
+    given = entry.model_dump(mode="json", exclude_defaults=True)
+    kind = given.pop("kind")
+    return {"architecture": kind, **({"options": given} if given else {})}
+
+
+def of_card(card: Mapping[str, Any]) -> MapModel:
+    """Return a model as a card describes it, without a head. Raises KeyError or ValueError for what is no card."""
+    try:
+        entry = MODELS.entry({"kind": str(card["architecture"]), **card.get("options", {})})
+    except RecipeError as error:
+        raise ValueError(str(error)) from error
+    return build(entry, channels=int(card["channels"]))
 
 
 def count_weights(model: nn.Module) -> int:

@@ -1,27 +1,30 @@
-"""A single-frame 2-D convolution net, the control: what one still picture tells."""
+"""A single-frame 2-D convolution net: what one still picture tells; the control beside models that see time."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
+from patchlake.tasks.models.map_model import MapModel
+from patchlake.tasks.models.options import FrameCnnOptions
 
-class FrameCNN(nn.Module):
+
+class FrameCNN(MapModel):
     """The spacetime net's stages with the time axis taken out, wider to have about as many weights."""
 
-    def __init__(self, num_classes: int, *, channels: int = 3, width: int = 48) -> None:
+    def __init__(self, options: FrameCnnOptions, *, channels: int = 3) -> None:
         super().__init__()
+        width = options.width
         self.stages = nn.Sequential(
             _stage(channels, width, kernel=6, stride=4, padding=1),
             _stage(width, 2 * width, kernel=3, stride=2, padding=1),
             _stage(2 * width, 4 * width, kernel=3, stride=2, padding=1),
         )
-        self.head = nn.Linear(4 * width, num_classes)
+        self.num_channels = 4 * width
 
-    def forward(self, x_BCTHW: Tensor) -> Tensor:
-        """Return logits_BK of windows of exactly one frame (T = 1)."""
-        x_BCHW = self.stages(x_BCTHW.squeeze(2))
-        logits_BK: Tensor = self.head(x_BCHW.mean(dim=(2, 3)))
-        return logits_BK
+    def maps(self, x_BCTHW: Tensor) -> Tensor:
+        """Return maps_BTYXC, T = 1, of windows of exactly one frame."""
+        maps_BCYX: Tensor = self.stages(x_BCTHW.squeeze(2))
+        return maps_BCYX.unsqueeze(2).movedim(1, -1)
 
 
 def _stage(inputs: int, outputs: int, *, kernel: int, stride: int, padding: int) -> nn.Sequential:

@@ -4,30 +4,33 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from patchlake.tasks.models.map_model import MapModel
+from patchlake.tasks.models.options import StCnnOptions
 
-class SpacetimeCNN(nn.Module):
-    """A strided stem and two 3x3x3 stages to logits; about 0.3 M weights at the default width.
+
+class SpacetimeCNN(MapModel):
+    """A strided stem and two 3x3x3 stages; about 0.3 M weights at the default width.
 
     It sees how each frame differs from the window's mean frame, so still scenery is taken away (and can't
     be learnt by heart); what never changes within a window is invisible to it. Batch norm, since group norm
     needed twice the epochs: whoever trains on several ranks averages its running figures.
     """
 
-    def __init__(self, num_classes: int, *, channels: int = 3, width: int = 32) -> None:
+    def __init__(self, options: StCnnOptions, *, channels: int = 3) -> None:
         super().__init__()
+        width = options.width
         self.stem = _stage(channels, width, kernel=(5, 6, 6), stride=(1, 4, 4), padding=(2, 1, 1))
         self.stages = nn.Sequential(
             _stage(width, 2 * width, kernel=(3, 3, 3), stride=(2, 2, 2), padding=(1, 1, 1)),
             _stage(2 * width, 4 * width, kernel=(3, 3, 3), stride=(2, 2, 2), padding=(1, 1, 1)),
         )
-        self.head = nn.Linear(4 * width, num_classes)
+        self.num_channels = 4 * width
 
-    def forward(self, x_BCTHW: Tensor) -> Tensor:
-        """Return logits_BK; T >= 1, H and W >= 4, all of them free otherwise."""
+    def maps(self, x_BCTHW: Tensor) -> Tensor:
+        """Return maps_BTYXC; T >= 1, H and W >= 4, all of them free otherwise."""
         change_BCTHW = 2 * (x_BCTHW - x_BCTHW.mean(dim=2, keepdim=True))
-        features_BCTHW = self.stages(self.stem(change_BCTHW))
-        logits_BK: Tensor = self.head(features_BCTHW.mean(dim=(2, 3, 4)))
-        return logits_BK
+        maps_BCTYX: Tensor = self.stages(self.stem(change_BCTHW))
+        return maps_BCTYX.movedim(1, -1)
 
 
 Triple = tuple[int, int, int]

@@ -7,7 +7,7 @@ from importlib import resources
 
 import jinja2
 
-from patchlake.tasks import canvas
+from patchlake.tasks import canvas, objectives
 from patchlake.tasks.canvas import Picture
 from patchlake.tasks.features.regions.options import RegionsSpec
 from patchlake.tasks.lake.tables import Tables
@@ -16,7 +16,6 @@ from patchlake.tasks.report import facts
 from patchlake.tasks.report.charts import time_chart
 from patchlake.tasks.report.facts import Run
 from patchlake.tasks.report.filtered import filter_pictures
-from patchlake.tasks.report.learning import learning_pictures
 from patchlake.tasks.report.maps import PANELS, feature_map
 from patchlake.tasks.report.outlines import region_strips
 from patchlake.tasks.report.reduced import reduction_pictures
@@ -114,9 +113,9 @@ def _reductions(lake: Location, tables: Tables, recipe: Recipe) -> list[Section]
 
 def _training(run: Run, recipe: Recipe) -> Section:
     train = run.figures.get("train")
-    if train is None:
+    if train is None or recipe.train is None:
         sentence = "The recipe asks for no training." if recipe.train is None else "Nothing was trained."
         return Section(title="Training", pictures=[], sentence=sentence)
     if "skipped" in train:
         return Section(title="Training", pictures=[], sentence=f"Training was skipped. {train['skipped']}")
-    return Section(title="Training", pictures=learning_pictures(train))
+    return Section(title="Training", pictures=objectives.build(recipe.train).pictures(train))

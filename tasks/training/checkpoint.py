@@ -26,7 +26,7 @@ def load(folder: Location, name: str, digest: str) -> dict[str, Any] | None:
     if data is None:
         return None
     state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    return state if state["digest"] == digest else None
+    return state if state["digest"] == digest and "figures" in state else None  # an older format has none
 
 
 def save_model(folder: Location, weights: dict[str, Any], card: dict[str, Any]) -> None:

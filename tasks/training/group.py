@@ -25,6 +25,14 @@ class Group:
         if self.world_size > 1:
             dist.all_reduce(tensor)
 
+    def sum(self, number: int) -> int:
+        """Return the sum of a number over ranks."""
+        if self.world_size == 1:
+            return number
+        box = torch.tensor(number)  # on the CPU, which every group can do
+        dist.all_reduce(box)
+        return int(box)
+
     def add_gradients(self, model: nn.Module) -> None:
         """Replace every gradient by its sum over ranks, in one message; a missing one counts as zero."""
         if self.world_size == 1:

@@ -1,6 +1,7 @@
 """The training loop of one variant on one rank: epochs of steps, a test and a checkpoint after each.
 
-Gradients are sums over shares divided by the global batch, added up over ranks: exact for uneven shares.
+Gradients are sums over shares divided by the number of terms of the whole batch, added up over ranks: exact for uneven
+shares. What is learnt is the objective's.
 """
 
 from __future__ import annotations
@@ -15,24 +16,25 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from patchlake.tasks import failpoints
-from patchlake.tasks.models import build, count_weights
+from patchlake.tasks import failpoints, models
+from patchlake.tasks.loading.batches import Batch, Sampler
+from patchlake.tasks.loading.prefetch import prefetch
+from patchlake.tasks.loading.reader import ClipFrames
+from patchlake.tasks.loading.windows import epoch_order, num_steps, rank_share
+from patchlake.tasks.objectives.objective import Figures
+from patchlake.tasks.objectives.variants import variant_of
 from patchlake.tasks.storage.location import Location
 from patchlake.tasks.training import checkpoint
-from patchlake.tasks.training.data import Batch, ClipFrames, Sampler, prefetch
+from patchlake.tasks.training.evaluate import clip_outputs
 from patchlake.tasks.training.group import Group
 from patchlake.tasks.training.job import TrainJob
-from patchlake.tasks.training.metrics import Score, score_sources
-from patchlake.tasks.training.windows import epoch_order, num_steps, rank_share
 
 NORMALISATION = {"mean": 127.5, "scale": 64.0}
 """Models see (pixel - mean) / scale."""
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHT_DECAY = 0.05
-LABEL_SMOOTHING = 0.1
 WARM_UP = 0.1
 """Share of all steps during which the learning rate rises."""
 
@@ -53,13 +55,13 @@ def train(job: TrainJob, variant: str, frames: ClipFrames, rank: Rank) -> dict[s
     Rank 0 writes FOLDER/VARIANT/{checkpoint.pt, model.pt, model.json}. Raises RuntimeError when a peer is
     lost.
     """
-    run = _Run(job, variant, frames, rank)
-    for epoch in range(run.resume(), run.spec.epochs):
+    trainer = _Trainer(job, variant, frames, rank)
+    for epoch in range(trainer.resume(), trainer.options.epochs):
         started = time.perf_counter()
-        loss = run.train_epoch(epoch)
-        score = run.test()
-        run.keep(epoch, loss, score, time.perf_counter() - started)
-    return run.finish()
+        loss = trainer.train_epoch(epoch)
+        figures = trainer.test()
+        trainer.keep(epoch, loss, figures, time.perf_counter() - started)
+    return trainer.finish()
 
 
 def learning_rate(step: int, total: int, peak: float) -> float:
@@ -70,130 +72,136 @@ def learning_rate(step: int, total: int, peak: float) -> float:
     return peak * 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, total - rise)))
 
 
-class _Run:
-    """The state of one variant's training: weights, optimizer, learning curve, last confusion matrix."""
+class _Trainer:
+    """The state of one variant's training: weights, optimizer, learning curve, latest figures."""
 
     def __init__(self, job: TrainJob, variant: str, frames: ClipFrames, rank: Rank) -> None:
-        self.job, self.variant, self.rank, self.spec = job, variant, rank, job.train_spec
+        self.job, self.rank, self.options = job, rank, job.train_options
+        self.variant, self.digest = variant_of(variant), job.digest(variant)
         self.folder = Location(job.folder) / variant
-        self.architecture = "frame_cnn" if variant == "single_frame" else self.spec.model
-        torch.manual_seed(self.spec.seed)
-        self.model = build(self.architecture, len(job.classes), channels=frames.channels).to(rank.device)
+        self.objective = job.objective.fitted(job.clips, job.outputs)
+        torch.manual_seed(self.options.seed)
+        self.entry = self.variant.model(self.options)
+        self.model = models.build(self.entry, channels=frames.channels)
+        self.model.head = self.objective.head(self.model.num_channels)
+        self.model.to(rank.device)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), weight_decay=WEIGHT_DECAY)
-        self.sampler = Sampler(frames, job.clips, self.spec, variant)
+        self.sampler = Sampler(frames, job.clips, self.options.window, self.variant.view, self.options.seed)
         is_test = np.array([clip.test for clip in job.clips])
         self.train_clips, self.test_clips = np.flatnonzero(~is_test), np.flatnonzero(is_test)
         self.curve: list[dict[str, Any]] = []
-        self.score = Score(np.zeros((len(job.classes),) * 2, np.int64))
+        self.figures: Figures = {}
 
     def resume(self) -> int:
         """Take over rank 0's checkpoint, or else its fresh weights; return the first epoch to train."""
         group = self.rank.group
         mine = None
         if group.rank == 0:
-            mine = checkpoint.load(self.folder, CHECKPOINT, self.job.digest(self.variant)) or self._state()
+            mine = checkpoint.load(self.folder, CHECKPOINT, self.digest) or self._state()
         state = group.from_first(mine)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.curve, self.score = state["curve"], Score(np.array(state["confusion"], np.int64))
+        self.curve, self.figures = state["curve"], state["figures"]
         return len(self.curve)
 
     def train_epoch(self, epoch: int) -> float:
-        """Step through the training clips once; return the mean loss."""
-        group, size = self.rank.group, self.spec.batch_size
-        torch.manual_seed(int(np.random.SeedSequence([self.spec.seed, epoch, group.rank]).generate_state(1)[0]))
-        order = self.train_clips[epoch_order(len(self.train_clips), self.spec.seed, epoch)]
-        steps = num_steps(len(order), size)
-        shares = [rank_share(order, step, size, group.rank, group.world_size) for step in range(steps)]
+        """Step through the training clips once; return the mean loss over terms."""
+        group, options = self.rank.group, self.options
+        torch.manual_seed(int(np.random.SeedSequence([options.seed, epoch, group.rank]).generate_state(1)[0]))
+        order = self.train_clips[epoch_order(len(self.train_clips), options.seed, epoch)]
+        steps = num_steps(len(order), options.batch_size)
+        shares = [rank_share(order, step, options.batch_size, group.rank, group.world_size) for step in range(steps)]
         total = torch.zeros((), dtype=torch.float64, device=self.rank.device)
+        terms = 0
         self.model.train()
         for step, batch in enumerate(prefetch(partial(self.sampler.train, share, epoch) for share in shares)):
-            rate = learning_rate(epoch * steps + step, self.spec.epochs * steps, self.spec.learning_rate)
-            total += self._step(batch, rate, min(size, len(order) - step * size))
+            rate = learning_rate(epoch * steps + step, options.epochs * steps, options.learning_rate)
+            loss, number = self._step(batch, rate)
+            total += loss
+            terms += number
             failpoints.reach("training_step")
         group.add(total)
         group.average_buffers(self.model)
-        return float(total) / len(order)
+        return float(total) / terms
 
-    def test(self) -> Score:
-        """Return the score on all test sources; each rank sees its share, no clip is seen twice."""
-        group = self.rank.group
-        windows = self.sampler.test_windows(self.test_clips[group.rank :: group.world_size])
-        parts = [windows[i : i + self.spec.batch_size] for i in range(0, len(windows), self.spec.batch_size)]
-        sums = np.zeros((len(self.job.clips), len(self.job.classes) + 1))
+    def test(self) -> Figures:
+        """Return the figures of all test clips."""
         self.model.eval()
-        with torch.inference_mode():
-            for batch in prefetch(partial(self.sampler.test, part) for part in parts):
-                logits_BK = self.model(self._input(batch)).cpu().double().numpy()
-                np.add.at(sums[:, :-1], batch.clip_B, logits_BK)
-                np.add.at(sums[:, -1], batch.clip_B, 1)
-        shared = torch.from_numpy(sums[self.test_clips]).to(self.rank.device)
-        group.add(shared)
-        sums = shared.cpu().numpy()
-        return score_sources(sums[:, :-1] / sums[:, -1:], [self.job.clips[i] for i in self.test_clips])
+        outputs_NK = clip_outputs(
+            lambda batch: self.model(self._input(batch)), self.sampler, self.test_clips,
+            num_outputs=len(self.job.outputs), batch_size=self.options.batch_size,
+            group=self.rank.group, device=self.rank.device,
+        )  # fmt: skip
+        clips = [self.job.clips[i] for i in self.test_clips]
+        return self.objective.figures(self.objective.statistics(outputs_NK, clips))
 
-    def keep(self, epoch: int, loss: float, score: Score, seconds: float) -> None:
+    def keep(self, epoch: int, loss: float, figures: Figures, seconds: float) -> None:
         """Add the epoch to the curve; on rank 0 put the checkpoint in place, then tell."""
-        figures = {"epoch": epoch, "train_loss": loss, "test_accuracy": score.accuracy, "seconds": seconds}
-        self.curve.append(figures)
-        self.score = score
+        point = {"epoch": epoch, "train_loss": loss, **self.objective.curve_point(figures), "seconds": seconds}
+        self.curve.append(point)
+        self.figures = figures
         failpoints.reach("epoch_trained")
         if self.rank.group.rank == 0:
             checkpoint.save(self.folder, CHECKPOINT, self._state())
             failpoints.reach("checkpoint_written")
-            self.rank.emit({"event": "epoch", "variant": self.variant, **figures})
+            self.rank.emit({"event": "epoch", "variant": self.variant.name, **point})
 
     def finish(self) -> dict[str, Any]:
         """Save the model on rank 0, return the results; RuntimeError if the ranks hold different models."""
         weights = self.model.state_dict()
         weights_digest = checkpoint.weights_digest(weights)
         self.rank.group.check_equal(weights_digest)
-        card = {
-            "architecture": self.architecture,
-            "variant": self.variant,
-            "classes": list(self.job.classes),
-            "channels": self.sampler.frames.channels,
-            "window_frames": 1 if self.variant == "single_frame" else self.spec.window_frames,
-            "window_stride": self.spec.window_stride,
-            "size": list(self.sampler.frames.size),
-            "normalisation": NORMALISATION,
-        }
         if self.rank.group.rank == 0:
-            checkpoint.save_model(self.folder, weights, card)
+            checkpoint.save_model(self.folder, weights, self._card())
         return {
-            **self.score.to_dict(),
+            **self.figures,
             "curve": self.curve,
             "weights_digest": weights_digest,
-            "num_weights": count_weights(self.model),
+            "num_weights": models.count_weights(self.model),
             "model": str(self.folder / "model.pt"),
-            "seconds": sum(figures["seconds"] for figures in self.curve),
+            "seconds": sum(point["seconds"] for point in self.curve),
+        }
+
+    def _card(self) -> dict[str, Any]:
+        architecture = models.card_of(self.entry)
+        return {
+            "architecture": architecture.pop("architecture"),
+            "variant": self.variant.name,
+            **self.objective.described(),
+            "channels": self.sampler.frames.channels,
+            "window_frames": self.variant.view.num_frames(self.options.window_frames),
+            "window_stride": self.options.window_stride,
+            "size": list(self.sampler.frames.size),
+            "normalisation": NORMALISATION,
+            **architecture,
         }
 
     def _state(self) -> dict[str, Any]:
         """All that training depends on; draws follow from (seed, epoch), schedules from the step."""
         return {
-            "digest": self.job.digest(self.variant),
-            "variant": self.variant,
+            "digest": self.digest,
+            "variant": self.variant.name,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "curve": self.curve,
-            "confusion": self.score.confusion.tolist(),
+            "figures": self.figures,
         }
 
-    def _step(self, batch: Batch, rate: float, num_global: int) -> Tensor:
-        """Update the weights by one batch of `num_global` clips in all; return the sum of own losses."""
+    def _step(self, batch: Batch, rate: float) -> tuple[Tensor, int]:
+        """Update the weights by one batch; return the sum of own losses, and the number of terms of all ranks."""
         for settings in self.optimizer.param_groups:
             settings["lr"] = rate
         self.optimizer.zero_grad()
-        loss = torch.zeros((), device=self.rank.device)
-        if len(batch.y_B):
-            y_B = torch.from_numpy(batch.y_B).to(self.rank.device)
-            logits_BK = self.model(self._input(batch))
-            loss = F.cross_entropy(logits_BK, y_B, reduction="sum", label_smoothing=LABEL_SMOOTHING)
-            torch.autograd.backward(loss / num_global)
+        loss, number = torch.zeros((), device=self.rank.device), 0
+        if len(batch.target_B):
+            target_B = torch.from_numpy(batch.target_B).to(self.rank.device)
+            loss, number = self.objective.loss(self.model(self._input(batch)), target_B)
+        number = self.rank.group.sum(number)
+        if len(batch.target_B):
+            torch.autograd.backward(loss / number)
         self.rank.group.add_gradients(self.model)
         self.optimizer.step()
-        return loss.detach()
+        return loss.detach(), number
 
     def _input(self, batch: Batch) -> Tensor:
         """Return x_BCTHW, float and normalised, on the device; frames travel as uint8."""

@@ -2,7 +2,7 @@
 
     RANK=0 WORLD_SIZE=1 python -P -m patchlake.tasks.training.rank < job.json
 
-Lines: {"event": "epoch", "variant", "epoch", "train_loss", "test_accuracy", "seconds"} after each epoch and
+Lines: {"event": "epoch", "variant", "epoch", "train_loss", figures of the objective, "seconds"} after each epoch and
 at the end {"event": "result", ...}, from rank 0 alone. It ends by os._exit(0) once all ranks are through:
 teardown of process groups hangs about one time in five. An error is a traceback on standard error and exit
 code 1, at once; whoever started the gang then ends the others and starts all anew, which go on from the
@@ -42,7 +42,7 @@ def run(*, json_text: str, events: Any) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts: equal runs, equal sums
     import torch
 
-    from patchlake.tasks.training.data import ClipFrames, open_frames
+    from patchlake.tasks.loading.reader import ClipFrames, open_frames
     from patchlake.tasks.training.group import join, pick_device
     from patchlake.tasks.training.job import TrainJob
     from patchlake.tasks.training.loop import Rank, train
@@ -58,7 +58,7 @@ def run(*, json_text: str, events: Any) -> None:
     device = pick_device()
     group = join()
     rank = Rank(group=group, device=device, emit=emit)
-    frames = ClipFrames(open_frames(job.pixels), job.clips, job.train_spec.size)
+    frames = ClipFrames(open_frames(job.pixels), job.clips, job.train_options.size)
     results = {variant: train(job, variant, frames, rank) for variant in job.variants}
     if group.rank == 0:
         figures = {
@@ -69,7 +69,8 @@ def run(*, json_text: str, events: Any) -> None:
         counts = {
             side: sum(clip.test is test for clip in job.clips) for side, test in (("train", False), ("test", True))
         }
-        emit({"event": "result", "classes": job.classes, "num_clips": counts, **figures, "variants": results})
+        told = job.objective.fitted(job.clips, job.outputs).described()
+        emit({"event": "result", **told, "num_clips": counts, **figures, "variants": results})
     group.wait()
 
 

@@ -16,6 +16,7 @@ from patchlake.tasks import features, models
 from patchlake.tasks.features.deep.options import HfClipSpec, HfSpec
 from patchlake.tasks.features.extractor import Extractor
 from patchlake.tasks.grid import Grid
+from patchlake.tasks.objectives.heads import MeanLinear
 from patchlake.tasks.storage.location import Location
 from patchlake.tasks.training import checkpoint
 from patchlake.tasks.types import FrameArray
@@ -158,7 +159,8 @@ def export(path: Path, model: nn.Module, shape: tuple[int, ...], *, fixed: bool 
 def trained(folder: Path, name: str, frames: int, *, step: int = 1) -> Any:
     """Save a model as the training does; return it."""
     torch.manual_seed(3)
-    model = models.build(name, 5)
+    model = models.build(name)
+    model.head = MeanLinear(model.num_channels, 5)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
             nn.init.normal_(module.running_mean, std=0.1)

@@ -26,14 +26,8 @@ class _Trained(Tokens):
         self.model = model
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        kept: list[Tensor] = []
-        hook = self.model.stages.register_forward_hook(lambda _module, _inputs, maps: kept.append(maps))
-        try:
-            self.model(x.transpose(1, 2) if x.ndim == 5 else x.unsqueeze(2))
-        finally:
-            hook.remove()
-        maps_BCTYX = kept[0] if kept[0].ndim == 5 else kept[0].unsqueeze(2)
-        return maps_BCTYX.movedim(1, -1), maps_BCTYX.float().mean(dim=(2, 3, 4))
+        maps_BTYXC = self.model.maps(x.transpose(1, 2) if x.ndim == 5 else x.unsqueeze(2))
+        return maps_BTYXC, maps_BTYXC.movedim(-1, 1).float().mean(dim=(2, 3, 4))
 
 
 def open_trained(weights: Weights, spec: HfSpec | HfClipSpec, frame_size: Size) -> Network:
@@ -45,7 +39,7 @@ def open_trained(weights: Weights, spec: HfSpec | HfClipSpec, frame_size: Size) 
         mean, scale = float(card["normalisation"]["mean"]), float(card["normalisation"]["scale"])
         step, channels = int(card["window_stride"]), int(card["channels"])
         with torch.device("meta"):
-            model = models.build(name, len(card["classes"]), channels=channels).eval()
+            model = models.of_card(card).eval()
     except (KeyError, TypeError, ValueError) as error:
         raise weights.error(f"{CARD} is not the card of a model that this version knows: {error!r}") from error
     is_clip = frames > 1
@@ -83,10 +77,10 @@ def _extents(is_clip: bool, frames: int, size: Size, shape: tuple[int, int, int]
 
 
 def _load(weights: Weights, name: str, card: dict[str, Any]) -> Tokens:
-    model = models.build(name, len(card["classes"]), channels=int(card["channels"]))
+    model = models.of_card(card)
     try:
         state = torch.load(io.BytesIO(Location(weights.path).get(STATE) or b""), map_location="cpu", weights_only=True)
-        model.load_state_dict(state)
+        model.load_state_dict({key: value for key, value in state.items() if not key.startswith("head.")})
     except Exception as error:
         raise weights.error(f"{STATE} does not hold the weights of the {name} in {CARD}: {error}") from error
     return _Trained(model.eval())

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from patchlake.tasks.types import IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What a model sees at once: so many frames, every `stride`-th stored one."""
+
+    frames: int
+    stride: int = 1
+
+    @property
+    def span(self) -> int:
+        """Stored frames from the first to the last, both included."""
+        return window_span(self.frames, self.stride)
 
 
 def window_span(length: int, stride: int) -> int:

@@ -1,0 +1,23 @@
+"""What is learnt from and judged: a clip's rows, what is to be told of it, and on which side it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClipRows:
+    """One clip with a target: the rows [row_start, row_stop) of the frames array."""
+
+    row_start: int
+    row_stop: int
+    target: int | float
+    """As its objective encodes it: the position of a class, or a number."""
+    source: int
+    """Number of the source video; results count sources, not clips."""
+    test: bool
+
+    @property
+    def num_rows(self) -> int:
+        """Stored frames of the clip."""
+        return self.row_stop - self.row_start
