@@ -49,6 +49,6 @@ class TrainOptions(Strict):
         most = self.model.max_frames
         if most is not None and self.window_frames > most:
             raise ValueError(
-                f"window_frames: got {self.window_frames}, expected at most {most}, as {self.model.kind} takes"
+                f"window_frames: got {self.window_frames}, expected at most {most}: {self.model.kind} takes no more"
             )
         return self

@@ -26,7 +26,6 @@ import zarr
 from PIL import Image
 
 from patchlake.flows.stages import report as report_flow
-from patchlake.tasks import canvas
 from patchlake.tasks import recipe as recipes
 from patchlake.tasks.grid import Grid, centre_seconds
 from patchlake.tasks.lake import arrays, coordinates, create
@@ -39,7 +38,6 @@ from patchlake.tasks.reductions import store
 from patchlake.tasks.reductions.pca import pca
 from patchlake.tasks.report import facts
 from patchlake.tasks.report.facts import Run
-from patchlake.tasks.report.learning import learning_pictures
 from patchlake.tasks.report.maps import first_component
 from patchlake.tasks.report.page import render
 from patchlake.tasks.report.reduced import sample_cells
@@ -89,6 +87,7 @@ def recipe_of(folder: Path, **changes: object) -> Recipe:
         "features": ["edges", "flow"],
         "reduce": [{"kind": "pca", "feature": "flow", "components": 4}],
         "units": {"slot_frames": SLOT},
+        "train": {},
     }
     return recipes.parse(base | changes, base=folder)
 
@@ -322,22 +321,6 @@ def test_a_run_without_work_and_a_skipped_training_say_so(tmp_path: Path) -> Non
     assert "none new: nothing was decoded" in text_of(page)
     assert section(page, "figures").count("<img") == 0
     assert "Training was skipped. There is 1 label, expected two." in section(page, "training")
-
-
-def test_training_without_controls_and_with_many_classes() -> None:
-    confusion = np.random.default_rng(0).integers(0, 4, (60, 60)).tolist()
-    model = TRAIN["variants"]["st_cnn"] | {"confusion": confusion}
-    train = {
-        "classes": [f"class {i}" for i in range(60)],
-        "variants": {"st_cnn": model},
-        "mean_flow_accuracy": None,
-    }
-    with canvas.style():
-        pictures = learning_pictures(train)
-    assert [p.title for p in pictures] == ["Accuracy", "Learning curves", "Confusion matrix"]
-    captions = " ".join(p.caption for p in pictures)
-    assert "random order" not in captions
-    assert "|flow|" not in captions
 
 
 def test_clips_are_picked_of_all_labels_whatever_order_the_table_has(tmp_path: Path) -> None:
