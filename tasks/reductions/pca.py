@@ -12,7 +12,7 @@ from pydantic import Field
 
 from patchlake.tasks.errors import LakeError, RecipeError
 from patchlake.tasks.reductions import moments
-from patchlake.tasks.reductions.reduction import Cells, ReductionOptions, State
+from patchlake.tasks.reductions.reduction import ReductionOptions, SampledCells, State
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -72,7 +72,7 @@ class Pca:
             "components": result.sizes["component"],
         }
 
-    def picture(self, result: xr.Dataset, cells: Cells) -> Picture | None:
+    def picture(self, result: xr.Dataset, cells: SampledCells) -> Picture | None:
         """Return scores of sampled cells on two components, and the explained variance; None without any."""
         return _picture(result, cells)
 
@@ -125,7 +125,7 @@ def transform(samples: npt.NDArray[Any], model: xr.Dataset) -> npt.NDArray[np.fl
     return scores
 
 
-def _picture(model: xr.Dataset, cells: Cells) -> Picture | None:
+def _picture(model: xr.Dataset, cells: SampledCells) -> Picture | None:
     from patchlake.tasks import canvas  # matplotlib only where something is drawn
 
     ratios = np.asarray(model["explained_variance_ratio"].values, np.float64)

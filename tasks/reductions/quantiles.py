@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from patchlake.tasks.errors import RecipeError
-from patchlake.tasks.reductions.reduction import Cells, ReductionOptions, State
+from patchlake.tasks.reductions.reduction import ReductionOptions, SampledCells, State
 from patchlake.tasks.types import FloatArray, IntArray
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Quantiles:
         """Return the number of cells, and of values that are NaN or infinite."""
         return {"cells": int(result.attrs["count"]), "non-finite values": int(result["non_finite"].sum())}
 
-    def picture(self, result: xr.Dataset, cells: Cells) -> Picture | None:
+    def picture(self, result: xr.Dataset, cells: SampledCells) -> Picture | None:
         """Return a box per channel, or bands over many channels; None where no value is finite."""
         return _picture(result, cells.product)
 

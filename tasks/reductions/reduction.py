@@ -50,7 +50,7 @@ class ReductionOptions(Strict):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Cells:
+class SampledCells:
     """Some cells of the reduced product, sampled for a picture."""
 
     product: str
@@ -101,6 +101,6 @@ class Reduction(Protocol):
         """Return the counts that the run's table and the report's list show, in order."""
         ...
 
-    def picture(self, result: xr.Dataset, cells: Cells) -> Picture | None:
+    def picture(self, result: xr.Dataset, cells: SampledCells) -> Picture | None:
         """Return the report's picture; None where there is nothing to see."""
         ...

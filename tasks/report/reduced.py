@@ -11,7 +11,7 @@ from patchlake.tasks.canvas import Picture
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.recipe import Recipe
 from patchlake.tasks.reductions import store
-from patchlake.tasks.reductions.reduction import Cells
+from patchlake.tasks.reductions.reduction import SampledCells
 from patchlake.tasks.report.sample import SEED, ClipView, Feature, open_feature, pick_clips
 from patchlake.tasks.storage.location import Location
 
@@ -29,7 +29,7 @@ def reduction_pictures(lake: Location, tables: Tables, recipe: Recipe) -> dict[s
         feature, result = open_feature(lake, options.product), store.read(lake, options.name)
         picture = None
         if feature is not None and result is not None:
-            picture = reduction.picture(result, Cells(options.product, *sample_cells(feature, clips)))
+            picture = reduction.picture(result, SampledCells(options.product, *sample_cells(feature, clips)))
         found.setdefault(reduction.heading, {})[options.name] = picture
     return found
 

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from patchlake.tasks import canvas
 from patchlake.tasks.reductions.quantiles import LEVELS, NUM_BINS, Quantiles, QuantilesOptions, bin_of, edges
-from patchlake.tasks.reductions.reduction import Cells
+from patchlake.tasks.reductions.reduction import SampledCells
 
 QUANTILES = Quantiles(QuantilesOptions(kind="quantiles", product="flow"))
 in_range = st.floats(2.0**-14, 65504, width=32) | st.floats(-65504, -(2.0**-14), width=32)
@@ -76,7 +76,7 @@ def test_the_picture_shows_every_channel(channels: int) -> None:
     x = np.random.default_rng(0).standard_normal((50, channels)).astype(np.float32)
     result = QUANTILES.finalize(QUANTILES.chunk(x), [f"channel {i}" for i in range(channels)])
     with canvas.style():
-        picture = QUANTILES.picture(result, Cells("flow", np.empty((0, channels)), []))
+        picture = QUANTILES.picture(result, SampledCells("flow", np.empty((0, channels)), []))
     assert picture is not None
     assert picture.title == "Quantiles of flow"
     assert "all 50 cells of flow" in picture.caption
@@ -84,4 +84,4 @@ def test_the_picture_shows_every_channel(channels: int) -> None:
 
 def test_nothing_finite_has_no_picture() -> None:
     result = QUANTILES.finalize(QUANTILES.chunk(np.full((3, 2), np.nan, np.float32)), ["a", "b"])
-    assert QUANTILES.picture(result, Cells("flow", np.empty((0, 2)), [])) is None
+    assert QUANTILES.picture(result, SampledCells("flow", np.empty((0, 2)), [])) is None
