@@ -291,7 +291,9 @@ HF = {"kind": "hf", "path": "nowhere/vit", "name": "vit"}
 CASES: dict[str, tuple[dict[str, Any], list[str | None], int, dict[str, int]]] = {
     "no labels": ({}, [None, None], SLOT, {"patches": 2, "features": 2, "principal-components": 1}),
     "no features": ({"features": [], "reduce": []}, ["a", "b"], SLOT, {"patches": 2, "features": 0}),
-    "no frames kept": ({"train": None, "frames": {"size": SIZE, "keep": False}}, ["a"], SLOT, {"patches": 0, "features": 2}),
+    "no frames kept": (
+        {"frames": {"size": SIZE, "keep": False}, "train": None}, ["a"], SLOT, {"patches": 0, "features": 2},
+    ),
     "only hf": (
         {"features": [HF], "reduce": [{"kind": "pca", "feature": "vit"}]}, ["a", "b"], SLOT,
         {"patches": 2, "features": 1, "principal-components": 1},
