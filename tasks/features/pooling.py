@@ -41,7 +41,7 @@ def pool_time(rows: npt.NDArray[Real], *, size: int, stride: int) -> npt.NDArray
 
 
 def cell_centres(grid: Grid, frame_size: tuple[int, int]) -> Centres:
-    """Return y and x of the cells' centres in frame-grid pixels, as extractors tell them."""
+    """Return y and x of the cells' centres in frame-grid pixels, as extractors state them."""
     y, x = (tuple(grid.centres(axis, frame_size[axis - 1]).tolist()) for axis in (1, 2))
     return y, x
 

@@ -12,13 +12,13 @@ from patchlake.tasks.video.decoder import Decoder, SoundBlock
 
 Samples = npt.NDArray[np.float32]
 _KEPT_SECONDS = 60.0
-"""Of sound already passed, for tracks of one video that are read by turns."""
+"""How much sound already read is kept, for tracks of one video that are read in turns."""
 _DRAINED = 64
-"""Blocks that are read to come to a file's end, which is cheaper than another child."""
+"""Most blocks that are read to reach a file's end when closing, which is cheaper than starting another child."""
 
 
 class Sound:
-    """Reads ranges of one video's sound; a range that lies before what is kept makes it begin anew."""
+    """Reads ranges of one video's sound; for a range before what is kept it starts again from the file's beginning."""
 
     def __init__(self, decoder: Decoder, source: FrameSource) -> None:
         self._decoder, self._uri = decoder, source.uri
@@ -58,7 +58,7 @@ class Sound:
         return out
 
     def close(self) -> None:
-        """Leave the rest unread."""
+        """Leave the rest of the sound unread."""
         for _ in range(_DRAINED):
             if not self._more():
                 return

@@ -1,7 +1,7 @@
-"""The decoding child: a small process that reads videos for its parent; a hang or crash costs one video.
+"""The decoding child: a small process that reads videos for its parent; a hang or crash costs that video alone.
 
-`process.Child` starts it: `python -P -m patchlake.tasks.video.child RING_FD PARENT_PID LIMITS`. Requests come on
-stdin, a JSON line each; an empty line gives back the oldest slot of the ring. Answers leave on stdout (see
+`child_process.Child` starts it: `python -P -m patchlake.tasks.video.child RING_FD PARENT_PID LIMITS`. Requests come on
+stdin, a JSON line each; an empty line frees the oldest slot of the ring. Answers leave on stdout (see
 `wire`); frames lie in the ring, a memfd that both map.
 """
 
@@ -18,11 +18,11 @@ import time
 from typing import Any
 
 BEAT_SECONDS = 0.5
-"""A sign of life is sent when nothing else was for so long; a hang inside one frame gives none."""
+"""A sign of life is sent if nothing else was for so long; a hang inside one frame sends none."""
 
 
 def _guard(parent_pid: int, memory_bytes: int) -> None:
-    """Die with the parent's thread, and never take more than the caps allow."""
+    """Die with the parent's thread, and never take more memory than allowed; write no file."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     if os.getppid() != parent_pid:
         os._exit(3)
@@ -44,6 +44,7 @@ from patchlake.tasks.storage.objects import Unreachable  # noqa: E402
 from patchlake.tasks.video import (  # noqa: E402
     audio_decode,
     demux,
+    packet_index,
     playback,
 )
 from patchlake.tasks.video.views import View  # noqa: E402
@@ -63,7 +64,7 @@ class Parent:
         self._last = time.monotonic()
 
     def request(self) -> dict[str, Any]:
-        """Wait for the next request; that the parent closes the pipe ends the process."""
+        """Wait for the next request; the process ends when the parent closes the pipe."""
         while not (line := self._line()).strip():
             self._given_back += 1
         request: dict[str, Any] = json.loads(line)
@@ -78,7 +79,7 @@ class Parent:
         return slot
 
     def block(self, pts: list[int], views: list[int]) -> None:
-        """Hand over the slot last taken, with one PTS and one number of a view per row."""
+        """Hand over the slot last taken, with the PTS and the number of the view of each row."""
         self.send(BLOCK, np.array([pts, views], np.int64).tobytes(), slot=self._sent % self._slots)
         self._sent += 1
 
@@ -94,7 +95,7 @@ class Parent:
         self.send(DONE, b"\n".join((json.dumps(facts).encode(), b"".join(a.tobytes() for a in arrays))))
 
     def beat(self) -> None:
-        """Say that work goes on."""
+        """Send a sign of life if it is time."""
         if time.monotonic() - self._last > BEAT_SECONDS:
             self.send(PROGRESS)
 
@@ -103,13 +104,13 @@ class Parent:
 
 
 def probe(parent: Parent, job: dict[str, Any], limits: dict[str, Any]) -> None:
-    """Answer with what headers, packets and the first frame tell of a video."""
+    """Answer with what headers, packets and the first frame say of a video."""
     container, stream = demux.open_video(job["uri"], limits["max_pixels"], 1, for_index=True, beat=parent.beat)
     with container:
-        facts = demux.header_facts(container, stream)
+        facts = packet_index.header_facts(container, stream)
         caps = limits["max_frames"], limits["max_seconds"]
-        index = demux.index_packets(container, stream, beat=parent.beat, decode_first=True, caps=caps)
-        facts["cut_off"] = demux.is_cut_off(job["uri"], container, stream, len(index.pts))
+        index = packet_index.index_packets(container, stream, beat=parent.beat, decode_first=True, caps=caps)
+        facts["cut_off"] = packet_index.is_cut_off(job["uri"], container, stream, len(index.pts))
     first = index.first
     if first is None:
         promise = f"{len(index.pts)} packets, of which none decodes" if len(index.pts) else "no packets"
@@ -128,7 +129,7 @@ def probe(parent: Parent, job: dict[str, Any], limits: dict[str, Any]) -> None:
 
 
 def decode(parent: Parent, job: dict[str, Any], limits: dict[str, Any]) -> None:
-    """Send the frames asked for through the ring, then a summary; or, bare, throw them away."""
+    """Send the frames asked for through the ring, then a summary; a bare job throws the frames away."""
     start_cpu, start = time.process_time(), time.perf_counter()
     playing = playback.Playback(job, limits, parent.beat)
     views = [View(asked, job) for asked in job["views"]]
@@ -175,7 +176,7 @@ def listen(parent: Parent, job: dict[str, Any], limits: dict[str, Any]) -> None:
 
 
 def main(ring_fd: int, limits: dict[str, Any]) -> None:
-    """Answer requests until the parent goes; out of memory ends the process, so the next one starts clean."""
+    """Answer requests until the parent goes; if memory runs out the process ends, so that the next one starts clean."""
     av.logging.set_libav_level(av.logging.PANIC)
     parent = Parent(ring_fd, limits)
     commands = {"probe": probe, "decode": decode, "listen": listen}

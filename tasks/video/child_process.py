@@ -1,4 +1,4 @@
-"""The decoding child as its parent sees it: started, asked, watched, and killed when it hangs."""
+"""The decoding child, as its parent sees it: it is started, asked, watched, and killed if it hangs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Child:
         self.limits = limits
         self.num_requests = 0
         self.busy = False
-        """A request was sent whose answer has not come to its end."""
+        """A request was sent whose answer has not ended."""
         size = limits.slots * limits.slot_bytes
         fd = os.memfd_create("patchlake-ring")
         try:
@@ -65,7 +65,7 @@ class Child:
 
     @property
     def is_spent(self) -> bool:
-        """Whether the next request needs another child."""
+        """Whether the next request needs a new child."""
         return self.busy or self.num_requests >= self.limits.videos_per_child
 
     def _start(self, ring_fd: int) -> subprocess.Popen[bytes]:
@@ -93,12 +93,12 @@ class Child:
         self._write(b"\n")
 
     def _write(self, data: bytes) -> None:
-        with contextlib.suppress(BrokenPipeError):  # the next message() tells why
+        with contextlib.suppress(BrokenPipeError):  # the next message() says why
             while data:
                 data = data[os.write(self._stdin, data) :]
 
     def message(self) -> tuple[int, int, bytes]:
-        """Wait for a block or the end: kind, slot, payload. An error is raised."""
+        """Wait for a block or the end and return kind, slot, payload. Raises the error that the child answers with."""
         kind, slot, payload = self._receive()
         while kind == PROGRESS:
             kind, slot, payload = self._receive()

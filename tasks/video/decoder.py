@@ -1,4 +1,4 @@
-"""Decoding, seen from a worker: a long-lived child process is asked, frames come back through shared memory.
+"""Decoding, as a worker sees it: it asks a long-lived child process, and frames come back through shared memory.
 
 A video that hangs, crashes the decoder or eats memory costs that one video: the child is killed and replaced.
 """
@@ -40,15 +40,15 @@ class DecodeRequest:
     seek_pts: int | None = None
     """PTS of a key frame at or before `pts_lo`; None begins at the file's start."""
     pts_lo: int
-    """PTS of the first frame to show; with a grid only for telling which frames were decoded on the way."""
+    """PTS of the first frame to show; with a grid it only tells which frames were decoded on the way."""
     pts_hi: int | None = None
     """PTS of the first frame not to show; None: until the file ends. Not used with a grid."""
     grid: tuple[int, int, int, int] | None = None
     """fps as two integers, first and stop row: row k shows the last frame at or before k / fps seconds."""
     moves: tuple[tuple[int, Geometry], ...] = ()
-    """PTS from which on another geometry holds, ascending: a moving box."""
+    """A moving box: ascending PTS, each with the geometry that holds from there on."""
     source_size: tuple[int, int] | None = None
-    """height, width of the video, upright (None: of the first frame); a frame of another size ends all."""
+    """height, width of the video, upright (None: of the first frame); a frame of another size ends the decode."""
 
     def __post_init__(self) -> None:
         geometry, grid = self.geometry, self.grid
@@ -98,7 +98,7 @@ class SoundBlock(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
-    """How a request went."""
+    """What a request gave and took."""
 
     num_rows: int
     num_decoded: int
@@ -109,7 +109,7 @@ class Summary:
     """User and system time of the child, over all its threads."""
     wall_seconds: float
     reason: Reason | None = None
-    """Why rows may be missing or damaged: truncated, corrupt, resolution_change; None: all is well."""
+    """Why rows may be missing or damaged: truncated, corrupt, resolution_change; None: nothing is wrong."""
     message: str = ""
 
 
@@ -122,7 +122,7 @@ class Decoder:
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self.summary: Summary | None = None
-        """Of the last request for frames, once its end has come."""
+        """Of the last request for frames, once it has ended."""
         self._child: Child | None = None
         self._lock = threading.Lock()
         self._owner: int | None = None
@@ -133,7 +133,7 @@ class Decoder:
         return self._child.process.pid if self._child else None
 
     def probe(self, uri: str) -> tuple[dict[str, Any], FrameIndex]:
-        """Return the facts of a video as the child tells them, and when its frames are shown."""
+        """Return the facts of a video (`packet_index.header_facts` and more), and when its frames are shown."""
         with self._answer({"command": "probe", "uri": uri}) as (_, (_, _, payload)):
             facts, arrays = _end(payload)
         pts, key_rows = np.split(np.frombuffer(arrays, np.int64), [facts["num_frames"]])
@@ -162,7 +162,7 @@ class Decoder:
             self.summary = Summary(**_end(payload)[0])
 
     def bare(self, request: DecodeRequest) -> Summary:
-        """Decode and scale the same frames, throw them away, and tell how long it took."""
+        """Decode and scale the frames, throw them away, and return how long it took."""
         with self._answer(_job([request], bare=True)) as (_, (_, _, payload)):
             return Summary(**_end(payload)[0])
 
@@ -183,7 +183,7 @@ class Decoder:
 
     @contextlib.contextmanager
     def _answer(self, job: dict[str, Any]) -> Iterator[tuple[Child, tuple[int, int, bytes]]]:
-        """Ask, and give the first message; a child that has not come to its answer's end is replaced."""
+        """Send a request and give its answer's first message; a child that was not heard to the end is replaced."""
         if self._owner == threading.get_ident():
             raise RuntimeError("this thread still reads frames from this decoder: exhaust or close them first")
         with self._lock:
@@ -196,7 +196,7 @@ class Decoder:
                 except DecodeError as exc:
                     if exc.reason != "crash" or child.num_requests == 1:
                         raise
-                    self.close()  # perhaps it died before: the video is to blame only if a new child dies too
+                    self.close()  # it may have died before: the video is to blame only if a new child dies, too
                     child = self._ready()
                     child.ask(job)
                     message = child.message()
@@ -220,7 +220,7 @@ def _end(payload: bytes) -> tuple[dict[str, Any], bytes]:
 
 
 def _job(requests: Sequence[DecodeRequest], *, bare: bool) -> dict[str, Any]:
-    """Return the child's job: what one decode has once, and its views."""
+    """Return the request as the child reads it: what the decode has once, then each view."""
     first = requests[0]
     seeks = [r.seek_pts for r in requests if r.seek_pts is not None]
     return {
@@ -258,7 +258,7 @@ atexit.register(_LISTENER.close)
 
 
 def limit_decoder(limits: Limits) -> None:
-    """Give the decoder of this process its limits; a child under other ones is replaced."""
+    """Set the limits of this process' decoders; a child that was started with others is replaced."""
     for decoder in (_DECODER, _LISTENER):
         if decoder.limits != limits:
             decoder.close()
@@ -271,5 +271,5 @@ def get_decoder() -> Decoder:
 
 
 def get_listener() -> Decoder:
-    """Return the decoder of this process for sound, which is read beside pictures: a child of its own."""
+    """Return the decoder of this process for sound, which is read while frames are: it has a child of its own."""
     return _LISTENER

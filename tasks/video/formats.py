@@ -2,34 +2,10 @@
 
 from __future__ import annotations
 
-SUFFIXES = frozenset(
-    [
-        ".3gp",
-        ".asf",
-        ".avi",
-        ".divx",
-        ".flv",
-        ".gif",
-        ".h264",
-        ".h265",
-        ".hevc",
-        ".m2ts",
-        ".m4v",
-        ".mkv",
-        ".mov",
-        ".mp4",
-        ".mpeg",
-        ".mpg",
-        ".mts",
-        ".mxf",
-        ".ogv",
-        ".ts",
-        ".vob",
-        ".webm",
-        ".wmv",
-        ".y4m",
-    ]
-)
+SUFFIXES = frozenset([
+    ".3gp", ".asf", ".avi", ".divx", ".flv", ".gif", ".h264", ".h265", ".hevc", ".m2ts", ".m4v", ".mkv", ".mov",
+    ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
+])  # fmt: skip
 """What counts as a video in a folder or glob; a file named outright, or in a manifest, counts whatever its name."""
 
 

@@ -1,7 +1,7 @@
 """The frames of a read range, one after the other, wherever they come from: the decoder, or pixels already stored.
 
 Frames carry `ticks`: time from the first displayed frame in half steps of the clock (the stream's time base, or 1 / fps
-on a grid of numeric rate), so that the centre of a window of frames is a whole number too.
+on a grid of numeric rate), so that the centre of a window of frames is a whole number, too.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _geometries(
 
 
 class Ticker:
-    """Turns the PTS of a range's frames into ticks, and keeps them where the rate is numeric."""
+    """Turns the PTS of a range's frames into ticks; it keeps the PTS if the rate is numeric."""
 
     def __init__(self, read_range: ReadRange, source: FrameSource, fps: Fraction | None, *, start: int) -> None:
         self._first_pts = source.first_pts
@@ -115,7 +115,7 @@ class Ticker:
         return 2 * np.arange(self._row - len(frame_pts), self._row, dtype=np.int64)
 
     def pts_at(self, ticks: IntArray) -> IntArray:
-        """Return the PTS of the frames shown at ticks that were given before."""
+        """Return the PTS of the frames shown at ticks that a call has returned."""
         if self._first_row is None:
             return ticks // 2 + self._first_pts
         return np.concatenate(self.shown)[ticks // 2 - self._first_row]
@@ -128,7 +128,7 @@ def decoded(decoder: Decoder, request: DecodeRequest, ticker: Ticker) -> Iterato
 
 
 class Spool:
-    """The frames of one of several read ranges that share a decode, in an unlinked file until their turn comes."""
+    """A file without a name that keeps the frames of one of several read ranges that share a decode."""
 
     def __init__(self, folder: Path, size: tuple[int, int], ticker: Ticker) -> None:
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115  it lives as long as its blocks
@@ -142,7 +142,7 @@ class Spool:
         self._ticks.append(self._ticker(frame_pts))
 
     def blocks(self) -> Iterator[Block]:
-        """Yield what was kept, as it came, and free it."""
+        """Yield what was kept, block by block, and free it."""
         self._file.seek(0)
         for ticks in self._ticks:
             frames = np.empty((len(ticks), *self._shape), dtype=np.uint8)
@@ -198,7 +198,7 @@ class Reader:
         )
 
     def drain(self) -> None:
-        """Read to the end and forget."""
+        """Read to the end of the stream and keep nothing."""
         for _ in self._blocks:
             pass
 
@@ -208,7 +208,7 @@ class Reader:
             self._past = np.concatenate([past, frames[-self._before :]])[-self._before :]
 
     def _until(self, tick: int) -> Iterator[Block]:
-        """Yield the next frames before a tick: those peeked at, then views of the stream's blocks."""
+        """Yield the next frames before a tick: those looked at already, then views of the stream's blocks."""
         while self._ahead:
             frames, ticks = self._ahead.pop(0)
             stop = int(np.searchsorted(ticks, tick, side="left"))
@@ -221,7 +221,7 @@ class Reader:
         yield from self._stream_until(tick)
 
     def _peek(self, tick: int) -> list[Block]:
-        """Return copies of the frames before a tick that are still to come; they will come again."""
+        """Return copies of the next frames before a tick; reading goes on as if they had not been looked at."""
         self._ahead += [(frames.copy(), ticks) for frames, ticks in self._stream_until(tick)]
         stops = [int(np.searchsorted(ticks, tick, side="left")) for _, ticks in self._ahead]
         return [(f[:stop], t[:stop]) for (f, t), stop in zip(self._ahead, stops, strict=True) if stop]

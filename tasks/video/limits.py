@@ -1,4 +1,4 @@
-"""What one video may take of the machine."""
+"""How much of the machine one video may take."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Limits:
     wall_seconds: float = 3600.0
     """Per request, counted while its reader waits."""
     stall_seconds: float = 30.0
-    """Between two signs of life; a child that packets go through gives one every half second."""
+    """Most seconds between two signs of life; a child that reads packets gives one every half second."""
     memory_bytes: int = 2 << 30
     """Address space."""
     max_pixels: int = 8192 * 4320
@@ -25,8 +25,8 @@ class Limits:
     slot_bytes: int = 16 << 20
     """A frame of the frame grid must fit into one slot: 2364 x 2364 at most."""
     slot_rows: int = 32
-    """At most; small frames come in blocks of so many, so the ring's touched part stays near the caches."""
+    """Most frames of a block: small frames don't fill a slot, so that the used part of the ring stays in the caches."""
     threads: int = 1
     """Decoder threads; 0 takes one per core, for a worker that has several to itself."""
     videos_per_child: int = 2000
-    """Requests after which a child is replaced, lest leaks add up."""
+    """Requests after which a child is replaced, so that leaks do not add up."""

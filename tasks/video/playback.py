@@ -11,15 +11,16 @@ from typing import Any
 import av.error
 from av.video.frame import VideoFrame
 
-from patchlake.tasks.video.demux import GUESSED_FPS, decoded, index_packets, open_video, packets_of
+from patchlake.tasks.video.demux import GUESSED_FPS, decoded, open_video, packets_of
+from patchlake.tasks.video.packet_index import index_packets
 from patchlake.tasks.video.views import Shown, View
 
 STEPS_BACK_SECONDS = (0, 1, 4, 16)
-"""Where to seek next when the first frame after seeking comes too late; at last, the file's start."""
+"""How far before the wanted PTS to seek, in turn, while the first frame comes too late; at last, the file's start."""
 
 
 class Playback:
-    """Decodes one request; counts what happened on the way."""
+    """Decodes one request, and counts frames and faults."""
 
     def __init__(self, job: dict[str, Any], limits: dict[str, Any], beat: Callable[[], None]) -> None:
         self._job, self._limits, self._beat = job, limits, beat
@@ -57,8 +58,8 @@ class Playback:
                 for number, one in enumerate(times):
                     if (show := one.end(frame_pts)) is not None:
                         yield number, show
-                if self.reason is None and (lack := next(filter(None, (one.lack() for one in times)), None)):
-                    self._stop("truncated", lack)
+                if self.reason is None and (missing := next(filter(None, (one.missing() for one in times)), None)):
+                    self._stop("truncated", missing)
         finally:
             self._container.close()
         if self.faults and self.reason is None:
@@ -91,7 +92,7 @@ class Playback:
         seek_pts = self._job["seek_pts"]
         context = self._stream.codec_context
         if seek_pts is not None and (context.name == "h264" or context.pix_fmt == "pal8"):
-            self._hear_the_start()
+            self._decode_the_start()
         for step in STEPS_BACK_SECONDS if seek_pts is not None else ():
             try:
                 self._container.seek(int(seek_pts - step / self._tick), stream=self._stream)
@@ -111,10 +112,10 @@ class Playback:
             self._reopen()
         yield from self._decoded()
 
-    def _hear_the_start(self) -> None:
+    def _decode_the_start(self) -> None:
         """Decode the first packet before seeking away from it, without counting it.
 
-        x264 tells its build once, in the first frame; FFmpeg decodes 4:4:4 of builds up to 150 wrongly without it.
+        x264 states its build once, in the first frame; FFmpeg decodes 4:4:4 of builds up to 150 wrongly without it.
         Palettes travel in the first packet alone.
         """
         faults: collections.Counter[str] = collections.Counter()

@@ -19,7 +19,7 @@ Shown = tuple[int, VideoFrame, int]
 
 
 class Times(Protocol):
-    """Decides which frames are shown; it is given them in display order."""
+    """Decides which frames are shown, and how often; frames come in display order."""
 
     is_done: bool
     """No later frame will be shown."""
@@ -28,10 +28,10 @@ class Times(Protocol):
         """Take the next frame; return what is to be shown now."""
 
     def end(self, frame_pts: int) -> Shown | None:
-        """The file has ended, its last frame lasts `frame_pts`; return what is to be shown still."""
+        """The file has ended, its last frame lasts `frame_pts`; return what is still to be shown."""
 
-    def lack(self) -> str | None:
-        """Return what is missing now that the file has ended, if anything is."""
+    def missing(self) -> str | None:
+        """Return a sentence about what the file lacks, now that it has ended; None if it is whole."""
 
 
 class EveryFrame:
@@ -51,7 +51,7 @@ class EveryFrame:
     def end(self, frame_pts: int) -> Shown | None:
         """Show nothing more."""
 
-    def lack(self) -> str | None:
+    def missing(self) -> str | None:
         """Say which end was promised."""
         if self._hi is None or self.is_done:
             return None
@@ -86,10 +86,10 @@ class AtGridTimes:
         is_short = self._rows_before(end + 1) < self._stop  # a plan in floats may end a tick late
         return self._until(self._rows_before(end) if is_short else self._stop)
 
-    def lack(self) -> str | None:
+    def missing(self) -> str | None:
         """Say how many rows were promised."""
-        missing = self._stop - self._row
-        return f"the file ends {missing} rows before its packets promise" if missing > 0 else None
+        num_rows = self._stop - self._row
+        return f"the file ends {num_rows} rows before its packets promise" if num_rows > 0 else None
 
     def _rows_before(self, pts: int) -> int:
         return min(self._stop, -((self._first_pts - pts) * self._up // self._down))

@@ -4,4 +4,4 @@ import struct
 
 HEADER = struct.Struct("<III")
 BLOCK, PROGRESS, DONE, ERROR = range(4)
-"""Rows lie in a slot (payload: PTS, then views) | a sign of life | the end (facts, arrays) | why there is no answer."""
+"""Rows in a slot (payload: PTS, then views) | a sign of life | the end (facts, arrays) | an error (reason, text)."""

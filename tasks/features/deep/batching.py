@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from patchlake.tasks.errors import ModelError
 
-Run = Callable[[int, int, int], npt.NDArray[Any]]
+BatchFunction = Callable[[int, int, int], npt.NDArray[Any]]
+"""(start, stop, size) -> the results of items [start, stop), computed in a batch of `size`."""
 _SIGNS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory", "alloc_failed")
 """What CUDA's, the CPU's and cuBLAS's allocators say; torch.OutOfMemoryError is a RuntimeError as well."""
 
@@ -31,7 +32,7 @@ class Batches:
         self._what = what
         self._release = release
 
-    def __call__(self, count: int, run: Run) -> list[npt.NDArray[Any]]:
+    def __call__(self, count: int, run: BatchFunction) -> list[npt.NDArray[Any]]:
         """Return what `run(start, stop, size)` gives for [0, count), in order; it fills its batch up to `size` itself.
 
         Raises ModelError where memory does not suffice for a single item.
@@ -58,7 +59,7 @@ class Batches:
         return parts
 
     @staticmethod
-    def _tried(run: Run, start: int, stop: int, size: int) -> npt.NDArray[Any] | None:
+    def _tried(run: BatchFunction, start: int, stop: int, size: int) -> npt.NDArray[Any] | None:
         """Return the batch's result, or None where memory ran out: by then the error and what it holds are gone."""
         try:
             return np.asarray(run(start, stop, size))

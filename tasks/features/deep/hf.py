@@ -11,7 +11,8 @@ import numpy.typing as npt
 from patchlake.tasks.features.deep.crops import Crops
 from patchlake.tasks.features.deep.forward import INTERPOLATION, Forward
 from patchlake.tasks.features.deep.inputs import Windows, through
-from patchlake.tasks.features.deep.network import Network, open_network
+from patchlake.tasks.features.deep.network import Network
+from patchlake.tasks.features.deep.opening import open_network
 from patchlake.tasks.features.deep.options import HfClipSpec, HfSpec
 from patchlake.tasks.features.extractor import Cells, FrameExtractor
 from patchlake.tasks.grid import Grid

@@ -13,7 +13,8 @@ from patchlake.tasks.features.deep.crops import Crops
 from patchlake.tasks.features.deep.forward import Forward
 from patchlake.tasks.features.deep.hf import attrs_of, centres_of, digest_parts
 from patchlake.tasks.features.deep.inputs import Windows, through
-from patchlake.tasks.features.deep.network import Network, open_network
+from patchlake.tasks.features.deep.network import Network
+from patchlake.tasks.features.deep.opening import open_network
 from patchlake.tasks.features.deep.options import HfClipSpec
 from patchlake.tasks.features.extractor import Cells, FrameExtractor
 from patchlake.tasks.grid import LEAD_FRAMES, Grid

@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from patchlake.tasks.features.deep import weights
 from patchlake.tasks.features.deep.options import HfClipSpec, HfSpec
 from patchlake.tasks.features.deep.receptive_fields import Place
 from patchlake.tasks.features.deep.weights import Weights
@@ -77,28 +76,6 @@ class Network:
             "scale": self.normalisation.scale,
             "shift": self.normalisation.shift,
         }
-
-
-def open_network(spec: HfSpec | HfClipSpec, frame_size: Size) -> Network:
-    """Return the network that an entry names, for frames of (height, width); its weights stay on disk.
-
-    Raises ModelError where it can't be had, is of another kind (pictures, clips), or does not fit the entry.
-    """
-    found = weights.find(spec.name, spec.path)
-    if found.kind == "transformers":
-        from patchlake.tasks.features.deep.backbone import open_backbone as opened
-    elif found.kind == "exported":
-        from patchlake.tasks.features.deep.exported import open_exported as opened
-    else:
-        from patchlake.tasks.features.deep.trained import open_trained as opened
-    network = opened(found, spec, frame_size)
-    if network.is_clip != (spec.kind == "hf_clip"):
-        takes, other = ("clips", "hf_clip") if network.is_clip else ("single frames", "hf")
-        raise found.error(f"is a network that takes {takes}; write `kind: {other}`")
-    wanted = getattr(spec, "frames", None)
-    if wanted is not None and wanted != network.frames:
-        raise found.error(f"frames: got {wanted}, expected {network.frames}: it takes no other number")
-    return network
 
 
 def normalisation_of(spec: HfSpec | HfClipSpec, processor: dict[str, Any]) -> Normalisation:

@@ -1,4 +1,4 @@
-"""Growing: which cells of a (time, y, x) volume hang together by a join condition. Pure; libraries do the growing.
+"""Growing: which cells of a (time, y, x) volume form a region under a join condition. Pure; libraries do the work.
 
 Cells touch along time, y and x (6 neighbours; a volume of one frame grows in space alone). From automatic seeds: an
 even cell is like all of its neighbours in the frame; even cells that touch and are alike form a core, found as
@@ -24,7 +24,7 @@ Labels = npt.NDArray[np.int32]
 Values = npt.NDArray[np.float32]
 """(time, y, x, channel)."""
 RINGS = 3
-"""Cells that a soft edge is wide at most, on one side, and one more."""
+"""The most cells that a soft edge is wide, on one side, and one more."""
 _IN_FRAME = np.array([np.zeros((3, 3)), [[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.zeros((3, 3))], dtype=np.bool_)
 """A cell and its neighbours in the frame."""
 
@@ -43,10 +43,10 @@ def grow(values: Values, alive: Bools, *, tolerance: float, core: float = 1) -> 
 
     Touching cells are alike where they are at most `tolerance` apart (`distance`); a cell is even where it is like all
     of its neighbours in the frame. Even, alive cells that touch and are alike form a core; cores with fewer than
-    `core` cells in every frame are none. The alive cells beside a core in the frame, which are like it, join it. In
+    `core` cells in every frame are dropped. The alive cells beside a core in the frame, which are like it, join it. In
     RINGS - 1 further rounds each free cell beside regions joins that of the neighbour in the frame that is least apart
-    from it, unless that one is in none: then it never does; neighbours that have to choose in the same round don't
-    count. Labels are in the order of the regions' first cells, by time, then y, then x.
+    from it; if that neighbour is in no region, the cell stays out for good. Neighbours that choose in the same round
+    don't count. Labels are in the order of the regions' first cells, by time, then y, then x.
     """
     edges = [_apart(values, axis) for axis in range(3)]
     is_even = (_largest_beside(edges, alive.shape) <= tolerance) & alive
@@ -111,7 +111,7 @@ def grow_from(values: Values, alive: Bools, seeds: Sequence[tuple[int, int]], *,
     """Return (time, y, x) labels: 1 for the first seed's region, 2 for the second's, ...; 0 elsewhere.
 
     A seed is a cell (y, x) of the first frame. Its region is all that hangs together with it, is alive, lies within
-    `tolerance` of the seed's own value and in no earlier seed's region. A seed that is not alive grows none.
+    `tolerance` of the seed's own value and in no earlier seed's region. A seed that is not alive grows no region.
     """
     labels = np.zeros(alive.shape, dtype=np.int32)
     for number, (y, x) in enumerate(seeds, start=1):
@@ -137,7 +137,7 @@ def in_order(labels: npt.NDArray[Any]) -> Labels:
     """Return labels numbered 1, 2, ... by their first cells, by time, then y, then x; 0 stays."""
     flat = labels.ravel()
     first = np.full(int(flat.max(initial=0)) + 1, flat.size)
-    first[flat[::-1]] = np.arange(flat.size)[::-1]  # of an index that comes again, the last one assigned stays
+    first[flat[::-1]] = np.arange(flat.size)[::-1]  # where an index repeats, the last assignment stays
     first[0] = -1
     rank = np.empty(len(first), dtype=np.int32)
     rank[np.argsort(first, kind="stable")] = np.arange(len(first))

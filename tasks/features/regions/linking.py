@@ -18,7 +18,9 @@ def linked(rows: Sequence[Row], *, window: int, overlap: float) -> list[dict[str
 
     Each region follows at most one of the window before, and is followed by at most one, such that the overlaps
     (intersection over union across the windows' border) are largest in sum; those below `overlap` link nothing. A
-    region that splits goes on as its larger part; the rest begins anew. Source: scipy.optimize.linear_sum_assignment.
+    region that splits goes on as its larger part; the rest starts new tracks.
+
+    Source: scipy.optimize.linear_sum_assignment.
     """
     ordered = sorted(rows, key=lambda row: (row["row_start"] // window, row["span_key"], row["label"]))
     windows: dict[tuple[str, int], list[Row]] = {}
@@ -36,7 +38,7 @@ def linked(rows: Sequence[Row], *, window: int, overlap: float) -> list[dict[str
 
 def _pairs(before: Sequence[Row], here: Sequence[Row], overlap: float) -> list[tuple[int, int]]:
     """Return which regions of the window before go on as which of this one."""
-    from scipy.optimize import linear_sum_assignment  # half a second, of which most runs have no need
+    from scipy.optimize import linear_sum_assignment  # half a second, which most runs need not pay
 
     if not before:
         return []
@@ -74,9 +76,9 @@ class FrameSize(Protocol):
 def paths_of(rows: Sequence[Row], video: FrameSize, choice: Choice) -> list[BoxPath]:
     """Return the boxes that follow linked regions of one video, by time, then identity.
 
-    What lies in no frame, as a letterbox's black, is no track. A track's box has one size, the largest that its regions
-    have at the windows' borders, and a margin; it moves with the centre of the regions' boxes, on straight lines from
-    border to border, and stays inside the frame.
+    Regions outside the picture, e.g. in a letterbox's black, become no track. A track's box has one size, the largest
+    that its regions have at the windows' borders, and a margin; it moves with the centre of the regions' boxes, on
+    straight lines from border to border, and stays inside the frame.
     """
     tracks: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: row["start_seconds"]):
@@ -94,7 +96,7 @@ def paths_of(rows: Sequence[Row], video: FrameSize, choice: Choice) -> list[BoxP
 
 
 def _shown(row: Row, video: FrameSize) -> Row:
-    """Return a row with what of its boxes lies in the frame: where a letterbox leaves black there is none."""
+    """Return a row with its boxes cut to the frame: a letterbox shows more than the frame, in black."""
     return {**row, **{name: _clipped(row[name], video) for name in ("first_box", "last_box")}}
 
 
