@@ -19,7 +19,7 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from patchlake.tasks.storage.objects import open_uri
+from patchlake.tasks.storage.reading import open_uri
 from patchlake.tasks.video.demux import GUESSED_FPS, Refused, decoded, packets_of
 
 
