@@ -1,4 +1,4 @@
-"""Which rows of a product exist: those of its receipts, in runs that belong together."""
+"""Which rows of a product exist: those of its receipts, joined to ranges within spans."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from patchlake.tasks.types import IntArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Runs:
-    """Committed rows [start, stop) that follow one another within one span, in row order."""
+class RowRanges:
+    """Ranges [start, stop) of committed rows, in row order; the rows of a range follow one another within one span."""
 
     start: IntArray
     stop: IntArray
@@ -30,10 +30,10 @@ class Runs:
         return _ranges(self.start, self.stop - self.start)
 
     def cells(self, grid: Grid) -> tuple[IntArray, IntArray]:
-        """Return the first row and the track of every time cell; the grid is anchored at each run, no cell leaves it.
+        """Return the first row and the track of every time cell: the grid is anchored at the start of each range.
 
-        A run is a span, unless frames were missing: then windows don't reach across the gap, and what follows it is
-        anchored anew.
+        A range is a span, unless frames were missing: then no window reaches across the gap, and the grid is anchored
+        again behind it.
         """
         room = self.stop - self.start - grid.offset[0] - grid.size[0]
         counts = np.maximum(room // grid.stride[0] + 1, 0)
@@ -42,8 +42,8 @@ class Runs:
         return first + nth * grid.stride[0], np.repeat(self.track, counts)
 
 
-def runs_of(lake: Location, product: str) -> Runs:
-    """Return the committed runs of a product as it stands: receipts of earlier options or models don't count."""
+def committed_ranges(lake: Location, product: str) -> RowRanges:
+    """Return the committed ranges of a product as it is now: receipts of earlier options or models don't count."""
     tables = Tables(lake)
     receipts = tables.receipts.read(["product", "product_digest", "span_keys", "row_starts", "num_rows"])
     current = pc.equal(receipts["product_digest"], arrays.product_digest(lake, product))
@@ -61,7 +61,7 @@ def runs_of(lake: Location, product: str) -> Runs:
     goes_on = (code[1:] == code[:-1]) & (start[1:] == stop[:-1])
     first = np.flatnonzero(np.concatenate([np.ones(min(1, len(start)), dtype=bool), ~goes_on]))
     last = np.concatenate([first[1:] - 1, [len(start) - 1][: len(first)]]).astype(np.int64)
-    return Runs(start[first], stop[last], track[code[first]])
+    return RowRanges(start[first], stop[last], track[code[first]])
 
 
 def identity_of(tables: Tables, product: str) -> list[Any]:
@@ -80,7 +80,7 @@ def _flat(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _ranges(starts: IntArray, lengths: IntArray) -> IntArray:
-    """Return [start, start + length) of each, one after the other."""
+    """Return the numbers of all ranges [start, start + length), one range after the other."""
     offsets: IntArray = np.cumsum(lengths) - lengths
     steps: IntArray = np.arange(lengths.sum(), dtype=np.int64)
     return steps + np.repeat(starts - offsets, lengths)

@@ -1,8 +1,8 @@
-"""The lake's lock: one coordinator writes at a time, and another is told at once who does.
+"""The lake's lock: one coordinator writes at a time; a second one is refused at once, with the owner's name.
 
-Object stores give one atomic verb, "make this object unless it is there". So each holding of the lock is an object of
-its own, LAKE/NAME/.lock/000007.json, and the highest number owns the lake. Whoever takes over from a dead owner makes
-the next number: of two that try, one can. Its owner alone rewrites an object, to say that it lives.
+Object stores have one atomic operation, "create this object unless it exists". So each holding of the lock is an object
+of its own, LAKE/NAME/.lock/000007.json, and the highest number owns the lake. Whoever takes over from a dead owner
+creates the next number: of two that try, one succeeds. Only its owner rewrites an object, to renew its heartbeat.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from patchlake.tasks.storage.process_identity import Process, this_process
 
 BEAT_SECONDS = 10.0
 EXPIRE_SECONDS = 60.0
-"""Without a beat for so long an owner counts as dead. Clocks of different machines must agree to within seconds."""
+"""An owner without a heartbeat for so long counts as dead. Clocks of machines must agree to within seconds."""
 
 
 class LockedError(LakeError):
@@ -38,7 +38,7 @@ class LockedError(LakeError):
 
 @dataclass(frozen=True, kw_only=True)
 class Owner:
-    """Who holds a lake, as its lock says it."""
+    """Who holds a lake, according to its lock."""
 
     run_id: str
     user: str
@@ -46,13 +46,13 @@ class Owner:
     started: float
     """Seconds since 1970."""
     beat: float
-    """When it last said that it lives."""
+    """Time of the last heartbeat, in seconds since 1970."""
     flow_run: str | None = None
     """The Prefect flow run's id."""
 
     @property
     def is_alive(self) -> bool:
-        """Whether it lives: on this machine that can be seen, elsewhere its last beat decides."""
+        """Whether it still runs: on this machine its process tells, on another its last heartbeat."""
         if self.process.is_here and not self.process.is_alive:
             return False
         return time.time() - self.beat < EXPIRE_SECONDS
@@ -63,7 +63,7 @@ class Owner:
 
 
 def owners(lake: Location) -> dict[str, Owner]:
-    """Return the lock's objects and what they say, in order: the last one owns the lake."""
+    """Return name of an object of the lock -> its owner, in order of numbers: the last one owns the lake."""
     names: list[str] = []
     with contextlib.suppress(FileNotFoundError):  # the folder goes with its last object
         names = sorted(name for name, _ in lake.list(LOCK) if name.endswith(".json"))
@@ -83,9 +83,9 @@ def refuse_if_held(lake: Location) -> None:
 
 
 def remove_dead(lake: Location, known_dead: Collection[str] = ()) -> list[Owner]:
-    """Remove what dead owners left of the lock, and return them; a living one's is not touched.
+    """Remove the lock's objects of dead owners, and return those owners; a living owner's stays.
 
-    `known_dead` are run ids of which more is known than the lock tells: their queue says that they are gone.
+    `known_dead` are run ids that are dead whatever the lock says: their queue reported that they are gone.
     """
     dead = {name: owner for name, owner in owners(lake).items() if owner.run_id in known_dead or not owner.is_alive}
     for name in dead:
@@ -95,10 +95,10 @@ def remove_dead(lake: Location, known_dead: Collection[str] = ()) -> list[Owner]
 
 @contextmanager
 def hold(lake: Location, run_id: str, *, wait_seconds: float = 0.0, flow_run: str | None = None) -> Iterator[Lock]:
-    """Own the lake as long as the context; wait so long for another owner's end, then raise LockedError.
+    """Own the lake within the context; wait up to `wait_seconds` for another owner's end, then raise LockedError.
 
-    A thread says every ten seconds that the owner lives. Where it finds the lock lost, this process gets SIGTERM, as
-    from a queue, and the context ends with a LakeError.
+    A thread renews the heartbeat every ten seconds. Where it finds the lock lost, this process gets SIGTERM, like from
+    a queue, and the context ends with a LakeError.
     """
     lock = Lock(lake, run_id, flow_run)
     deadline = time.monotonic() + wait_seconds
@@ -131,7 +131,7 @@ class Lock:
         )
         self.name = ""
         self.lost = ""
-        """The sentence that says how it was lost."""
+        """How it was lost, as a sentence; empty while it is held."""
         self.over = threading.Event()
         self.on_lost: Callable[[], None] = _stop_main_thread
 
@@ -146,7 +146,7 @@ class Lock:
             obstore.put(self.lake.objects, name, self._text(), mode="create")
         except AlreadyExistsError:
             return _living(owners(self.lake)) or self.try_take()
-        # Another may have judged by an older listing, in which the number before was not yet there or not yet gone.
+        # Another may have used an older listing, in which the number before was not there yet or not removed yet.
         found = owners(self.lake)
         found.pop(name, None)
         if (other := _living(found)) is not None:
@@ -158,7 +158,7 @@ class Lock:
         return None
 
     def keep(self) -> None:
-        """Say again and again that the owner lives, until it is over or the lock is lost."""
+        """Renew the heartbeat until `over` is set or the lock is lost."""
         last = time.monotonic()
         while not self.over.wait(BEAT_SECONDS):
             try:
@@ -173,20 +173,20 @@ class Lock:
                     return
 
     def beat(self) -> None:
-        """Say that the owner lives; raises LakeError if the lock is another's."""
+        """Renew the heartbeat; raises LakeError if another owns the lock now."""
         found = owners(self.lake)
         if self.name not in found or self.name != max(found):
-            now = f"now {found[max(found)]} owns it" if found else "it was removed, as by `patchlake reap`"
+            now = f"now {found[max(found)]} owns it" if found else "it was removed, e.g. by `patchlake reap`"
             raise LakeError(
-                f"{self.lake}: this run lost the lock: {now}. It stops; what was committed stays, run again to go on"
+                f"{self.lake}: this run lost the lock: {now}. It stops; what was committed stays, run again to continue"
             )
         self.owner = Owner(**{**asdict(self.owner), "process": self.owner.process, "beat": time.time()})
         self.lake.put(self.name, self._text())
 
     def check(self) -> None:
-        """Raise LakeError if the lock is lost: nothing is committed after that.
+        """Raise LakeError if the lock is lost: nothing may be committed then.
 
-        It is looked at anew where the last beat is long ago: the machine may have slept.
+        If the last heartbeat was long ago (the machine may have slept), the lock is read again.
         """
         if self.lost:
             raise LakeError(self.lost)
@@ -194,8 +194,8 @@ class Lock:
             self.beat()
 
     def release(self) -> None:
-        """Give the lock back; one that was lost is another's."""
-        with contextlib.suppress(Exception):  # a store that is away: it expires
+        """Remove this owner's object of the lock."""
+        with contextlib.suppress(Exception):  # if the store is away, the lock expires
             _remove(self.lake, self.name)
 
     def _lose(self, sentence: str) -> None:
@@ -214,7 +214,7 @@ def _remove(lake: Location, name: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         obstore.delete(lake.objects, name)
     if lake.is_local:
-        with contextlib.suppress(OSError):  # another's object is in it
+        with contextlib.suppress(OSError):  # not empty: another owner's object is in it
             (lake.path / LOCK).rmdir()
 
 

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from patchlake.tasks.lake.product_rows import RowIndex
 from patchlake.tasks.types import FloatArray, IntArray
 
 _EQUAL_SECONDS = 1e-9
-"""Distances that differ by less are equal: times are rounded."""
+"""Distances that differ by less count as equal: times are rounded."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Centres:
-    """Where some rows of a product lie."""
+def nearest_rows(a: RowIndex, b: RowIndex) -> tuple[IntArray, FloatArray]:
+    """Return, for each row of `a`, the row of `b` of the same track with the nearest time, and the distance in seconds.
 
-    row: IntArray
-    """(n,) ascending."""
-    track: IntArray
-    seconds: FloatArray
-
-
-def nearest_rows(a: Centres, b: Centres) -> tuple[IntArray, FloatArray]:
-    """Return, for each row of `a`, the row of `b` of the same track with the nearest time, and how far it is in s.
-
-    Of two that are equally near the earlier one, of several at one time the first; -1 and NaN where the track has none.
+    Of two equally near rows it is the earlier one, of several at one time the first; -1 and NaN where `b` has no row
+    of the track.
     """
     order = np.lexsort((b.row, b.seconds, b.track))
     track, seconds, row = b.track[order], b.seconds[order], b.row[order]
@@ -33,7 +23,7 @@ def nearest_rows(a: Centres, b: Centres) -> tuple[IntArray, FloatArray]:
     new[1:] = (np.diff(track) != 0) | (np.diff(seconds) != 0)
     track, seconds, row = track[new], seconds[new], row[new]
 
-    # Sorted together, b before a where they are equal, the row of b before each row of a is the last one seen.
+    # Sorted together, b before a at equal times: then the last row of b ahead of a row of a is the one before it.
     both = np.lexsort((np.arange(len(row) + len(a.row)), np.append(seconds, a.seconds), np.append(track, a.track)))
     is_a = both >= len(row)
     before = (np.cumsum(~is_a) - 1)[is_a]
@@ -50,6 +40,6 @@ def nearest_rows(a: Centres, b: Centres) -> tuple[IntArray, FloatArray]:
 
 
 def nearest_cells(a: FloatArray, b: FloatArray) -> IntArray:
-    """Return, for each centre of `a`, the number of the nearest of `b` along y or x: of two, the lower one."""
+    """Return, for each centre of `a`, the index of the nearest of `b` along y or x; of two, the lower one."""
     found: IntArray = np.abs(a[:, None] - b).argmin(axis=1)
     return found

@@ -1,4 +1,4 @@
-"""Products: what one array family of the lake holds, as a value that plan, worker and lake share."""
+"""Product: what one array family of the lake holds, a value that plan, worker and lake share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Product:
     array: str
     """Name of the array in the product's group: frames for pixels, else features."""
     key: dict[str, Any]
-    """All that decides its bytes besides the span: entry, grid, model, VERSION, frame grid."""
+    """Everything besides the span that decides its bytes: entry, grid, model, VERSION, frame grid."""
     time_size: int
     time_stride: int
     y: tuple[float, ...]
@@ -31,14 +31,14 @@ class Product:
     chunk: tuple[int, int, int]
     """time, y, x; every chunk holds all channels."""
     needs_gpu: bool
-    """Its extractor runs nowhere else."""
+    """Whether its extractor runs only on a GPU."""
     attrs: dict[str, Any]
     wants_gpu: bool = False
-    """Its extractor takes a GPU where the cluster has any."""
+    """Whether its extractor uses a GPU where the cluster has any."""
 
     @property
     def digest(self) -> str:
-        """Hash of `key`; with a span_key it makes a product key."""
+        """Hash of `key`; together with a span_key it is a product key."""
         return keys.digest(self.key)
 
     @property

@@ -20,6 +20,7 @@ from patchlake.tasks.storage.location import Location
 from patchlake.tasks.types import FloatArray, IntArray
 
 Mask = npt.NDArray[np.bool_]
+Selection = Mask | IntArray | slice
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,8 +48,8 @@ class RowIndex:
         inside: Mask = (self.track == track) & (self.seconds >= start_seconds) & (self.seconds < stop_seconds)
         return inside
 
-    def select(self, which: Mask | slice) -> RowIndex:
-        """Return some of these rows: where a mask (n,) is true, or a slice of them."""
+    def select(self, which: Selection) -> RowIndex:
+        """Return some of these rows: where a mask (n,) is true, at ascending positions, or a slice."""
         return RowIndex(self.row[which], self.track[which], self.seconds[which])
 
 
@@ -59,8 +60,8 @@ class Rows(RowIndex):
     values: npt.NDArray[Any]
     """(n, y, x, channel), in the type that is stored."""
 
-    def select(self, which: Mask | slice) -> Rows:
-        """Return some of these rows: where a mask (n,) is true, or a slice of them."""
+    def select(self, which: Selection) -> Rows:
+        """Return some of these rows: where a mask (n,) is true, at ascending positions, or a slice."""
         return Rows(self.row[which], self.track[which], self.seconds[which], self.values[which])
 
     def of_track(self, track: int) -> Rows:

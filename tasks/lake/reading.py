@@ -1,4 +1,4 @@
-"""What a reader does with a lake: lazy products and windows as xarray, tables as Arrow, samples, pairs of products."""
+"""Reading a lake: products and windows as lazy xarray, tables as Arrow, random samples, products paired by position."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from patchlake.tasks import tracks as boxes
 from patchlake.tasks.errors import LakeError
 from patchlake.tasks.grid import Grid, Triple
 from patchlake.tasks.lake import arrays, nearest, windows
-from patchlake.tasks.lake.committed import runs_of
+from patchlake.tasks.lake.committed import committed_ranges
 from patchlake.tasks.lake.layout import ARRAYS, FEATURES, FRAMES, ROOT_METADATA, values_path
+from patchlake.tasks.lake.product_rows import ProductRows, RowIndex
 from patchlake.tasks.lake.schema import path_of, video_of
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.lake.zarr_config import PLAIN, ZARRS, opening, zarr_settings
@@ -28,12 +29,12 @@ from patchlake.tasks.tracks import Affine, geometry_at
 from patchlake.tasks.types import PIXELS, BoxPath, IntArray
 
 _BOTH = {**ZARRS, "codec_pipeline.strict": False}
-"""zarrs, but for channel names: strings it leaves to zarr-python."""
+"""zarrs for all but channel names, which are strings: those it leaves to zarr-python."""
 
 
 @dataclass(frozen=True)
 class Lake:
-    """A lake that is read, as it stands at each call; holds nothing open, and pickles."""
+    """A lake, read as it is at each call. Nothing stays open, so it can be pickled."""
 
     location: Location
 
@@ -75,18 +76,18 @@ class Lake:
     def patches(self, grid: Grid, product: str = PIXELS) -> xr.DataArray:
         """Return every window of a grid over committed rows, lazily: (time, y, x, dt, dy, dx, channel).
 
-        time, y, x say which window; dt, dy, dx where in it. `y` and `x` are the windows' centres in frame-grid pixels,
-        `seconds` their centre in time, `row` their first row of the product, `track` its number: with the recipe's
-        patch grid they stand beside the rows and cells of its features. Windows lie within one span, whose first row
-        the grid is anchored at. What is selected alone is read; values are read-only views where windows overlap.
-        Select one (`isel(time=3, y=0, x=1)`), a block (`sel(y=slice(0, 64))`) or points, by three arrays along one new
-        dimension. Raises LakeError if there is no such product, ValueError if no window fits into its frames.
+        time, y, x say which window; dt, dy, dx where in it. Coordinates: `y` and `x` are the windows' centres in
+        frame-grid pixels, `seconds` their centre in time, `row` their first row of the product, `track` its number.
+        With the recipe's patch grid they are those of its features. A window lies within one span, and the grid is
+        anchored at the span's first row. Only what is selected is read; values are read-only views where windows
+        overlap. Select one window (`isel(time=3, y=0, x=1)`), a block (`sel(y=slice(0, 64))`), or points by three
+        arrays along one new dimension. Raises LakeError if there is no such product, ValueError if no window fits.
         """
         stored = self._array(product)
         extents = stored.shape[1], stored.shape[2]
         if 0 in (grid.num_cells(1, extents[0]), grid.num_cells(2, extents[1])):
             raise ValueError(f"got {grid}, expected cells that fit into the {extents} (y, x) cells of {product}")
-        row, track = runs_of(self.location, product).cells(grid)
+        row, track = committed_ranges(self.location, product).cells(grid)
         seconds = self._coordinate(product, "seconds")
         starts = (row, *_starts(grid, extents))
         y, x = (
@@ -112,10 +113,10 @@ class Lake:
     def sample(
         self, grid: Grid, count: int, *, seed: int, batch: int = 64, product: str = PIXELS
     ) -> Iterator[xr.DataArray]:
-        """Yield `count` windows drawn evenly, with replacement, in batches (window, dt, dy, dx, channel) in memory.
+        """Yield `count` windows, drawn uniformly with replacement, in batches (window, dt, dy, dx, channel) in memory.
 
-        Which windows come, and in which order, follows from the seed alone: not from `batch`, and a larger count only
-        goes on. A batch reads each chunk it needs once. Coordinates as in `patches`, along `window`.
+        The seed alone decides which windows come and in which order: not `batch`, and a larger `count` continues the
+        same sequence. A batch reads each chunk it needs once. Coordinates are those of `patches`, along `window`.
         """
         patches = self.patches(grid, product)
         shape = patches.shape[:3]
@@ -137,9 +138,9 @@ class Lake:
     def align(self, a: str, b: str, *, tolerance_seconds: float | None = None) -> xr.Dataset:
         """Return, for each row and cell of product `a`, the index of that of product `b` with the nearest centre.
 
-        `time_index(time)` is a row of the same track, -1 where it has none (within the tolerance), and on padding;
-        `distance_seconds(time)` says how far it is; `y_index(y)` and `x_index(x)` are cells. Of two that are equally
-        near it is the first. `lake.product(b).isel(time=p.time_index, y=p.y_index, x=p.x_index)` has the shape of `a`.
+        `time_index(time)` is a row of the same track, or -1 where it has none (within the tolerance) and on padding;
+        `distance_seconds(time)` is the distance to it; `y_index(y)` and `x_index(x)` are cells. Of two equally near it
+        is the first. `lake.product(b).isel(time=p.time_index, y=p.y_index, x=p.x_index)` has the shape of `a`.
         """
         mine, theirs = self._centres(a), self._centres(b)
         found, distance = nearest.nearest_rows(mine, theirs)
@@ -160,10 +161,11 @@ class Lake:
         )
 
     def to_source(self, track: int, seconds: float = 0.0) -> Affine:
-        """Return the way from frame-grid pixels of a track to upright source pixels, as (a, b, c, d, e, f).
+        """Return the affine map from frame-grid pixels of a track to upright source pixels, as (a, b, c, d, e, f).
 
-        source x = a x + b y + c, source y = d x + e y + f (`Grid.source_box` does it for a cell). Where the track's box
-        moves it is that of a time: `seconds` of the row, or `pts_seconds` where the frame grid has a numeric rate.
+        source x = a x + b y + c, source y = d x + e y + f (`Grid.source_box` applies it to a cell). Where the track's
+        box moves, it is the map at a time: `seconds` of the row, or `pts_seconds` where the frame grid has a numeric
+        rate. Raises LakeError for a track that the lake does not have.
         """
         tables = Tables(self.location)
         known = {row["track"]: row for row in tables.tracks.rows()}
@@ -192,15 +194,13 @@ class Lake:
         with zarr_settings(PLAIN):
             return np.asarray(arrays.open_array(self.location, f"{product}/{name}")[:])
 
-    def _centres(self, product: str) -> nearest.Centres:
+    def _centres(self, product: str) -> RowIndex:
         self._array(product)
-        row = runs_of(self.location, product).rows()
-        track, seconds = (self._coordinate(product, name)[row] for name in ("track", "seconds"))
-        return nearest.Centres(row, track.astype(np.int64), seconds)
+        return ProductRows(self.location, product).index().select(committed_ranges(self.location, product).rows())
 
 
 class _Windows(windows.WindowArray):
-    """Windows of a product; another process that they are sent to opens it anew, so that zarrs reads it there too."""
+    """Windows of a product. A process that unpickles them opens the product itself, so that zarrs reads there, too."""
 
     def __init__(self, lake: Lake, product: str, starts: tuple[IntArray, IntArray, IntArray], size: Triple) -> None:
         super().__init__(lake._array(product), starts, size)

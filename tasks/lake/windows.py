@@ -1,7 +1,7 @@
-"""Windows of stored arrays, read when they are asked for: overlapping ones are views, no pixel is stored twice.
+"""Windows of stored arrays, read lazily: overlapping windows are views, so no pixel is held twice.
 
-A window lies at (row, y, x) of an array (time, y, x, channel). Whatever is asked for, each chunk that holds some of it
-is read once, in the order in which chunks lie, and no other chunk is.
+A window lies at (row, y, x) of an array (time, y, x, channel). Each chunk that holds some of a selection is read once,
+in the order in which chunks lie; no other chunk is read.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from patchlake.tasks.grid import Triple
 from patchlake.tasks.types import IntArray
 
 DIMS = ("time", "y", "x", "dt", "dy", "dx", "channel")
-"""Which window, then where in it."""
-_READ_BYTES = 1 << 23
-"""One call decodes so much, or one chunk."""
+"""First which window, then where in it."""
+READ_BYTES = 1 << 23
+"""Most that one read call decodes, if that is a chunk or more."""
 _THREADS = 4
-"""Calls at a time: each waits for its store, then decodes without Python's lock."""
+"""Read calls at a time: each waits for its store, then decodes without Python's lock."""
 Block = npt.NDArray[Any]
 
 
 class WindowArray(BackendArray):
-    """Every window of a grid as one array (time, y, x, dt, dy, dx, channel); pickles."""
+    """Every window of a grid as one array (time, y, x, dt, dy, dx, channel). It can be pickled."""
 
     def __init__(self, stored: zarr.Array[Any], starts: tuple[IntArray, IntArray, IntArray], size: Triple) -> None:
-        """Take the first row or pixel of the windows along time, y and x, and their size."""
+        """`starts` are the windows' first rows, ys and xs; `size` is the same for all."""
         self.stored, self.starts = stored, starts
         self.shape = (*map(len, starts), *size, stored.shape[3])
         self.dtype = np.dtype(stored.dtype)
@@ -45,7 +45,7 @@ class WindowArray(BackendArray):
         return self._outer(key.tuple)
 
     def _outer(self, key: tuple[Any, ...]) -> Block:
-        """Return what an outer index selects, as a read-only view of the frames wherever windows are evenly spaced."""
+        """Return an outer selection, as a read-only view of the frames read wherever windows are evenly spaced."""
         chosen = [np.atleast_1d(np.arange(n)[k]) for n, k in zip(self.shape, key, strict=True)]
         places = [
             start[which][:, None] + inside
@@ -60,7 +60,7 @@ class WindowArray(BackendArray):
         return picked
 
     def _pointwise(self, key: tuple[Any, ...]) -> Block:
-        """Return what arrays of indices select, element by element; every window that occurs is read once."""
+        """Return a pointwise selection by arrays of indices; every window that occurs is read once."""
         which = np.broadcast_arrays(*key[:3])
         unique, inverse = np.unique(np.stack([w.ravel() for w in which]), axis=1, return_inverse=True)
         if not unique.size or not all(inside.size for inside in key[3:]):
@@ -75,7 +75,7 @@ class WindowArray(BackendArray):
 
 
 def read_outer(stored: zarr.Array[Any], *wanted: IntArray) -> Block:
-    """Return the (time, y, x, channel) block of some rows, ys and xs, each ascending and without repetition."""
+    """Return the (time, y, x, channel) block of some rows, ys and xs, each ascending without repetition."""
     out = np.empty((*map(len, wanted), stored.shape[3]), dtype=stored.dtype)
     chunks = stored.chunks
     along = [
@@ -103,10 +103,10 @@ def read_windows(stored: zarr.Array[Any], corners: IntArray, size: Triple) -> Bl
         for chunk in box:
             users.setdefault(chunk, []).append(i)
 
-    def read(run: list[tuple[int, ...]]) -> None:
-        mine = np.unique([i for chunk in run for i in users[chunk]])
-        low = np.maximum(corners[mine], chunks * run[0])
-        high = np.minimum(corners[mine] + size, chunks * run[-1] + chunks)
+    def read(group: list[tuple[int, ...]]) -> None:
+        mine = np.unique([i for chunk in group for i in users[chunk]])
+        low = np.maximum(corners[mine], chunks * group[0])
+        high = np.minimum(corners[mine] + size, chunks * group[-1] + chunks)
         start, stop = low.min(axis=0), high.max(axis=0)
         found = np.asarray(stored[tuple(map(slice, start.tolist(), stop.tolist()))])
         here = zip(mine.tolist(), low.tolist(), high.tolist(), strict=True)
@@ -116,30 +116,30 @@ def read_windows(stored: zarr.Array[Any], corners: IntArray, size: Triple) -> Bl
             out[i][target] = found[source]
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        list(pool.map(read, _runs(sorted(users), _most(stored))))
+        list(pool.map(read, neighbours(sorted(users), _most(stored))))
     return out
 
 
 def _most(stored: zarr.Array[Any]) -> int:
     """Return how many chunks one call may decode."""
-    return max(1, _READ_BYTES // (math.prod(stored.chunks) * stored.dtype.itemsize))
+    return max(1, READ_BYTES // (math.prod(stored.chunks) * stored.dtype.itemsize))
 
 
-def _runs(chunks: list[tuple[int, ...]], limit: int) -> list[list[tuple[int, ...]]]:
-    """Return chunks (time, y, x) joined where they follow one another in time, at most `limit` of them."""
-    runs: list[list[tuple[int, ...]]] = []
+def neighbours(chunks: list[tuple[int, ...]], limit: int) -> list[list[tuple[int, ...]]]:
+    """Return sorted chunks (time, y, x), grouped where they follow one another in time; a group has at most `limit`."""
+    groups: list[list[tuple[int, ...]]] = []
     latest: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
     for time, *place in chunks:
-        run = latest.get(tuple(place))
-        if run is None or run[-1][0] != time - 1 or len(run) == limit:
-            run = latest[tuple(place)] = []
-            runs.append(run)
-        run.append((time, *place))
-    return runs
+        group = latest.get(tuple(place))
+        if group is None or group[-1][0] != time - 1 or len(group) == limit:
+            group = latest[tuple(place)] = []
+            groups.append(group)
+        group.append((time, *place))
+    return groups
 
 
 def _stretches(wanted: IntArray, chunk: int, limit: int) -> Iterator[slice]:
-    """Yield parts of `wanted` that lie in neighbouring chunks, at most `limit` of them."""
+    """Yield the parts of `wanted` that lie in neighbouring chunks, at most `limit` chunks each."""
     which = wanted // chunk
     cut = np.flatnonzero(np.diff(which) > 1) + 1
     for first, stop in itertools.pairwise([0, *cut.tolist(), len(wanted)]):
@@ -152,8 +152,8 @@ def _stretches(wanted: IntArray, chunk: int, limit: int) -> Iterator[slice]:
 def _views(block: Block, places: list[IntArray]) -> Block:
     """Return (time, y, x, dt, dy, dx, channel) windows of a (time, y, x, channel) block, read-only.
 
-    `places` are positions in the block, (outer, inner) for time, y and x. Along an axis with even steps the windows
-    are a view; along another its rows, or columns, are repeated first.
+    `places` are positions in the block, (windows, size) for time, y and x. Along an axis with even steps the windows
+    are a view; along any other axis, the block's rows or columns are repeated first.
     """
     offsets, outer, inner = [], [], []
     for axis, at in enumerate(places):

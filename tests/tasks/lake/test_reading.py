@@ -19,8 +19,9 @@ from strategies import grids
 from patchlake.tasks.errors import LakeError, RecipeError
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.lake import open_lake, schema
-from patchlake.tasks.lake.committed import Runs, runs_of
-from patchlake.tasks.lake.nearest import Centres, nearest_cells, nearest_rows
+from patchlake.tasks.lake.committed import RowRanges, committed_ranges
+from patchlake.tasks.lake.nearest import nearest_cells, nearest_rows
+from patchlake.tasks.lake.product_rows import RowIndex
 from patchlake.tasks.lake.reading import Lake
 from patchlake.tasks.lake.windows import DIMS
 from patchlake.tasks.tracks import geometry_at, to_source
@@ -238,19 +239,19 @@ def test_tables_and_products_open_as_they_are(lake: Lake, done: Ingested) -> Non
 
 
 def test_receipts_alone_say_which_rows_are_there(done: Ingested) -> None:
-    runs = runs_of(done.lake, "edges")
+    runs = committed_ranges(done.lake, "edges")
     assert runs.rows().tolist() == np.flatnonzero(done.array("edges/track") >= 0).tolist()
-    of_pixels = runs_of(done.lake, "pixels")
+    of_pixels = committed_ranges(done.lake, "pixels")
     assert [range(a, b) for a, b in zip(of_pixels.start, of_pixels.stop, strict=True)] == spans_of(done)
     np.testing.assert_array_equal(of_pixels.track, done.array("pixels/track")[of_pixels.start])
     receipts = done.tables.receipts.rows()
     old = [{**row, "product_digest": "old", "row_starts": [r + 500 for r in row["row_starts"]]} for row in receipts]
     try:
         done.tables.receipts.append([*old, receipts[0]])  # of other options; and a unit that ran twice
-        np.testing.assert_array_equal(runs_of(done.lake, "edges").rows(), runs.rows())
-        np.testing.assert_array_equal(runs_of(done.lake, "pixels").stop, of_pixels.stop)
+        np.testing.assert_array_equal(committed_ranges(done.lake, "edges").rows(), runs.rows())
+        np.testing.assert_array_equal(committed_ranges(done.lake, "pixels").stop, of_pixels.stop)
         done.tables.receipts.overwrite([])
-        assert len(runs_of(done.lake, "edges").rows()) == 0
+        assert len(committed_ranges(done.lake, "edges").rows()) == 0
     finally:
         done.tables.receipts.overwrite(receipts)
 
@@ -265,7 +266,7 @@ def test_cells_of_runs_are_those_of_each_run(grid: Grid, lengths: list[tuple[int
     for gap, length in lengths:
         spans.append(range(at + gap, at + gap + length))
         at += gap + length
-    runs = Runs(
+    runs = RowRanges(
         np.array([s.start for s in spans], dtype=np.int64),
         np.array([s.stop for s in spans], dtype=np.int64),
         np.arange(len(spans)),
@@ -282,9 +283,9 @@ TIMES = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 12)), max_size=12)
 @quick
 @given(a=TIMES, b=TIMES)
 def test_pairs_are_the_nearest_of_the_same_track(a: list[tuple[int, int]], b: list[tuple[int, int]]) -> None:
-    def centres(pairs: list[tuple[int, int]], first: int) -> Centres:
+    def centres(pairs: list[tuple[int, int]], first: int) -> RowIndex:
         tracks, times = [p[0] for p in pairs], [p[1] / 30 for p in pairs]
-        return Centres(np.arange(first, first + len(pairs)), np.array(tracks, dtype=np.int64), np.array(times))
+        return RowIndex(np.arange(first, first + len(pairs)), np.array(tracks, dtype=np.int32), np.array(times))
 
     found, distance = nearest_rows(centres(a, 5), centres(b, 100))
     for (track, time), row, far in zip(a, found, distance, strict=True):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from xarray.core import indexing
 from zarr.storage import MemoryStore, WrapperStore
 
-from patchlake.tasks.lake.windows import DIMS, WindowArray, _runs, read_outer, read_windows
+from patchlake.tasks.lake.windows import DIMS, WindowArray, neighbours, read_outer, read_windows
 from patchlake.tasks.lake.zarr_config import PLAIN
 
 quick = settings(max_examples=60, deadline=None)
@@ -136,7 +136,7 @@ def test_of_a_shard_only_the_chunks_asked_for_are_fetched() -> None:
 
 
 def test_long_selections_are_read_in_parts_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("patchlake.tasks.lake.windows._READ_BYTES", 3 * 4 * 17 * 19 * 2)
+    monkeypatch.setattr("patchlake.tasks.lake.windows.READ_BYTES", 3 * 4 * 17 * 19 * 2)
     array, reads = stored(VALUES, (4, 17, 19, 2))
     rows = np.array([0, 1, 2, 3, 4, 9, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 39])
     with zarr.config.set(PLAIN):
@@ -162,7 +162,7 @@ def test_windows_that_share_chunks_read_them_once() -> None:
 @quick
 @given(chunks=st.sets(st.tuples(st.integers(0, 9), st.integers(0, 2), st.integers(0, 1))), limit=st.integers(1, 4))
 def test_chunks_are_read_in_the_order_in_which_they_lie(chunks: set[tuple[int, ...]], limit: int) -> None:
-    runs = _runs(sorted(chunks), limit)
+    runs = neighbours(sorted(chunks), limit)
     assert sorted(chunk for run in runs for chunk in run) == sorted(chunks)
     assert [run[0] for run in runs] == sorted(run[0] for run in runs)
     for run in runs:
