@@ -161,19 +161,40 @@ def recipe(tmp_path: Path, small_corpus: Path) -> Callable[..., Path]:
     """Write a recipe on the small corpus, with changes, and return its path."""
 
     def write(**changes: object) -> Path:
-        base: dict[str, object] = {
-            "name": "small",
-            "lake": str(tmp_path / "lake"),
-            "corpus": {"videos": str(small_corpus), "labels": "folder"},
-            "clips": [{"method": "windows", "seconds": 1.0}],
-            "frames": {"size": [48, 64]},
-            "patches": {"size": [8, 16, 16]},
-            "features": ["edges", "flow"],
-            "units": {"slot_frames": 32, "slots": 2},
-            "cluster": {"kind": "local", "workers": 2, "dashboard": False},
-        }
-        path = tmp_path / "recipe.yaml"
-        path.write_text(yaml.safe_dump(base | changes))
-        return path
+        return write_recipe(tmp_path, small_corpus, **changes)
 
     return write
+
+
+def write_recipe(folder: Path, corpus: Path, **changes: object) -> Path:
+    """Write a recipe with a lake beside it, and return its path."""
+    base: dict[str, object] = {
+        "name": "small",
+        "lake": str(folder / "lake"),
+        "corpus": {"videos": str(corpus), "labels": "folder"},
+        "clips": [{"method": "windows", "seconds": 1.0}],
+        "frames": {"size": [48, 64]},
+        "patches": {"size": [8, 16, 16]},
+        "features": ["edges", "flow"],
+        "units": {"slot_frames": 32, "slots": 2},
+        "cluster": {"kind": "local", "workers": 2, "dashboard": False},
+    }
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(base | changes))
+    return path
+
+
+@pytest.fixture(scope="session")
+def _run_once(tmp_path_factory: pytest.TempPathFactory, small_corpus: Path, prefect_server: str) -> tuple[Done, Path]:
+    """Run the recipe of the small corpus, unchanged, once for all tests that begin with its lake."""
+    folder = tmp_path_factory.mktemp("once")
+    path = write_recipe(folder, small_corpus)
+    return run_patchlake("run", str(path), env={"PREFECT_API_URL": prefect_server}), folder / "lake"
+
+
+@pytest.fixture
+def first_run(_run_once: tuple[Done, Path], tmp_path: Path) -> Done:
+    """What `patchlake run` of the unchanged recipe said; tmp_path / "lake" is a copy of the lake that it wrote."""
+    done, lake = _run_once
+    shutil.copytree(lake, tmp_path / "lake")
+    return done

@@ -61,9 +61,10 @@ def lake(tmp_path: Path) -> Path:
     return tmp_path / "lake" / "small"
 
 
-def test_a_run_stores_every_frame_of_every_clip(patchlake: Run, recipe: Write, lake: Path, small_corpus: Path) -> None:
-    done = patchlake("run", str(recipe()))
-    assert done.code == 0, done.err
+def test_a_run_stores_every_frame_of_every_clip(
+    patchlake: Run, first_run: Done, lake: Path, small_corpus: Path
+) -> None:
+    assert first_run.code == 0, first_run.err
     sources = {Path(row["uri"]).name: row for row in table(lake, "sources")}
     assert {name: row["status"] for name, row in sources.items()} == {
         "a.mp4": "ok", "b.mkv": "ok", "long.mp4": "ok", "c.mp4": "ok", "d.mp4": "ok", "not_a_video.mp4": "rejected",
@@ -101,8 +102,8 @@ def test_a_run_stores_every_frame_of_every_clip(patchlake: Run, recipe: Write, l
     assert patchlake("verify", str(lake)).code == 0
 
 
-def test_again_decodes_nothing_and_changes_nothing(patchlake: Run, recipe: Write, lake: Path) -> None:
-    assert patchlake("run", str(recipe())).code == 0
+def test_again_decodes_nothing_and_changes_nothing(patchlake: Run, first_run: Done, recipe: Write, lake: Path) -> None:
+    assert first_run.code == 0
     before = digest(patchlake, lake)
     versions = {
         name: len(list((lake / "tables" / name / "_delta_log").glob("*.json"))) for name in ("clips", "receipts")
@@ -184,8 +185,8 @@ def test_a_rate_takes_the_frame_shown_then(patchlake: Run, recipe: Write, lake: 
     )
 
 
-def test_verify_sees_a_flipped_bit(patchlake: Run, recipe: Write, lake: Path) -> None:
-    assert patchlake("run", str(recipe())).code == 0
+def test_verify_sees_a_flipped_bit(patchlake: Run, first_run: Done, lake: Path) -> None:
+    assert first_run.code == 0
     shard = next((lake / "arrays.zarr/pixels/frames/c").rglob("0/0/0/0"))
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
@@ -264,11 +265,11 @@ def test_plain_readers_see_labels_also_while_a_run_grows_the_lake(
     assert int(done.stdout.split()[1]) == int(pixels["frames"].values[there].astype(np.int64).sum())
 
 
-def test_duckdb_reads_the_tables(patchlake: Run, recipe: Write, lake: Path) -> None:
+def test_duckdb_reads_the_tables(first_run: Done, lake: Path) -> None:
     import duckdb
     from deltalake import DeltaTable
 
-    assert patchlake("run", str(recipe())).code == 0
+    assert first_run.code == 0
     sources = DeltaTable(str(lake / "tables/sources")).to_pyarrow_dataset()
     counted = duckdb.sql("select status, count(*) from sources group by status order by status").fetchall()
     assert sources is not None
