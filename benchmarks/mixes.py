@@ -28,7 +28,8 @@ from lightparts import Cost, interval, light_of, measured
 from prefect import flow
 
 from patchlake.cluster.connect import Cluster, connect
-from patchlake.flows.session import cluster_spec, on_cluster, setup_of
+from patchlake.flows.load import cluster_spec
+from patchlake.flows.session import on_cluster, setup_of
 from patchlake.flows.stages import ingest, units
 from patchlake.tasks import recipe
 from patchlake.tasks.corpus.discover import discover

@@ -26,7 +26,8 @@ import psutil
 from prefect import flow
 
 from patchlake.cluster.connect import connect
-from patchlake.flows.session import cluster_spec, on_cluster, setup_of
+from patchlake.flows.load import cluster_spec
+from patchlake.flows.session import on_cluster, setup_of
 from patchlake.flows.stages import ingest, units
 from patchlake.tasks import recipe
 from patchlake.tasks.plan import survey as planning

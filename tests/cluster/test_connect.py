@@ -186,7 +186,7 @@ def test_a_cluster_never_used_starts_nothing():
     assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
 
 
-def test_stop_drains_what_has_begun_and_skips_the_rest(tmp_path):
+def test_stop_drains_what_runs_and_skips_the_rest(tmp_path):
     with connect(LocalSpec(workers=1, dashboard=False)) as cluster:
         done = []
         for outcome in cluster.run(partial(jobs.note_and_double, folder=str(tmp_path)), range(100)):

@@ -18,7 +18,7 @@ from patchlake.cluster.kinds.local import LocalSpec
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory):
+def seen(tmp_path_factory):
     """A cluster that was used, ended by an error: what it said, showed and wrote."""
     found = {"report": tmp_path_factory.mktemp("report") / "report.html", "links": []}
     before = jobs.ports_of(os.getpid())
@@ -59,30 +59,30 @@ def handshake(link, origin):
         return int(wire.recv(64).split()[1])
 
 
-def test_the_dashboard_is_told_and_served_on_loopback_alone(told):
-    assert told["links"] == [told["link"]]
-    assert told["link"].startswith("http://127.0.0.1:")
-    assert "<title>Dask Diagnostic UI</title>" in told["pages"]["/status"]
-    assert {ip for ip, _ in told["ports"]} == {"127.0.0.1"}
-    assert urlsplit(told["link"]).port in {port for _, port in told["ports"]}
+def test_the_dashboard_is_named_and_served_on_loopback_alone(seen):
+    assert seen["links"] == [seen["link"]]
+    assert seen["link"].startswith("http://127.0.0.1:")
+    assert "<title>Dask Diagnostic UI</title>" in seen["pages"]["/status"]
+    assert {ip for ip, _ in seen["ports"]} == {"127.0.0.1"}
+    assert urlsplit(seen["link"]).port in {port for _, port in seen["ports"]}
 
 
-def test_scheduler_and_workers_have_metrics(told):
-    lines = told["pages"]["/metrics"].splitlines()
+def test_scheduler_and_workers_have_metrics(seen):
+    lines = seen["pages"]["/metrics"].splitlines()
     assert 'dask_scheduler_workers{state="idle"} 1.0' in lines
     (ended,) = (line for line in lines if re.match(r'dask_scheduler_prefix_state_totals_total\{.*state="memory"', line))
     assert 'task_prefix_name="double"' in ended, "of all items one counter, or the scheduler would grow with each"
     assert ended.endswith(" 23.0")
-    assert "dask_worker_threads 1.0" in told["worker"].splitlines()
+    assert "dask_worker_threads 1.0" in seen["worker"].splitlines()
 
 
-def test_pages_of_others_may_not_read_the_dashboard(told):
+def test_pages_of_others_may_not_read_the_dashboard(seen):
     """101 and 403 are HTTP's `Switching Protocols` and `Forbidden`; the second is the near end of a tunnel."""
-    assert list(told["sockets"].values()) == [101, 101, 403]
+    assert list(seen["sockets"].values()) == [101, 101, 403]
 
 
-def test_a_performance_report_is_written_at_the_end_after_an_error_too(told):
-    text = told["report"].read_text()
+def test_a_performance_report_is_written_at_the_end_after_an_error_too(seen):
+    text = seen["report"].read_text()
     assert "number of tasks: 23" in text
     assert "a &amp;lt;name&amp;gt;" in text, "escaped by us, and by Bokeh"
     assert not re.search("<link[^>]*https?://", text)
@@ -117,7 +117,7 @@ def test_items_tell_how_long_they_took_and_how_long_their_worker_was_idle():
     assert min(second, key=lambda outcome: outcome.result).idle_seconds >= 0.3
 
 
-def test_whoever_asks_is_told_what_is_begun_again(tmp_path):
+def test_on_retry_is_called_for_each_item_that_is_started_again(tmp_path):
     again = []
     with connect(LocalSpec(workers=2, dashboard=False)) as cluster:
         function = partial(jobs.die_once, victim=3, folder=str(tmp_path))

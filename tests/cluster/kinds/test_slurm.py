@@ -74,7 +74,7 @@ def test_no_gpu_is_refused_before_anything_is_submitted(slurm):
         ({"python": "/nowhere/python"}, r"ended before its worker joined(?s:.*)/nowhere/python"),
     ],
 )
-def test_what_slurm_refuses_is_told(slurm, changes, said):
+def test_the_error_says_why_slurm_refuses(slurm, changes, said):
     with connect(parse({**slurm, **changes})) as cluster, pytest.raises(ClusterError, match=said):
         cluster.require(None)
     jobs.wait_until(lambda: not squeue())
@@ -128,7 +128,7 @@ def test_jobs_with_and_without_a_gpu_in_one_cluster(slurm):
         assert len(cluster.workers(GPU)) == 1
 
 
-def test_what_a_coordinator_s_job_is_told_is_told_word_for_word(slurm, tmp_path):
+def test_a_coordinator_s_job_gets_its_words_unchanged(slurm, tmp_path):
     """Quotes, blanks, a command and a line break: none of it is shell, in variables and in arguments."""
     odd = f"a 'b' \"c\"  $(touch {tmp_path / 'touched'}) `id` ;#\n#SBATCH --wrap=id \\ $HOME"
     show = "import os, sys; print(repr((os.environ['GIVEN'], sys.argv[1:])))"

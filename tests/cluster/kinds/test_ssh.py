@@ -62,7 +62,7 @@ def test_workers_own_their_gpus_and_a_lost_one_comes_back(sshd, monkeypatch, tmp
         ({"python": "/nowhere/python"}, "(?s)the program ended.*/nowhere/python"),
     ],
 )
-def test_a_host_that_refuses_is_told(sshd, changes, said, tmp_path):
+def test_the_error_says_why_a_host_refuses(sshd, changes, said, tmp_path):
     if "key" in changes:
         import asyncssh
 

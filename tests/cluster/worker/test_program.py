@@ -50,7 +50,7 @@ def begun(folder):
     return {name: len(pids) for name, pids in lines.items()}, {pid for pids in lines.values() for pid in pids}
 
 
-def test_no_unit_is_begun_that_its_job_would_cut_off(spec, worker, tmp_path):
+def test_no_item_is_started_that_its_job_would_cut_off(spec, worker, tmp_path):
     """One worker's job ends in the midst of the run: it leaves by itself, and nothing was done twice."""
     work = partial(jobs.note_begin_and_sleep, folder=str(tmp_path), seconds=1.5)
     with worker("--lifetime", "9 s", "--grace", "1 s") as short, connect(spec) as cluster:
