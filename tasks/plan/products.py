@@ -8,6 +8,7 @@ from patchlake.tasks import features, filters, keys
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.features.extractor import Extractor, reach_of, wants_gpu
 from patchlake.tasks.grid import LEAD_FRAMES
+from patchlake.tasks.lake.layout import FEATURES, FRAMES
 from patchlake.tasks.lake.product import Product
 from patchlake.tasks.types import PIXELS
 
@@ -25,7 +26,7 @@ def pixels_of(recipe: Recipe) -> Product:
     whole = recipe.patches.chunk == "frame"
     return Product(
         name=PIXELS,
-        array="frames",
+        array=FRAMES,
         key={"kind": PIXELS, "frames": recipe.frames.key(), "decode_version": keys.DECODE_VERSION},
         time_size=1,
         time_stride=1,
@@ -58,7 +59,7 @@ def product_of(name: str, kind: str, extractor: Extractor, recipe: Recipe) -> Pr
     }
     return Product(
         name=name,
-        array="features",
+        array=FEATURES,
         key=key,
         time_size=extractor.time_size,
         time_stride=extractor.time_stride,
