@@ -28,7 +28,7 @@ from corpora import SHARED, copy_packets
 
 from patchlake.tasks import features
 from patchlake.tasks.clips import segment
-from patchlake.tasks.clips.cut import Shots
+from patchlake.tasks.clips.shots import Shots
 from patchlake.tasks.features.shot_score import ShotScoreSpec
 from patchlake.tasks.grid import Grid
 from patchlake.tasks.tracks import fit_frame

@@ -17,7 +17,8 @@ import numpy.typing as npt
 from patchlake.tasks.types import FloatArray
 
 if TYPE_CHECKING:
-    from patchlake.tasks.clips.cut import Scores, Shots
+    from patchlake.tasks.clips.scores import Scores
+    from patchlake.tasks.clips.shots import Shots
 
 Range = tuple[float, float]
 Bools = npt.NDArray[np.bool_]

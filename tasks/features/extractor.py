@@ -1,4 +1,4 @@
-"""What an extractor is, and what every entry of a recipe's `features` has. Nothing heavy is imported here."""
+"""What an extractor is, and the recipe entries of those that ship. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -124,6 +124,8 @@ class FeatureOptions(Strict):
     name: Name = ""
     """Of the product; by default the path's last part, else the kind."""
     kind: str
+    labels: ClassVar[bool] = False
+    """Whether its values are numbers without an order, which nobody averages or compares."""
 
     @property
     def time_stride(self) -> int:

@@ -8,7 +8,8 @@ Other people's kinds need no line here:
 * `module:Class` names one that is importable, or lies beside the recipe.
 
 What either names is a class with an attribute `Options` (a subclass of the family's own options; without one the
-family's are taken), which is made as `Class(options, **context)`; or a pair (options, builder).
+family's are taken), which is made as `Class(options, **context)`; a subclass of the family's options, where these know
+what to do themselves (clip methods); or a pair (options, builder).
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class Family:
     def __init__(
         self,
         name: str,
-        kinds: Mapping[str, tuple[Ref, Ref]],
+        kinds: Mapping[str, Ref | tuple[Ref, Ref]],
         *,
         options: type[BaseModel],
         package: str | None = None,
@@ -80,12 +81,14 @@ class Family:
     ) -> None:
         """Make a family.
 
-        `name`: of the entry point group `patchlake.NAME`. `kinds`: of ours, each (options, builder). `options`: the
+        `name`: of the entry point group `patchlake.NAME`. `kinds`: of ours, each (options, builder), or one class that
+        is both: options that know what to do. `options`: the
         base of all kinds' options. `key`: of an entry, whose value is the kind; `default`: where it is left out.
         A kind called `custom`, if there is one, takes what is spelled `module:Class` as its `path`.
         """
         self.name, self.options, self.key, self.default = name, options, key, default
-        self._kinds, self._package = dict(kinds), package
+        self._kinds = {kind: to if isinstance(to, tuple) else (to, to) for kind, to in kinds.items()}
+        self._package = package
 
     @property
     def ours(self) -> tuple[str, ...]:
@@ -104,7 +107,8 @@ class Family:
     def get(self, kind: str, folder: str = "") -> Kind:
         """Return a kind; one of `module:Class` may lie in `folder`. Raises RecipeError where there is none."""
         if kind in self._kinds:
-            return Kind(*self._kinds[kind], self._package)
+            options, builder = self._kinds[kind]
+            return Kind(options, builder, self._package)
         if ":" in kind:
             found = self._kind_of(load_class(kind, folder, where=self.name), kind)
             copyreg.pickle(found.options, partial(_reduced, self, kind, folder))  # type: ignore[arg-type]
@@ -169,8 +173,10 @@ class Family:
         return {point.name: point for point in entry_points(group=f"patchlake.{self.name}")}
 
     def _kind_of(self, found: Any, kind: str) -> Kind:
-        """Return a kind from outside: a class with `Options`, or a pair (options, builder)."""
+        """Return a kind from outside: a class with `Options`, options that know what to do, or (options, builder)."""
         options, builder = found if isinstance(found, tuple) else (getattr(found, "Options", self.options), found)
+        if isinstance(found, type) and issubclass(found, self.options):
+            options = found
         if not (isinstance(options, type) and issubclass(options, self.options)) or not callable(builder):
             raise RecipeError(
                 f"{self.name}: {kind}: got options {options!r} and builder {builder!r}, expected a subclass of "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -18,6 +18,7 @@ class RegionsSpec(FeatureOptions):
     """Regions grown in space and spacetime, as labels."""
 
     kind: Literal["regions"]
+    labels: ClassVar[bool] = True
     join: Literal["color", "motion", "features"] = "color"
     """What touching cells have in common, at most `tolerance` apart. color: their mean RGB; motion: their optical flow
     (cells slower than `least_motion` are in no region); features: their vectors of `feature`."""

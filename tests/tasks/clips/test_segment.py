@@ -15,8 +15,9 @@ from pydantic import ValidationError
 from scenedetect.detector import FlashFilter
 
 from patchlake.tasks.clips import segment
-from patchlake.tasks.clips.cut import Scores, Shots
+from patchlake.tasks.clips.scores import Scores
 from patchlake.tasks.clips.segment import Range, events, pooled, shots
+from patchlake.tasks.clips.shots import Shots
 from patchlake.tasks.types import FloatArray
 
 quick = settings(max_examples=200, deadline=None)

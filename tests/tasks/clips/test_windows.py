@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from strategies import Stream, a_video, constant_rates, streams
 
-from patchlake.tasks.clips.cut import Part, Windows, cut, window_ranges
+from patchlake.tasks.clips.cut import cut
+from patchlake.tasks.clips.method import Part
+from patchlake.tasks.clips.windows import Windows, window_ranges
 from patchlake.tasks.tracks import track_of
 from patchlake.tasks.types import Clip, FrameIndex, Video
 

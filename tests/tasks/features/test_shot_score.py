@@ -14,7 +14,7 @@ from scenedetect import FrameTimecode, SceneManager, StatsManager
 
 from patchlake.tasks import features
 from patchlake.tasks.clips import segment
-from patchlake.tasks.clips.cut import Shots
+from patchlake.tasks.clips.shots import Shots
 from patchlake.tasks.features.extractor import Extractor
 from patchlake.tasks.features.shot_score import ShotScoreSpec
 from patchlake.tasks.grid import Grid

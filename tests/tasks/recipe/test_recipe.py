@@ -13,7 +13,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from patchlake.tasks.clips.cut import Windows
+from patchlake.tasks.clips.windows import Windows
 from patchlake.tasks.errors import PatchlakeError, RecipeError
 from patchlake.tasks.grid import Grid, Layout
 from patchlake.tasks.recipe import Recipe, load, parse
@@ -276,6 +276,16 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
     ({"features": ["flow", "flow"]}, ["features", "'flow'", "name:"]),
     ({"features": ["flow", {"kind": "edges", "name": "flow"}]}, ["features", "'flow'", "name:"]),
     ({"features": [{"kind": "flow", "name": "pixels"}]}, ["features", "'pixels'", "name:"]),
+    ({"features": [{"kind": "flow", "name": "Pixels"}]}, ["features", "'Pixels' is taken", "'pixels'", "name:"]),
+    ({"features": [{"kind": "flow", "name": "zarr.json"}]}, ["features", "'zarr.json' is taken", "name:"]),
+    ({"features": ["edges", {"kind": "flow", "name": "Edges"}]}, ["features", "'Edges' is taken", "'edges'", "name:"]),
+    ({"features": [{"kind": "flwo"}]}, ["features[0]: got kind 'flwo'; did you mean flow? expected one of: 'edges'"]),
+    ({"features": [{"kind": "regions", "join": "features", "feature": "hgo"}]},
+     ["features[0].feature: got kind 'hgo'; did you mean hog? expected one of: 'edges', 'corners', 'hog', 'color'"]),
+    ({"frames": {"filters": ["denoice"]}}, ["frames.filters[0]: got kind 'denoice'; did you mean denoise?"]),
+    ({"frames": {"filters": [{"kind": "blur", "faces": "lbp", "marign": 1}]}},
+     ["frames.filters[0].marign: unknown key, got 1; did you mean margin?"]),
+    ({"clips": ["shot"]}, ["clips[0]: got method 'shot'; did you mean shots?"]),
     ({"frames": {"keep": False}}, ["frames.keep: got false", "add a feature"]),
     ({"frames": {"keep": False}, "features": ["flow"], "train": {}},
      ["frames.keep: got false, expected true", "train"]),

@@ -1,0 +1,97 @@
+"""When: what a method of cutting clips is. One method a file: its options, and how it cuts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
+
+import numpy.typing as npt
+from pydantic import Field
+
+from patchlake.tasks.strict import Strict
+from patchlake.tasks.types import FloatArray
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+SecondsOrZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Part(NamedTuple):
+    """A range of a track to cut clips from, in seconds, with what is said of it."""
+
+    start: float
+    stop: float
+    label: str | None = None
+    targets: tuple[tuple[str, float], ...] = ()
+
+
+def within(part: Part, limits: Part) -> Part:
+    """Return what of a part lies in another; it is empty where stop <= start."""
+    return part._replace(start=max(part.start, limits.start), stop=min(part.stop, limits.stop))
+
+
+class Times(Protocol):
+    """What cutting needs to know of a video."""
+
+    @property
+    def duration_seconds(self) -> float:
+        """From the first displayed frame to the end of the last one."""
+
+    @property
+    def fps(self) -> Fraction:
+        """Average frames per second; 0 where unknown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cuttable:
+    """What is known of a track before it is decoded."""
+
+    video: Times
+    parts: Sequence[Part]
+    """What the manifest names of it, or all of it."""
+    events: Mapping[str, Sequence[Part]]
+    """File of events -> those in it that are about this track's video."""
+    extent: Part
+    """How long the track lasts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredScores:
+    """Stored rows of a product that lie in one part of a track."""
+
+    seconds: FloatArray
+    """(n,) ascending."""
+    values: npt.NDArray[Any]
+    """(n, y, x, channel) float64."""
+    channels: tuple[str, ...]
+
+
+class ClipMethod(Strict):
+    """An entry of a recipe's `clips`. It cuts before anything is decoded, or searches what is stored.
+
+    A method of your own is a subclass with its options as fields, `module:Class`: it overrides `cut`, or `searches`
+    and `search`.
+    """
+
+    method: str
+    searched_kind: ClassVar[str | None] = None
+    """Kind of the features whose rows it searches; None: any but labels."""
+
+    @property
+    def events_file(self) -> str | None:
+        """File of events (`annotations.read_events`) that it cuts by."""
+        return None
+
+    @property
+    def searches(self) -> str | None:
+        """Name of the product in whose stored rows it finds clips; None: it cuts before decoding."""
+        return None
+
+    def cut(self, track: Cuttable) -> list[Part]:
+        """Return the ranges of a track, each with what is said of it."""
+        return []
+
+    def search(self, scores: StoredScores, part: Part) -> list[Part]:
+        """Return the ranges that the stored rows of a part of a track tell of."""
+        return []
