@@ -33,12 +33,15 @@ from patchlake.cluster.connect import Cluster, connect
 from patchlake.cluster.settings import CONFIG
 from patchlake.flows.load import cluster_spec
 from patchlake.flows.session import on_cluster
-from patchlake.flows.stages import ingest, units
+from patchlake.flows.stages import units
+from patchlake.flows.stages.plan import plan_units
+from patchlake.flows.stages.survey import survey_sources
 from patchlake.tasks import recipe
 from patchlake.tasks.corpus.discover import discover
 from patchlake.tasks.types import Unit
 from patchlake.tasks.unit import worker_setup
 from patchlake.tasks.unit.extract import extract_unit
+from patchlake.tasks.unit.job import job_of
 from patchlake.tasks.unit.worker_state import Job
 
 RATES = {"320x240": 2600, "1280x720": 900, "1920x1080": 420}
@@ -67,10 +70,10 @@ def one_round(cluster: Cluster, pool: ProcessPoolExecutor, videos: Path, scratch
     text = {"name": "bench", "lake": str(scratch), "corpus": {"videos": str(videos)}, "cluster": {"kind": "local"}}
     wanted = recipe.parse(text, base=Path.cwd())
     with on_cluster(wanted, cluster) as session:
-        survey = ingest.survey_sources(session, discover(wanted.corpus))
-        plan = ingest.plan_units(session, survey)
+        survey = survey_sources(session, discover(wanted.corpus))
+        plan = plan_units(session, survey)
         job = measured(lambda: units.run_units(session, survey, plan))
-        told = units.job_of(session)
+        told = job_of(session.dataset, session.run_id)
         light, seconds = light_of(cluster, told, survey, plan)
         halves = plan.units[::2], plan.units[1::2]
         begun = time.perf_counter()

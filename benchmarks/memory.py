@@ -23,7 +23,9 @@ from prefect import flow
 from patchlake.cluster.connect import connect
 from patchlake.flows.load import cluster_spec
 from patchlake.flows.session import on_cluster
-from patchlake.flows.stages import ingest, units
+from patchlake.flows.stages import units
+from patchlake.flows.stages.plan import plan_units
+from patchlake.flows.stages.survey import survey_sources
 from patchlake.tasks import recipe
 from patchlake.tasks.corpus.discover import discover
 from patchlake.tasks.unit import worker_setup
@@ -63,8 +65,8 @@ def main() -> None:
     done = threading.Event()
 
     with connect(cluster_spec(wanted), setup=worker_setup.setup) as cluster, on_cluster(wanted, cluster) as session:
-        survey = ingest.survey_sources(session, discover(wanted.corpus))
-        plan = ingest.plan_units(session, survey)
+        survey = survey_sources(session, discover(wanted.corpus))
+        plan = plan_units(session, survey)
         begun = time.perf_counter()
 
         def sample() -> None:

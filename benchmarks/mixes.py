@@ -30,9 +30,13 @@ from prefect import flow
 from patchlake.cluster.connect import Cluster, connect
 from patchlake.flows.load import cluster_spec
 from patchlake.flows.session import on_cluster, setup_of
-from patchlake.flows.stages import ingest, units
+from patchlake.flows.stages import units
+from patchlake.flows.stages.plan import plan_units
+from patchlake.flows.stages.survey import survey_sources
 from patchlake.tasks import recipe
 from patchlake.tasks.corpus.discover import discover
+from patchlake.tasks.figures import IngestFigures
+from patchlake.tasks.unit.job import job_of
 
 
 class Mix(NamedTuple):
@@ -67,7 +71,7 @@ class Round(NamedTuple):
     light: Cost
     parts: Counter[str]
     """Seconds of the light's parts, over all workers."""
-    figures: dict[str, Any]
+    figures: IngestFigures
 
 
 def resnet18(folder: Path) -> Path:
@@ -91,19 +95,20 @@ def recipe_of(mix: Mix, videos: Path, scratch: Path, model: Path) -> recipe.Reci
 def one_round(cluster: Cluster, wanted: recipe.Recipe) -> Round:
     """Run the job on a fresh lake, then its light."""
     with on_cluster(wanted, cluster) as session:
-        survey = ingest.survey_sources(session, discover(wanted.corpus))
-        plan = ingest.plan_units(session, survey)
+        survey = survey_sources(session, discover(wanted.corpus))
+        plan = plan_units(session, survey)
         job = measured(lambda: units.run_units(session, survey, plan))
-        light, parts = light_of(cluster, units.job_of(session), survey, plan)
+        light, parts = light_of(cluster, job_of(session.dataset, session.run_id), survey, plan)
     shutil.rmtree(wanted.lake)
-    return Round(job, light, parts, session.figures["ingest"])
+    assert session.figures.ingest is not None
+    return Round(job, light, parts, session.figures.ingest)
 
 
 def report(name: str, rounds: list[Round]) -> None:
     """Print the figures of one mix."""
     walls = np.array([r.job.wall for r in rounds])
     figures, parts = rounds[0].figures, sum((r.parts for r in rounds), Counter[str]())
-    rows, decoded = figures["rows"], figures["frames decoded"]
+    rows, decoded = figures.rows, figures.frames_decoded
     print(f"{name}-bound: {rows} rows, job {np.median(walls):.1f} s, {rows / np.median(walls):.0f} frames/s")
     print(f"  measured / light           {interval([r.light.wall / r.job.wall for r in rounds])}")
     print(f"  the same in CPU-seconds    {interval([r.light.cpu / r.job.cpu for r in rounds])}")

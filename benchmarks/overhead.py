@@ -27,11 +27,12 @@ from prefect import flow
 
 from patchlake.cluster.connect import connect
 from patchlake.flows.load import cluster_spec
-from patchlake.flows.session import on_cluster, setup_of
-from patchlake.flows.stages import ingest, units
+from patchlake.flows.session import Session, on_cluster, setup_of
+from patchlake.flows.stages import unit_work, units
+from patchlake.flows.stages.plan import plan_units
 from patchlake.tasks import recipe
-from patchlake.tasks.plan import survey as planning
-from patchlake.tasks.plan.survey import Given, Survey
+from patchlake.tasks.plan.given import Given
+from patchlake.tasks.plan.survey import Survey, survey
 from patchlake.tasks.types import FrameIndex, Source, UnitResult, Video
 from patchlake.tasks.unit.commit import Committer
 from patchlake.tasks.video.probe import Probed
@@ -41,13 +42,13 @@ SPANS_PER_UNIT = 4
 GROUP = 100
 
 
-def survey_of(wanted: recipe.Recipe, session: ingest.Session, num_videos: int) -> Survey:
+def survey_of(session: Session, num_videos: int) -> Survey:
     """Return a corpus of clips that exist on paper alone."""
     index = FrameIndex(pts=np.arange(SPAN_ROWS) * 512, key_rows=np.array([0]))
     sources = [Source(uri=f"/{i:07d}.mp4", size=i, version="0") for i in range(num_videos)]
     probed = {source.uri: Probed(source=source, video=video_of(i), index=index) for i, source in enumerate(sources)}
     given = Given(boxes={}, events={}, hidden={}, unmatched={})
-    return planning.survey(sources, probed, session.ledger, wanted, given)
+    return survey(session.dataset, sources, probed, given)
 
 
 def video_of(number: int) -> Video:
@@ -119,12 +120,12 @@ def main() -> None:
     wanted = recipe.parse(text, base=Path.cwd())
     watch = Watch()
     Committer.add = lambda self, result: watch.add(self, result)  # type: ignore[method-assign]
-    units.extract_unit = noop.no_op
+    unit_work.extract_unit = noop.no_op
     with connect(cluster_spec(wanted), setup=setup_of(wanted)) as cluster, on_cluster(wanted, cluster) as session:
-        survey = survey_of(wanted, session, args.units * SPANS_PER_UNIT)
-        plan = ingest.plan_units(session, survey)
+        found = survey_of(session, args.units * SPANS_PER_UNIT)
+        plan = plan_units(session, found)
         begun = time.perf_counter()
-        units.run_units(session, survey, plan)
+        units.run_units(session, found, plan)
         wall = time.perf_counter() - begun
     each = np.diff(np.array([begun, *watch.times])[::GROUP]) / GROUP * 1000
     p50, p90, p99 = np.quantile(each, [0.5, 0.9, 0.99])

@@ -17,7 +17,9 @@ from prefect import flow
 from patchlake.cluster.connect import connect
 from patchlake.flows.load import cluster_spec
 from patchlake.flows.session import on_cluster
-from patchlake.flows.stages import ingest, units
+from patchlake.flows.stages import units
+from patchlake.flows.stages.plan import plan_units
+from patchlake.flows.stages.survey import survey_sources
 from patchlake.tasks import recipe
 from patchlake.tasks.corpus.discover import discover
 from patchlake.tasks.unit import worker_setup
@@ -50,14 +52,15 @@ def waits_of(videos: Path, lake: Path, repeats: int) -> list[float]:
     with connect(cluster_spec(wanted), setup=worker_setup.setup) as cluster:
         for _ in range(repeats):
             with on_cluster(wanted, cluster) as session:
-                survey = ingest.survey_sources(session, discover(wanted.corpus))
-                plan = ingest.plan_units(session, survey)
+                survey = survey_sources(session, discover(wanted.corpus))
+                plan = plan_units(session, survey)
                 units.run_units(session, survey, plan)
-                figures, wall = session.figures["ingest"], session.seconds["ingest"]
-                waits.append(1 - figures["busy seconds"] / (cluster.num_workers * wall))
+                figures, wall = session.figures.ingest, session.figures.seconds["ingest"]
+                assert figures is not None
+                waits.append(1 - figures.busy_seconds / (cluster.num_workers * wall))
                 print(
-                    f"{len(survey.sources)} sources, {figures['rows']} rows in {figures['units']} units, {wall:.1f} s, "
-                    f"padding {figures['padding']:.1%}, workers wait {waits[-1]:.1%}",
+                    f"{len(survey.sources)} sources, {figures.rows} rows in {figures.units} units, {wall:.1f} s, "
+                    f"padding {figures.padding:.1%}, workers wait {waits[-1]:.1%}",
                     flush=True,
                 )
             shutil.rmtree(lake)

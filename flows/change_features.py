@@ -8,17 +8,17 @@ from prefect import flow
 
 from patchlake.flows.load import load_recipe
 from patchlake.flows.session import Session, open_session
-from patchlake.flows.stages import close, regions
-from patchlake.flows.stages.ingest import drop_product, make_room
+from patchlake.flows.stages.close import close_run
+from patchlake.flows.stages.regions import describe_regions
 from patchlake.flows.stages.units import run_units
 from patchlake.tasks import features
 from patchlake.tasks import recipe as recipes
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.features.extractor import SOUND
-from patchlake.tasks.lake import arrays
-from patchlake.tasks.plan import survey as planning
+from patchlake.tasks.plan.planner import plan_from_pixels
 from patchlake.tasks.recipe import Recipe
-from patchlake.tasks.types import PIXELS
+from patchlake.tasks.unit.drop import drop_feature, drop_product
+from patchlake.tasks.unit.record import make_room
 
 
 @flow(name="patchlake features", flow_run_name="{recipe}", validate_parameters=False)
@@ -34,17 +34,17 @@ def change_features(
     """Compute features from stored pixels, and drop others; return the run's figures.
 
     `add` are names of the recipe's features, or entries as a recipe spells them; `drop` are names. `run_id`,
-    `wait_seconds` and `performance_report` are as of `session.open_session`.
+    `wait_seconds` and `performance_report` are those of `open_session`.
     """
     wanted, names = with_features(load_recipe(recipe, overrides), recipe, add)
     refuse_sound(wanted, names)
     with open_session(wanted, run_id, wait_seconds, performance_report) as session:
         for name in drop:
-            _drop(session, name)
+            drop_feature(session.dataset, name)
         if names:
             _add(session, names)
-        session.figures |= {"sources": {}, "clips": session.tables.clips.read(["clip_id"]).num_rows}
-        return close.close_run(session)
+        session.figures.clips = session.dataset.tables.clips.read(["clip_id"]).num_rows
+        return close_run(session)
 
 
 def with_features(recipe: Recipe, path: str, add: tuple[str, ...]) -> tuple[Recipe, list[str]]:
@@ -73,26 +73,18 @@ def refuse_sound(recipe: Recipe, names: list[str]) -> None:
             )
 
 
-def _drop(session: Session, name: str) -> None:
-    if name == PIXELS or arrays.product_attrs(session.lake, name) is None:
-        held = ", ".join(n for n in arrays.product_names(session.lake) if n != PIXELS) or "none"
-        raise RecipeError(f"--drop {name}: expected a feature that {session.lake} holds, one of: {held}")
-    drop_product(session, name)
-
-
 def _add(session: Session, names: list[str]) -> None:
     """Compute what the named products lack, from the pixels that are there."""
-    if not session.recipe.frames.keep:
+    if not session.dataset.recipe.frames.keep:
         raise RecipeError("frames.keep: got false, expected true: features are added from stored pixels")
-    session.products = {name: session.products[name] for name in (PIXELS, *names)}
+    dataset = session.dataset.narrowed(names)
+    session.use(dataset)
     for name in names:
-        if name in session.ledger.stale:
-            drop_product(session, name)
-    survey, plan = planning.plan_from_pixels(
-        session.ledger, session.recipe, session.products, num_workers=session.cluster.size
-    )
+        if name in dataset.ledger.stale:
+            drop_product(dataset, name)
+    survey, plan = plan_from_pixels(dataset, session.workers)
     if not plan.placements:
-        raise RecipeError(f"--add: {session.lake} holds no pixels yet; `patchlake run` stores them")
-    make_room(session, plan)
+        raise RecipeError(f"--add: {dataset.lake} holds no pixels yet; `patchlake run` stores them")
+    make_room(dataset, plan)
     run_units(session, survey, plan)
-    regions.describe(session, plan.placements)
+    describe_regions(session, plan.placements)

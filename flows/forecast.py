@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,61 +9,26 @@ from rich.console import Console
 from rich.table import Table
 
 from patchlake.flows.load import load_recipe
-from patchlake.flows.session import open_cluster, session_of
-from patchlake.flows.stages.deferred import products_apart
-from patchlake.flows.stages.ingest import survey_sources
+from patchlake.flows.session import Session, open_cluster
+from patchlake.flows.stages.survey import survey_sources
 from patchlake.tasks.corpus.discover import discover
 from patchlake.tasks.lake.arrays import root_attrs
 from patchlake.tasks.lake.create import check_dataset
-from patchlake.tasks.lake.tables import Tables
-from patchlake.tasks.plan import survey as planning
+from patchlake.tasks.plan.dataset import Dataset
 from patchlake.tasks.plan.forecast import Forecast, forecast
+from patchlake.tasks.plan.planner import make_plan
 
 
 def plan_recipe(path: str, overrides: Sequence[str] = ()) -> Forecast:
     """Return what `patchlake run` would do now. Sources that the lake does not know are probed, on the cluster."""
     recipe = load_recipe(path, overrides)
     with open_cluster(recipe) as cluster:
-        session = session_of(recipe, cluster)
-        session.checked = True  # by trying to write; a plan only reads
+        session = Session(Dataset.open(recipe), cluster, is_checked=True)  # runs check it by writing; a plan only reads
         sources = discover(recipe.corpus)  # the cluster starts with the first probe: what is wrong is said before
-        if root_attrs(session.lake) is not None:
-            check_dataset(session.lake, recipe.constants)
+        if root_attrs(session.dataset.lake) is not None:
+            check_dataset(session.dataset.lake, recipe.constants)
         survey = survey_sources(session, sources)
-        plan, _ = planning.make_plan(
-            survey,
-            session.ledger,
-            recipe,
-            session.products,
-            num_workers=cluster.size,
-            apart=products_apart(recipe, session.products.values(), session.extractors, cluster),
-        )
-        return forecast(
-            session.lake,
-            survey,
-            plan,
-            session.ledger,
-            recipe,
-            session.products,
-            bytes_per_slot=_bytes_per_slot(session.tables),
-            frames_per_second=_frames_per_second(session.tables),
-        )
-
-
-def _bytes_per_slot(tables: Tables) -> dict[str, float]:
-    """Return what a slot of each product took on disk so far."""
-    totals: dict[str, tuple[int, int]] = {}
-    for row in tables.receipts.rows(["product", "num_bytes", "slots"]):
-        num_bytes, slots = totals.get(row["product"], (0, 0))
-        totals[row["product"]] = num_bytes + row["num_bytes"], slots + len(set(row["slots"]))
-    return {name: num_bytes / slots for name, (num_bytes, slots) in totals.items() if slots}
-
-
-def _frames_per_second(tables: Tables) -> float | None:
-    """Return the rate of the last run that decoded."""
-    runs = sorted(tables.runs.rows(["started", "figures"]), key=lambda row: row["started"], reverse=True)
-    rates: list[float] = [json.loads(row["figures"]).get("ingest", {}).get("frames/s", 0.0) for row in runs]
-    return next((rate for rate in rates if rate), None)
+        return forecast(session.dataset, survey, make_plan(session.dataset, survey, session.workers))
 
 
 def show(found: Forecast, *, diff: bool) -> None:

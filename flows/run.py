@@ -8,8 +8,16 @@ from prefect import flow
 
 from patchlake.flows.load import load_recipe
 from patchlake.flows.session import open_session
-from patchlake.flows.stages import close, ingest, reduce, regions, report, train
+from patchlake.flows.stages.close import close_run
+from patchlake.flows.stages.light import measure_light
+from patchlake.flows.stages.plan import run_plan, settle_dataset
+from patchlake.flows.stages.reduce import run_reductions
+from patchlake.flows.stages.regions import follow_regions
+from patchlake.flows.stages.report import write_report
+from patchlake.flows.stages.survey import survey_sources
+from patchlake.flows.stages.train import run_training
 from patchlake.tasks.corpus.discover import discover
+from patchlake.tasks.unit.drop import forget_failed
 
 
 @flow(name="patchlake", flow_run_name="{recipe}", validate_parameters=False)
@@ -24,19 +32,18 @@ def run(
     """Bring a lake up to what a recipe says, and return the run's figures.
 
     `recipe` is the path of a YAML file; `overrides` are KEY=VALUE as of `--set`. What the lake holds is not done again.
-    `run_id`, `wait_seconds` and `performance_report` are as of `session.open_session`; `retry_failed`: see
-    `ingest.forget_failed`.
+    `run_id`, `wait_seconds` and `performance_report`: see `open_session`; `retry_failed`: see `forget_failed`.
     """
     wanted = load_recipe(recipe, overrides)
     sources = discover(wanted.corpus)
     with open_session(wanted, run_id, wait_seconds, performance_report) as session:
-        ingest.forget_failed(session, retry_failed=retry_failed)
-        survey = ingest.survey_sources(session, sources)
-        plan = ingest.run_plan(session, survey)
-        survey, plan = regions.follow(session, sources, survey, plan)
-        ingest.settle(session, survey, plan)
-        close.measure_light(session, plan)
-        reduce.run_reductions(session)
-        train.run_training(session)
-        report.write_report(session)
-        return close.close_run(session)
+        forget_failed(session.dataset, retry_failed=retry_failed)
+        survey = survey_sources(session, sources)
+        plan = run_plan(session, survey)
+        survey, plan = follow_regions(session, sources, survey, plan)
+        settle_dataset(session, survey, plan)
+        measure_light(session, plan)
+        run_reductions(session)
+        run_training(session)
+        write_report(session)
+        return close_run(session)

@@ -1,4 +1,4 @@
-"""What one run holds from its first stage to its last."""
+"""One run: a dataset, a cluster that starts when first needed, a clock for stages, and who listens."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 from patchlake.cluster.connect import Cluster, connect
 from patchlake.cluster.resources import refuse
@@ -18,79 +17,107 @@ from patchlake.cluster.spec import GPU
 from patchlake.flows.control import records
 from patchlake.flows.control.home import RUN_VARIABLE
 from patchlake.flows.load import cluster_spec, load_recipe
-from patchlake.flows.telemetry import observe
+from patchlake.flows.telemetry import counters, observe
+from patchlake.flows.telemetry.events import Listeners, StageEnded, StageStarted
+from patchlake.flows.telemetry.prefect_log import log_to_prefect
+from patchlake.flows.telemetry.progress import show_progress
+from patchlake.flows.telemetry.unit_log import UnitLog
 from patchlake.tasks.corpus.discover import discover
-from patchlake.tasks.features.extractor import Extractor
+from patchlake.tasks.figures import RunFigures
 from patchlake.tasks.lake import create, shards
 from patchlake.tasks.lake import lock as locks
 from patchlake.tasks.lake.arrays import existing_lake, product_attrs
 from patchlake.tasks.lake.lock import Lock
-from patchlake.tasks.lake.product import Product
-from patchlake.tasks.lake.tables import Tables
-from patchlake.tasks.plan import products as product
-from patchlake.tasks.plan import survey
-from patchlake.tasks.plan.ledger import Ledger
+from patchlake.tasks.plan.dataset import Dataset, lake_of
+from patchlake.tasks.plan.deferred import Workers
+from patchlake.tasks.plan.given import read_given
+from patchlake.tasks.plan.products import extractors_of, products_of
 from patchlake.tasks.recipe import Recipe
 from patchlake.tasks.storage import failures
 from patchlake.tasks.storage.location import Location
 from patchlake.tasks.unit import preflight, worker_setup
-from patchlake.tasks.video.probe import Probed
 
 
-@dataclass
 class Session:
-    """A recipe on its lake, with a cluster that starts when first needed."""
+    """What stages share. They fill in `figures`; all else changes by the methods here alone."""
 
-    recipe: Recipe
-    lake: Location
-    tables: Tables
-    extractors: dict[str, Extractor]
-    products: dict[str, Product]
-    ledger: Ledger
-    cluster: Cluster
-    run_id: str = field(default_factory=records.new_id)
-    started: datetime = field(default_factory=lambda: datetime.now(UTC))
-    seconds: dict[str, float] = field(default_factory=dict)
-    """Wall time of each stage."""
-    lost: dict[str, str] = field(default_factory=dict)
-    """video_id -> message, of videos whose unit ended with its worker again and again."""
-    probed: dict[str, Probed] = field(default_factory=dict)
-    """uri -> what probing told in this run."""
-    figures: dict[str, Any] = field(default_factory=dict)
-    """What the run has to say at its end."""
-    checked: bool = False
-    """Whether the cluster is known to have what the recipe needs."""
+    def __init__(
+        self, dataset: Dataset, cluster: Cluster, run_id: str | None = None, *, is_checked: bool = False
+    ) -> None:
+        """`run_id`: by default a new one; `is_checked`: as the property."""
+        self.cluster = cluster
+        self.run_id = run_id or records.new_id()
+        self.started = datetime.now(UTC)
+        self.figures = RunFigures()
+        self.tell = Listeners([show_progress(), UnitLog(self.run_id), counters.count, log_to_prefect])
+        """Passes an event on to all who listen."""
+        self._dataset = dataset
+        self._is_checked = is_checked
 
-    def reread(self) -> None:
-        """Take what the tables say now, before planning once more."""
-        self.ledger = Ledger.read(self.tables, self.products, self.recipe.layout)
+    @property
+    def dataset(self) -> Dataset:
+        """The recipe on its lake, as known now."""
+        return self._dataset
+
+    def use(self, dataset: Dataset) -> None:
+        """Go on with a newer value: reread after a pass, or narrowed to some products."""
+        self._dataset = dataset
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether the cluster is known to have what the recipe needs."""
+        return self._is_checked
+
+    def note_checked(self) -> None:
+        """Remember that it has."""
+        self._is_checked = True
+
+    @property
+    def workers(self) -> Workers:
+        """The workers to plan for. GPUs are counted only if a product takes one: that may start the cluster."""
+        takes_gpu = any(p.needs_gpu or p.wants_gpu for p in self.dataset.products.values())
+        return Workers(total=self.cluster.size, with_gpu=self.cluster.num_gpu_workers if takes_gpu else 0)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time a stage; stages of one name add up."""
-        begun = time.perf_counter()
+        self.tell(StageStarted(name))
+        started = time.perf_counter()
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun
+            seconds = time.perf_counter() - started
+            self.figures.seconds[name] = self.figures.seconds.get(name, 0.0) + seconds
+            self.tell(StageEnded(name, seconds))
+
+
+_current: ContextVar[Session] = ContextVar("session")
+
+
+def current() -> Session:
+    """Return the session of the flow that is under way.
+
+    Prefect records what its tasks are called with: they take names and numbers, and find the rest here.
+    """
+    return _current.get()
 
 
 def check(path: str, overrides: Sequence[str]) -> Recipe:
     """Return the recipe if it can be run at all: keys, values, corpus, models, cluster; nothing is started."""
     recipe = load_recipe(path, overrides)
-    spec, lake = cluster_spec(recipe), Location(recipe.lake) / recipe.name
-    products = product.products_of(recipe, product.extractors_of(recipe)).values()
+    spec, lake = cluster_spec(recipe), lake_of(recipe)
+    products = products_of(recipe, extractors_of(recipe)).values()
     if any(p.needs_gpu and product_attrs(lake, p.name) is None for p in products):
         refuse(spec, GPU)  # what the lake holds already may be all that is wanted: that is seen later
-    survey.read_given(recipe, discover(recipe.corpus))
+    read_given(recipe, discover(recipe.corpus))
     return recipe
 
 
 def check_lake(recipe: Recipe) -> None:
     """Refuse a recipe whose models can't be had, or whose lake is not there yet."""
     cluster_spec(recipe)
-    product.products_of(recipe, product.extractors_of(recipe))
-    existing_lake(str(Location(recipe.lake) / recipe.name))
+    products_of(recipe, extractors_of(recipe))
+    existing_lake(str(lake_of(recipe)))
 
 
 def setup_of(recipe: Recipe) -> Callable[[], None]:
@@ -110,19 +137,6 @@ def open_cluster(
         on_start=observe.say_dashboard,
         performance_report=performance_report,
     )
-
-
-def session_of(recipe: Recipe, cluster: Cluster, lock: Lock | None = None) -> Session:
-    """Return the recipe on its lake as it is; nothing is written. With a lock, nothing is once that is lost."""
-    extractors = product.extractors_of(recipe)
-    products = product.products_of(recipe, extractors)
-    lake = Location(recipe.lake) / recipe.name
-    tables = Tables(lake, lock.check if lock else None)
-    ledger = Ledger.read(tables, products, recipe.layout)
-    session = Session(recipe, lake, tables, extractors, products, ledger, cluster)
-    if lock is not None:
-        session.run_id = lock.owner.run_id
-    return session
 
 
 @contextmanager
@@ -155,23 +169,29 @@ def on_cluster(
     recipe: Recipe, cluster: Cluster, run_id: str | None = None, wait_seconds: float = 0.0
 ) -> Iterator[Session]:
     """Own the recipe's lake (made if there is none) for work on a cluster that outlives it."""
-    lake = Location(recipe.lake) / recipe.name
-    flow_run = records.flow_run_id()
+    lake, flow_run = lake_of(recipe), records.flow_run_id()
     with (
-        _sentences(lake),
+        _explained(lake),
         locks.hold(lake, run_id or records.new_id(), wait_seconds=wait_seconds, flow_run=flow_run) as lock,
     ):
         create.make_dataset(lake, recipe.constants)
         shards.clear_stage(lake)
+        token = _current.set(_session_of(recipe, cluster, lock))
         try:
-            yield session_of(recipe, cluster, lock)
+            yield _current.get()
         finally:
+            _current.reset(token)
             if not lock.lost:
                 shards.clear_stage(lake)
 
 
+def _session_of(recipe: Recipe, cluster: Cluster, lock: Lock) -> Session:
+    """Return a session that writes nothing more once the lock is lost."""
+    return Session(Dataset.open(recipe, lock.check), cluster, lock.owner.run_id)
+
+
 @contextmanager
-def _sentences(lake: Location) -> Iterator[None]:
+def _explained(lake: Location) -> Iterator[None]:
     """Say in a sentence that the disk is full or the store away, wherever that was met."""
     try:
         yield

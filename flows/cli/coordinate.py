@@ -20,7 +20,7 @@ def coordinate(options: RunOptions, recipe: Recipe, work: Callable[[str], int]) 
     from patchlake.flows.control import records, server
     from patchlake.flows.control.home import RUN_VARIABLE
     from patchlake.flows.load import cluster_spec
-    from patchlake.flows.telemetry import observe
+    from patchlake.flows.telemetry.unit_log import print_unit_lines
     from patchlake.tasks.lake.lock import refuse_if_held
     from patchlake.tasks.storage.location import Location
 
@@ -33,7 +33,7 @@ def coordinate(options: RunOptions, recipe: Recipe, work: Callable[[str], int]) 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     detached = options.run_id is not None
     if options.verbose or detached:
-        observe.say_units()
+        print_unit_lines()
     queue = cluster_spec(recipe).queue
     request = records.Request(
         recipe=options.absolute_recipe, overrides=options.overrides, lake=str(lake), detached=detached, queue=queue

@@ -1,62 +1,32 @@
-"""A unit whose workers died again and again: the pieces that did it are found and left out, the others are stored."""
+"""A unit whose workers died again and again: which of its pieces does that?"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
 
-from distributed import KilledWorker
-
-from patchlake.cluster.run_items import Outcome
+from patchlake.cluster.connect import Cluster
 from patchlake.cluster.spec import Resources
-from patchlake.flows.session import Session
-from patchlake.flows.telemetry.observe import UnitWatch
-from patchlake.tasks.types import PoisonPiece, Unit, UnitResult
+from patchlake.flows.stages.lost_workers import raise_unless_lost
+from patchlake.tasks.types import PoisonPiece, Unit
 from patchlake.tasks.unit import poison_units
-from patchlake.tasks.unit.extract import extract_unit, try_unit
+from patchlake.tasks.unit.extract import try_unit
 from patchlake.tasks.unit.worker_state import Job
 
-T = TypeVar("T")
 
-
-def store_the_rest(
-    session: Session, job: Job, units: list[Unit], needs: Resources | None, watch: UnitWatch
-) -> Iterator[UnitResult]:
-    """Yield the results of lost units without their culprits; a unit that is lost all the same costs its videos."""
-    for unit in units:
-        watch.retried(unit, "without_culprits")
-        found = find(session, job, unit, needs)
-        rest = replace(unit, poison_pieces=tuple(found))
-        for outcome in session.cluster.run(partial(extract_unit, job), [rest], resources=needs, alone=True):
-            expect_lost_worker(outcome, watch.failed)
-            if outcome.result is not None:
-                yield watch.done(outcome, outcome.result)
-                continue
-            watch.failed(outcome)
-            message = f"its workers died {'with the rest of' if found else 'only with all of'} unit {unit.unit_id}"
-            session.lost |= {source.video_id: f"{message}: {outcome.error}" for source in unit.sources}
-
-
-def find(session: Session, job: Job, unit: Unit, needs: Resources | None) -> list[PoisonPiece]:
+def find_poison(cluster: Cluster, job: Job, unit: Unit, needs: Resources | None) -> list[PoisonPiece]:
     """Compute each piece with the cluster to itself, storing nothing; return those that end their workers."""
-    names = {source.video_id: source.uri for source in unit.sources}
+    uris = {source.video_id: source.uri for source in unit.sources}
     found = []
-    kills = session.cluster.memory_kills
-    outcomes = session.cluster.run(
-        partial(try_unit, job),
-        poison_units.pieces_of(unit),
-        resources=needs,
-        key=lambda u: f"try-{u.unit_id}",
-        alone=True,
-    )
-    for outcome in outcomes:
-        expect_lost_worker(outcome)
+    kills = cluster.memory_kills
+    pieces = poison_units.pieces_of(unit)
+    for outcome in cluster.run(partial(try_unit, job), pieces, resources=needs, key=_try_id, alone=True):
+        raise_unless_lost(outcome)
         if outcome.error is not None:
             ((piece,),) = outcome.item.pieces
-            what = f"rows [{piece.start}, {piece.stop}) of {names[piece.video_id]}"
-            for_memory = session.cluster.memory_kills > kills
+            what = f"rows [{piece.start}, {piece.stop}) of {uris[piece.video_id]}"
+            for_memory = cluster.memory_kills > kills
             how = "took more memory than it may" if for_memory else "died"
             found.append(
                 PoisonPiece(
@@ -66,14 +36,14 @@ def find(session: Session, job: Job, unit: Unit, needs: Resources | None) -> lis
                     message=f"every worker {how} that computed {what}, with nothing else at work: left out",
                 )
             )
-        kills = session.cluster.memory_kills
+        kills = cluster.memory_kills
     return found
 
 
-def expect_lost_worker(
-    outcome: Outcome[T, Any], on_error: Callable[[Outcome[T, Any]], None] = lambda outcome: None
-) -> None:
-    """An item that kills its workers costs its videos this run; any other error ends the run, and is told before."""
-    if outcome.error is not None and not isinstance(outcome.error, KilledWorker):
-        on_error(outcome)
-        raise outcome.error
+def without(unit: Unit, poison: Sequence[PoisonPiece]) -> Unit:
+    """Return the unit with these pieces left out, as padding."""
+    return replace(unit, poison_pieces=tuple(poison))
+
+
+def _try_id(unit: Unit) -> str:
+    return f"try-{unit.unit_id}"

@@ -15,18 +15,18 @@ def check_cluster(session: Session, sample: str | None) -> None:
 
     `sample` is the uri of a source, to be read from each worker. Starts the cluster.
     """
-    if session.checked:
+    if session.is_checked:
         return
-    kind = session.cluster.spec.kind
-    if not session.cluster.started and kind != "local":
-        print(f"cluster: waiting for workers ({kind})", file=sys.stderr, flush=True)
+    dataset, cluster = session.dataset, session.cluster
+    if not cluster.started and cluster.spec.kind != "local":
+        print(f"cluster: waiting for workers ({cluster.spec.kind})", file=sys.stderr, flush=True)
     with session.stage("cluster"):
-        session.cluster.require(GPU if any(p.needs_gpu for p in session.products.values()) else None)
-        marker = preflight.write_marker(session.lake, sample)
+        cluster.require(GPU if any(p.needs_gpu for p in dataset.products.values()) else None)
+        marker = preflight.write_marker(dataset.lake, sample)
         try:
-            checks = session.cluster.each_worker(preflight.check_worker, marker, skip_lost=True)
+            checks = cluster.each_worker(preflight.check_worker, marker, skip_lost=True)
         finally:
             preflight.remove_marker(marker)
-        if found := preflight.problems(session.recipe, marker, session.cluster.info(), checks):
+        if found := preflight.problems(dataset.recipe, marker, cluster.info(), checks):
             raise ClusterError("The cluster can't do this recipe:\n  " + "\n  ".join(found))
-        session.checked = True
+        session.note_checked()

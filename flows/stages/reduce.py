@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from typing import Any, TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from patchlake.cluster.connect import Cluster
-from patchlake.flows.session import Session
+from patchlake.flows.session import Session, current
 from patchlake.tasks import reductions
 from patchlake.tasks.lake.committed import identity_of
-from patchlake.tasks.reductions.reduction import Reduction, ReductionOptions, Run
+from patchlake.tasks.plan.dataset import Dataset
+from patchlake.tasks.reductions.reduction import ReductionOptions, Run
 from patchlake.tasks.reductions.update import CommittedCells, Slots, is_current, update
 
 NODES_PER_WORKER = 4
@@ -24,32 +24,28 @@ Result = TypeVar("Result")
 def run_reductions(session: Session) -> None:
     """Bring every reduction of the recipe up to date; one made from the same rows is not made again."""
     with session.stage("reduce"):
-        for options in session.recipe.reduce:
-            reduction, cells = reductions.build(options), cells_of(session, options)
-            if not is_current(reduction, cells):
-                work = partial(_reduce, session, reduction, cells)
-                session.figures[options.name] = reduce_product(options.name, work)
+        for options in session.dataset.recipe.reduce:
+            if not is_current(reductions.build(options), cells_of(session.dataset, options)):
+                session.figures.reductions[options.name] = reduce_product(options.name)
 
 
 @task(name="reduce", task_run_name="reduce {name}", cache_policy=NO_CACHE)
-def reduce_product(name: str, reduce: Callable[[], dict[str, int]]) -> dict[str, int]:
-    """Reduce one product; the name is the reduction's."""
-    return reduce()
+def reduce_product(name: str) -> dict[str, int]:
+    """Make the recipe's reduction of this name anew, and return its figures."""
+    session = current()
+    (options,) = (options for options in session.dataset.recipe.reduce if options.name == name)
+    run, num_nodes = on_workers(session.cluster), session.cluster.size * NODES_PER_WORKER
+    return update(reductions.build(options), cells_of(session.dataset, options), run=run, num_nodes=num_nodes)
 
 
-def _reduce(session: Session, reduction: Reduction, cells: CommittedCells) -> dict[str, int]:
-    num_nodes = session.cluster.size * NODES_PER_WORKER
-    return update(reduction, cells, run=on_workers(session.cluster), num_nodes=num_nodes)
-
-
-def cells_of(session: Session, options: ReductionOptions) -> CommittedCells:
+def cells_of(dataset: Dataset, options: ReductionOptions) -> CommittedCells:
     """Return the committed cells that a reduction is made from."""
-    product = session.products[options.product]
+    product = dataset.products[options.product]
     return CommittedCells(
-        slots=Slots(lake=session.lake, product=product.name, rows_per_slot=product.rows_per_slot),
+        slots=Slots(lake=dataset.lake, product=product.name, rows_per_slot=product.rows_per_slot),
         channels=product.channels,
-        committed=tuple(session.ledger.done.get(product.name, ())),
-        identity=identity_of(session.tables, product.name),
+        committed=tuple(dataset.ledger.done.get(product.name, ())),
+        identity=identity_of(dataset.tables, product.name),
     )
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from patchlake.cluster.gang.run_gang import run_gang
-from patchlake.flows.session import Session
+from patchlake.flows.session import Session, current
 from patchlake.flows.stages.reduce import on_workers
 from patchlake.tasks import failpoints
 from patchlake.tasks.lake.committed import identity_of
@@ -27,34 +25,36 @@ RANK_MODULE = "patchlake.tasks.training.rank"
 
 def run_training(session: Session) -> None:
     """Train the recipe's model and its controls; a result from the same clips and options is not made again."""
-    options = session.recipe.train
+    options = session.dataset.recipe.train
     if options is None:
         return
     with session.stage("train"):
-        job = train_job(session.lake, session.tables, options)
+        job = train_job(session.dataset.lake, session.dataset.tables, options)
         if (reason := check(job)) is not None:
-            session.figures["train"] = {"skipped": reason}
+            session.figures.train = {"skipped": reason}
             print(f"train: skipped. {reason}", file=sys.stderr)
             return
-        key = job.key(identity_of(session.tables, PIXELS))
-        known = json.loads(session.lake.get(TRAINING_RESULT) or b"{}")
+        key = job.key(identity_of(session.dataset.tables, PIXELS))
+        known = json.loads(session.dataset.lake.get(TRAINING_RESULT) or b"{}")
         if known.get("key") != key:
-            known = {**train_model(options.model.kind, partial(_train, session, job)), "key": key}
+            known = {**train_model(options.model.kind), "key": key}
             failpoints.reach("trained")
-            session.lake.put(TRAINING_RESULT, json.dumps(known).encode())
-            session.figures["trained"] = True
-        session.figures["train"] = known
+            session.dataset.lake.put(TRAINING_RESULT, json.dumps(known).encode())
+            session.figures.trained = True
+        session.figures.train = known
 
 
 @task(name="train", task_run_name="train {name}", cache_policy=NO_CACHE)
-def train_model(name: str, train: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Train one model and its controls; the name is the model's."""
-    return train()
+def train_model(name: str) -> dict[str, Any]:
+    """Train the recipe's model of this kind, and its controls; return their figures."""
+    dataset, options = current().dataset, current().dataset.recipe.train
+    assert options is not None
+    return _train(current(), train_job(dataset.lake, dataset.tables, options))
 
 
 def _train(session: Session, job: TrainJob) -> dict[str, Any]:
     result = run_gang(session.cluster, RANK_MODULE, json.loads(job.to_json()), on_event=say)
-    stored = StoredProducts(lake=session.lake, products=tuple(session.products.values()))
+    stored = StoredProducts(lake=session.dataset.lake, products=tuple(session.dataset.products.values()))
     return result | job.objective.baselines(job.clips, stored, on_workers(session.cluster))
 
 

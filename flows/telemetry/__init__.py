@@ -1,1 +1,1 @@
-"""What a run tells while it goes on."""
+"""What a run says while it goes on: events, and the listeners that show, log or count them."""

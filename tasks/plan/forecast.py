@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from patchlake.tasks import tracks
 from patchlake.tasks.lake import arrays
 from patchlake.tasks.lake.product import Product
+from patchlake.tasks.plan import rates
+from patchlake.tasks.plan.dataset import Dataset
 from patchlake.tasks.plan.ledger import Ledger
 from patchlake.tasks.plan.survey import Survey
 from patchlake.tasks.plan.units import Plan, slots_of
 from patchlake.tasks.recipe import Recipe
-from patchlake.tasks.storage.location import Location
 from patchlake.tasks.types import PIXELS, Source
 
 Change = tuple[str, Any, Any]
@@ -47,7 +48,7 @@ class Forecast:
     """Status -> how many."""
     reasons: dict[str, int]
     unmatched: dict[str, int]
-    """File of boxes or events -> how many names in it are no source's."""
+    """File of boxes or events -> how many of its names match no source."""
     tracks: int
     clips: int
     """Known before decoding; shots and scores find theirs later."""
@@ -75,25 +76,17 @@ class Forecast:
         return asdict(self)
 
 
-def forecast(
-    lake: Location,
-    survey: Survey,
-    plan: Plan,
-    ledger: Ledger,
-    recipe: Recipe,
-    products: Mapping[str, Product],
-    *,
-    bytes_per_slot: Mapping[str, float],
-    frames_per_second: float | None,
-) -> Forecast:
-    """Count what a plan would do. `bytes_per_slot` and `frames_per_second` are those of earlier runs, if any."""
+def forecast(dataset: Dataset, survey: Survey, plan: Plan) -> Forecast:
+    """Count what a plan would do; times and sizes are priced by what the lake tells of earlier runs."""
+    recipe, ledger = dataset.recipe, dataset.ledger
     lost, black = _areas(survey, recipe)
     decoded = [unit for unit in plan.units if PIXELS in unit.products or not recipe.frames.keep]
     new = {p.span.span_key for p in plan.new}
     judged = [source for source, _ in survey.sources]
-    found = tuple(_product(lake, product, plan, ledger, bytes_per_slot.get(name)) for name, product in products.items())
+    rate, sizes = rates.frames_per_second(dataset.tables), rates.bytes_per_slot(dataset.tables)
+    found = tuple(_product(dataset, product, plan, sizes.get(name)) for name, product in dataset.products.items())
     return Forecast(
-        lake=str(lake),
+        lake=str(dataset.lake),
         sources=dict(sorted(Counter(source.status for source in judged).items())),
         reasons=dict(sorted(Counter(source.reason for source in judged if source.reason).items())),
         unmatched=dict(survey.unmatched),
@@ -106,7 +99,7 @@ def forecast(
         rows=plan.num_new_rows,
         padding=plan.padding,
         video_hours=sum(p.span.stop_seconds - p.span.start_seconds for p in plan.new) / 3600,
-        work_hours=None if not frames_per_second else sum(u.num_rows for u in decoded) / frames_per_second / 3600,
+        work_hours=None if rate is None else sum(u.num_rows for u in decoded) / rate / 3600,
         area_lost=lost,
         area_black=black,
         products=found,
@@ -127,13 +120,12 @@ def _areas(survey: Survey, recipe: Recipe) -> tuple[float, float]:
     return lost / count, black / count
 
 
-def _product(
-    lake: Location, product: Product, plan: Plan, ledger: Ledger, bytes_per_slot: float | None
-) -> ProductForecast:
+def _product(dataset: Dataset, product: Product, plan: Plan, bytes_per_slot: float | None) -> ProductForecast:
+    ledger = dataset.ledger
     wanted = {slot for p in plan.placements for slot in slots_of(p, plan.layout)}
     todo = {slot for unit in plan.all_units if product.name in unit.products for slot in unit.slots}
     redone = {slot for slot in todo if slot in ledger.written} if product.name in ledger.stale else set()
-    stored = arrays.product_attrs(lake, product.name) or {}
+    stored = arrays.product_attrs(dataset.lake, product.name) or {}
     changes = tuple(differences(stored["product_key"], product.key)) if "product_key" in stored else ()
     return ProductForecast(
         name=product.name,

@@ -59,6 +59,8 @@ class Ledger:
     """span_key -> row of the span, and PTS of the frames before it that the packets had not promised (`pts.pack`)."""
     first_free_slot: int = 0
     """No span was ever planned into it or a later one."""
+    lost: dict[str, str] = field(default_factory=dict)
+    """video_id -> message, of videos whose unit ended its workers again and again in this run."""
 
     @classmethod
     def read(cls, tables: Tables, products: Mapping[str, Product], layout: Layout) -> Ledger:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -31,13 +31,15 @@ class Plan:
     layout: Layout
     surplus: frozenset[str] = frozenset()
     """Keys of the spans whose frames the packets had not promised: a second pass."""
-    apart: tuple[Unit, ...] = ()
+    deferred: tuple[Unit, ...] = ()
     """Units that read stored pixels, each once those are committed (`slots_read`); the first to be ready come first."""
+    new_tracks: Mapping[str, int] = field(default_factory=dict)
+    """track_id -> its number, of the tracks that this plan is the first to use."""
 
     @property
     def all_units(self) -> tuple[Unit, ...]:
-        """Return the units of both kinds."""
-        return (*self.units, *self.apart)
+        """The units of both kinds."""
+        return (*self.units, *self.deferred)
 
     @property
     def num_slots_written(self) -> int:
@@ -57,7 +59,7 @@ class Plan:
 
     def after(self, earlier: Plan) -> Plan:
         """Return this plan with the units of an earlier pass before its own."""
-        return replace(self, units=(*earlier.units, *self.units), apart=(*earlier.apart, *self.apart))
+        return replace(self, units=(*earlier.units, *self.units), deferred=(*earlier.deferred, *self.deferred))
 
     def _rows_by_slot(self) -> dict[int, int]:
         pairs = (
@@ -83,7 +85,7 @@ def slots_read(unit: Unit, layout: Layout) -> set[int]:
     return {slot for start, stop in extents for slot in range(start // r, -(-stop // r))}
 
 
-def in_turn(apart: Iterable[Unit], units: Sequence[Unit], layout: Layout) -> tuple[Unit, ...]:
+def in_turn(deferred: Iterable[Unit], units: Sequence[Unit], layout: Layout) -> tuple[Unit, ...]:
     """Return units that read what others store in the order in which these may end, then the longest first."""
     turns = {slot: i for i, unit in enumerate(units) for slot in unit.slots}
 
@@ -91,7 +93,7 @@ def in_turn(apart: Iterable[Unit], units: Sequence[Unit], layout: Layout) -> tup
         last = max((turns.get(slot, -1) for slot in slots_read(unit, layout)), default=-1)
         return last, -unit.num_rows, unit.slots
 
-    return tuple(sorted(apart, key=key))
+    return tuple(sorted(deferred, key=key))
 
 
 def make_units(

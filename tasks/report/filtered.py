@@ -14,7 +14,8 @@ from patchlake.tasks.filters.stream import Filtering
 from patchlake.tasks.lake import schema
 from patchlake.tasks.lake.reading import boxes_of
 from patchlake.tasks.lake.tables import Tables
-from patchlake.tasks.plan import survey
+from patchlake.tasks.plan.given import read_given
+from patchlake.tasks.plan.survey import frame_source
 from patchlake.tasks.plan.units import read_range_of
 from patchlake.tasks.recipe import Recipe
 from patchlake.tasks.report.sample import ClipView
@@ -97,8 +98,8 @@ def _source(tables: Tables, recipe: Recipe, clip: ClipView) -> FrameSource:
     video = next(schema.video_of(row) for row in tables.videos.rows() if row["video_id"] == video_id)
     known = sorted(tables.sources.rows(), key=lambda row: row["uri"])
     held = [schema.source_of(row) for row in known if row["video_id"] == video_id]
-    hidden = survey.read_given(recipe, [schema.source_of(row) for row in known]).hidden
-    return survey.frame_source(held, video, hidden)
+    hidden = read_given(recipe, [schema.source_of(row) for row in known]).hidden
+    return frame_source(held, video, hidden)
 
 
 def _picture(kind: str, pairs: Sequence[tuple[ClipView, FrameArray, FrameArray]], *, is_hidden: bool) -> Picture:

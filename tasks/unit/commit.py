@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,11 @@ import numpy as np
 from patchlake.tasks import failpoints, pts
 from patchlake.tasks.lake import coordinates, schema
 from patchlake.tasks.lake.coordinates import RowTimes
-from patchlake.tasks.lake.product import Product
 from patchlake.tasks.lake.product_rows import ProductRows
-from patchlake.tasks.lake.tables import Tables
-from patchlake.tasks.plan.ledger import Ledger, SlotSet
+from patchlake.tasks.plan.dataset import Dataset
+from patchlake.tasks.plan.ledger import SlotSet
+from patchlake.tasks.plan.planner import clips_by_span
+from patchlake.tasks.plan.survey import Survey
 from patchlake.tasks.plan.units import Plan
 from patchlake.tasks.storage.location import Location
 from patchlake.tasks.types import (
@@ -34,34 +34,19 @@ GROUP_RECEIPTS = 256
 GROUP_SECONDS = 2.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Context:
-    """What committing needs to know of the plan."""
-
-    lake: Location
-    tables: Tables
-    ledger: Ledger
-    products: Mapping[str, Product]
-    placements: Mapping[str, Placement]
-    """span_key -> placed span."""
-    sources: Mapping[str, FrameSource]
-    fps: Fraction | None
-    clips: Mapping[str, Sequence[Clip]]
-    """span_key -> its clips, as far as they are known."""
-
-
 class Committer:
     """Gathers results of units and commits them in groups; safe to use from several threads."""
 
-    def __init__(self, plan: Plan, context: Context) -> None:
-        self._plan = plan
-        self._context = context
+    def __init__(self, dataset: Dataset, survey: Survey, plan: Plan) -> None:
+        self._dataset = dataset
+        self._sources = survey.frame_sources
+        self._layout = plan.layout
         self._pending: list[UnitResult] = []
         self._since = 0.0
         self._lock = threading.Lock()
-        self._clips = dict(context.clips)
-        """Of the spans that are not complete yet: what is told is let go of, so that long runs grow by nothing."""
-        self._known_clips = {row["clip_id"] for row in context.tables.clips.rows(["clip_id"])}
+        self._clips = dict(clips_by_span(survey, plan))
+        """Clips of spans not yet complete; entries are dropped once committed, so that memory stays flat."""
+        self._known_clips = {row["clip_id"] for row in dataset.tables.clips.rows(["clip_id"])}
 
     def add(self, result: UnitResult) -> None:
         """Take one unit's result; commit when a group is full or old enough."""
@@ -74,7 +59,7 @@ class Committer:
                 self._commit()
 
     def flush_old(self) -> None:
-        """Commit what is pending if it is old enough, though nothing new came: somebody waits for it."""
+        """Commit what is pending if it is old enough: deferred units wait for it even if no new result comes."""
         with self._lock:
             if time.monotonic() - self._since >= GROUP_SECONDS:
                 self._commit()
@@ -89,10 +74,9 @@ class Committer:
             return
         results = sorted(self._pending, key=lambda r: r.unit_id)
         self._pending = []
-        context, tables, ledger = self._context, self._context.tables, self._context.ledger
-        coordinates.write_times(context.lake, (times for result in results for times in self._times(result)))
+        tables, ledger = self._dataset.tables, self._dataset.ledger
+        coordinates.write_times(self._dataset.lake, (times for result in results for times in self._times(result)))
         failpoints.reach("coordinates_written")
-        touched = {p.span_key for result in results for p in result.frames}
         for result in results:
             for receipt in result.receipts:
                 ledger.done.setdefault(receipt.product, SlotSet()).update(receipt.slots)
@@ -100,17 +84,20 @@ class Committer:
         tables.failures.append(failures)
         for row in failures:
             ledger.note_surplus(row)
-        complete = [
-            context.placements[key]
-            for key in sorted(touched)
-            if ledger.complete(context.placements[key], context.products, self._plan.layout)
-        ]
-        clips = {p.span.span_key: self._clips.pop(p.span.span_key, ()) for p in complete}
-        found = clip_rows(context.lake, complete, clips)
-        tables.clips.append(row for row in found if row["clip_id"] not in self._known_clips)
+        tables.clips.append(self._new_clips(results))
         failpoints.reach("table_rows_written")
         tables.receipts.append(schema.receipt_row(receipt) for result in results for receipt in result.receipts)
         failpoints.reach("receipts_written")
+
+    def _new_clips(self, results: Sequence[UnitResult]) -> list[dict[str, Any]]:
+        """Return the rows of `clips` in the spans that these results complete."""
+        ledger, products = self._dataset.ledger, self._dataset.products
+        touched = sorted({piece.span_key for result in results for piece in result.frames})
+        placements = [ledger.placements[key] for key in touched]
+        complete = [p for p in placements if ledger.complete(p, products, self._layout)]
+        clips = {p.span.span_key: self._clips.pop(p.span.span_key, ()) for p in complete}
+        found = clip_rows(self._dataset.lake, complete, clips)
+        return [row for row in found if row["clip_id"] not in self._known_clips]
 
     def _times(self, result: UnitResult) -> list[RowTimes]:
         found = [self._index_times(piece) for piece in result.frames if piece.ticks]
@@ -132,7 +119,7 @@ class Committer:
 
     def _row_times(self, product: str, span_key: str, row_start: int, ticks: bytes) -> RowTimes:
         placement, source = self._span(span_key)
-        tick = frames.tick_seconds(source, self._context.fps)
+        tick = frames.tick_seconds(source, self._dataset.recipe.frames.rate)
         return RowTimes(
             product=product,
             row_start=row_start,
@@ -141,7 +128,7 @@ class Committer:
         )
 
     def _failures(self, result: UnitResult) -> list[dict[str, Any]]:
-        slot_frames, placements = self._plan.layout.slot_frames, self._context.placements
+        slot_frames, placements = self._layout.slot_frames, self._dataset.ledger.placements
         return [
             schema.failure_row(piece, placements[piece.span_key], slot_frames=slot_frames)
             for piece in result.frames
@@ -149,8 +136,8 @@ class Committer:
         ]
 
     def _span(self, span_key: str) -> tuple[Placement, FrameSource]:
-        placement = self._context.placements[span_key]
-        return placement, self._context.sources[placement.span.video_id]
+        placement = self._dataset.ledger.placements[span_key]
+        return placement, self._sources[placement.span.video_id]
 
 
 def clip_rows(

@@ -6,12 +6,27 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from patchlake.tasks.clips import segment
+from patchlake.tasks.clips import cut, segment
 from patchlake.tasks.clips.cut import Part, Scores, Shots
 from patchlake.tasks.lake.product import Product
 from patchlake.tasks.lake.product_rows import ProductRows
+from patchlake.tasks.plan.dataset import Dataset
+from patchlake.tasks.plan.survey import Survey
 from patchlake.tasks.storage.location import Location
-from patchlake.tasks.types import Placement
+from patchlake.tasks.types import Clip, Placement
+
+
+def add_found_clips(dataset: Dataset, survey: Survey, done: Sequence[Placement], clips: dict[str, list[Clip]]) -> None:
+    """Add to `clips` (by span_key) what the recipe's `shots` and `scores` find in the scores of committed spans."""
+    for method in dataset.recipe.clips:
+        if isinstance(method, Shots | Scores):
+            product = dataset.products[method.product]
+            for placement in done:
+                wanted = survey.wanted[placement.span.track_id]
+                found = find(dataset.lake, product, placement, method, wanted.searched)
+                known = {clip.clip_id for clip in clips[placement.span.span_key]}
+                new = [cut.clip_of(wanted.track, part.start, part.stop, part) for part in found]
+                clips[placement.span.span_key] += [clip for clip in new if clip.clip_id not in known]
 
 
 def find(

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import yaml
 from command_line import Done
-from ingesting import ingest
+from in_process import ingest
 from process_watch import Watch
 
 from patchlake.tasks import recipe as recipes

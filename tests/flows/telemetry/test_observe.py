@@ -13,17 +13,19 @@ from typing import Any
 import numbered_clips as clips
 import pytest
 from command_line import Done
-from ingesting import Ingested, ingest
+from in_process import Ingested, ingest
 from prometheus_client.parser import text_string_to_metric_families
 from user_extractors import PAIRS
 
 from patchlake.cluster.connect import connect
 from patchlake.cluster.kinds.local import LocalSpec
-from patchlake.cluster.run_items import Outcome
-from patchlake.flows.telemetry.observe import UnitWatch, check_report
+from patchlake.flows.telemetry.counters import count
+from patchlake.flows.telemetry.events import UnitDone, UnitFailed, UnitRetried
+from patchlake.flows.telemetry.observe import check_report
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.storage.location import Location
+from patchlake.tasks.unit.waiting import WaitClock
 
 Run = Callable[..., Done]
 Write = Callable[..., Path]
@@ -116,28 +118,28 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Ingested:
 
 
 def test_a_worker_waits_from_the_first_unit_on(done: Ingested) -> None:
-    (unit, *_), (result, *_) = done.plan.units, done.results
+    result = done.results[0]
     begun = time.monotonic()
-    watch = UnitWatch("a-run")
+    clock = WaitClock()
     time.sleep(0.2)
-    early = watch.done(Outcome(unit, result, worker="w", seconds=0.1, idle_seconds=1000.0), result)
+    early = clock.with_wait(result, unit_seconds=0.1, idle_seconds=1000.0)
     most = time.monotonic() - begun - 0.1
     assert 0.1 <= early.receipts[0].seconds["wait"] <= most
-    late = watch.done(Outcome(unit, result, worker="w", seconds=0.1, idle_seconds=0.003), result)
+    late = clock.with_wait(result, unit_seconds=0.1, idle_seconds=0.003)
     assert late.receipts[0].seconds["wait"] == 0.003
     assert late.receipts[0].seconds["decode"] == result.receipts[0].seconds["decode"]
     assert late.receipts[1:] == result.receipts[1:]
 
 
 def test_counters_are_at_the_schedulers_endpoint(done: Ingested) -> None:
-    watch, first = UnitWatch("a-run"), done.plan.units[0]
+    first = done.plan.units[0]
     with connect(LocalSpec(workers=1)) as cluster:
         url = str(cluster.dashboard_link).replace("/status", "/metrics")
         before = counters(url)
         for unit, result in zip(done.plan.units, done.results, strict=True):
-            watch.done(Outcome(unit, result, worker="w", seconds=result.seconds, idle_seconds=0.0), result)
-        watch.retried(first, "worker_left")
-        watch.failed(Outcome(first, error=ValueError("why")))
+            count(UnitDone(unit, result, worker="w"))
+        count(UnitRetried(first, "worker_left"))
+        count(UnitFailed(first, ValueError("why"), worker="w", seconds=0.0))
         after = counters(url)
     grown = {key: value - before.get(key, 0.0) for key, value in after.items()}
     assert grown["patchlake_units_total", "done"] == len(done.results)

@@ -27,11 +27,11 @@ INGEST = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-import ingesting
+import in_process
 folder = Path(sys.argv[2])
 clips = [{"method": "windows", "seconds": 1.0}]
 recipe = {"corpus": {"videos": str(folder / "corpus")}, "clips": clips, "patches": {"size": [8, 16, 16]}}
-done = ingesting.ingest(folder, {**recipe, "features": ["edges"]})
+done = in_process.ingest(folder, {**recipe, "features": ["edges"]})
 print(sum(source.status == "ok" for source, _ in done.survey.sources))
 """
 """Discovers, probes and decodes as workers do, in a child with all its guards."""

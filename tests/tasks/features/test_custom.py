@@ -8,7 +8,7 @@ from pathlib import Path
 import numbered_clips as clips
 import numpy as np
 import pytest
-from ingesting import ingest
+from in_process import ingest
 
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.lake import open_lake

@@ -14,7 +14,7 @@ import av
 import numpy as np
 import pytest
 import reference_features as loops
-from ingesting import Ingested, ingest
+from in_process import Ingested, ingest
 
 from patchlake.tasks import features
 from patchlake.tasks.features import FEATURES

@@ -18,7 +18,7 @@ import numbered_clips as clips
 import numpy as np
 import pytest
 import reference_features as loops
-from ingesting import Ingested, ingest
+from in_process import Ingested, ingest
 from PIL import Image
 
 from patchlake.tasks import canvas, filters

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from ingesting import ingest
+from in_process import ingest
 
 from patchlake.tasks.lake import arrays, create, schema
 from patchlake.tasks.lake.digest import VERSION, Digest, digest

@@ -13,7 +13,7 @@ import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ingesting import Ingested, ingest
+from in_process import Ingested, ingest
 from strategies import grids
 
 from patchlake.tasks.errors import LakeError, RecipeError

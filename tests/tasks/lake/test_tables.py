@@ -13,7 +13,7 @@ import numbered_clips as clips
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
-from ingesting import ingest
+from in_process import ingest
 
 from patchlake.tasks.errors import LakeError
 from patchlake.tasks.lake.digest import digest

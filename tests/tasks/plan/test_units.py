@@ -209,16 +209,16 @@ def test_a_run_of_a_late_span_seeks_even_at_its_first_row() -> None:
 
 @quick
 @given(case=cases(), max_slots=st.integers(1, 6), order=st.randoms())
-def test_units_apart_come_once_their_pixels_may_be_there(case, max_slots: int, order) -> None:
+def test_deferred_units_come_once_their_pixels_may_be_there(case, max_slots: int, order) -> None:
     """What they read are all slots with rows that they write or may look at; none before its last one is written."""
     placements, sources, missing, layout = case
     first = make_units(placements, sources, WHOLE, missing, layout, max_slots=max_slots, num_workers=2)
     deep = dict.fromkeys(missing, ("deep",))
-    apart = list(make_units(placements, sources, WHOLE, deep, layout, max_slots=max_slots, num_workers=1))
-    order.shuffle(apart)
+    deferred = list(make_units(placements, sources, WHOLE, deep, layout, max_slots=max_slots, num_workers=1))
+    order.shuffle(deferred)
     r, extents = layout.slot_frames, {p.span.span_key: p for p in placements}
     turns = []
-    for unit in in_turn(apart, first, layout):
+    for unit in in_turn(deferred, first, layout):
         wanted = set()
         for piece in (piece for pieces in unit.pieces for piece in pieces):
             begin, end = extents[piece.span_key].row_start, extents[piece.span_key].row_stop
@@ -233,10 +233,10 @@ def test_rows_that_two_units_write_products_of_count_once() -> None:
     layout = Layout(16, 8)
     placements, sources = placed([20, 8], layout)
     make = partial(make_units, placements, sources, WHOLE, layout=layout, max_slots=4, num_workers=1)
-    units, apart = make(missing={0: ("pixels",), 1: ("pixels",)}), make(missing={0: ("deep",), 1: ("deep",)})
-    plan = Plan(placements=tuple(placements), new=(), units=units, num_slots=2, layout=layout, apart=apart)
+    units, deferred = make(missing={0: ("pixels",), 1: ("pixels",)}), make(missing={0: ("deep",), 1: ("deep",)})
+    plan = Plan(placements=tuple(placements), new=(), units=units, num_slots=2, layout=layout, deferred=deferred)
     assert (plan.num_new_rows, plan.num_slots_written) == (28, 2)
     assert plan.padding == pytest.approx(1 - 28 / 32)
-    added = Plan(placements=tuple(placements), new=(), units=(), num_slots=2, layout=layout, apart=apart)
+    added = Plan(placements=tuple(placements), new=(), units=(), num_slots=2, layout=layout, deferred=deferred)
     assert added.num_new_rows == 28
-    assert added.after(plan).all_units == (*units, *apart, *apart)
+    assert added.after(plan).all_units == (*units, *deferred, *deferred)

@@ -6,7 +6,6 @@ import base64
 import html
 import io
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -15,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import matplotlib
@@ -25,19 +23,21 @@ import pytest
 import zarr
 from PIL import Image
 
-from patchlake.flows.stages import report as report_flow
 from patchlake.tasks import recipe as recipes
+from patchlake.tasks.figures import RunFigures
 from patchlake.tasks.grid import Grid, centre_seconds
 from patchlake.tasks.lake import arrays, coordinates, create
 from patchlake.tasks.lake.coordinates import RowTimes
 from patchlake.tasks.lake.product import Product
 from patchlake.tasks.lake.tables import Tables
+from patchlake.tasks.plan.dataset import Dataset, lake_of
+from patchlake.tasks.plan.ledger import Ledger
 from patchlake.tasks.plan.products import extractors_of, products_of
 from patchlake.tasks.recipe import Recipe
 from patchlake.tasks.reductions import store
 from patchlake.tasks.reductions.pca import pca
-from patchlake.tasks.report import facts
 from patchlake.tasks.report.facts import Run
+from patchlake.tasks.report.keep import keep_page, key_of_new_page, page_key
 from patchlake.tasks.report.maps import first_component
 from patchlake.tasks.report.page import render
 from patchlake.tasks.report.reduced import sample_cells
@@ -160,13 +160,18 @@ def make_lake(recipe: Recipe, labels: Sequence[str | None], num_frames: int = SL
 
 
 def page_of(recipe: Recipe, tables: Tables, **figures: Any) -> str:
-    run = Run(
-        run_id="0123abcd", started=datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC), version="1.2.3",
-        figures=FIGURES | figures, seconds={"probe": 1.5, "ingest": 20.25},
-    )  # fmt: skip
-    page = render(Location(recipe.lake) / recipe.name, tables, recipe, run, key="the-key")
+    said = RunFigures.from_json(FIGURES | figures | {"seconds": {"probe": 1.5, "ingest": 20.25}})
+    started = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
+    run = Run(run_id="0123abcd", started=started, version="1.2.3", figures=said)
+    page = render(dataset_of(recipe, tables), run, key="the-key")
     check_images(page)
     return page
+
+
+def dataset_of(recipe: Recipe, tables: Tables) -> Dataset:
+    """Return a recipe on the lake that was made by hand: a report needs neither products nor ledger."""
+    ledger = Ledger(sources={}, videos={}, tracks={}, placements={})
+    return Dataset(recipe=recipe, lake=lake_of(recipe), tables=tables, extractors={}, products={}, ledger=ledger)
 
 
 def check_images(page: str) -> None:
@@ -408,42 +413,36 @@ def memory_kb(name: str) -> int:
     return int(found[1])
 
 
-def session_of(recipe: Recipe, tables: Tables, **figures: Any) -> Any:
-    lake = Location(recipe.lake) / recipe.name
-    return SimpleNamespace(
-        lake=lake, tables=tables, recipe=recipe, figures={"clips": 1} | figures, run_id="r",
-        started=datetime.now(UTC), seconds={}, stage=lambda name: open(os.devnull),
-    )  # fmt: skip
-
-
-def test_a_page_is_drawn_again_only_for_something_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report_flow, "task", lambda **_: lambda function: function)
-    drawn: list[str] = []
-
-    def draw(session: Any, key: str, version: str) -> str:
+def write_report(recipe: Recipe, tables: Tables, drawn: list[str], version: str = "1", **figures: Any) -> None:
+    """Put a page into the lake if one is wanted; it is added to those drawn."""
+    run = Run(run_id="r", started=datetime.now(UTC), version=version, figures=RunFigures.from_json(figures))
+    if (key := key_of_new_page(dataset_of(recipe, tables), run)) is not None:
         drawn.append(key)
-        return f"page {key}"
+        keep_page(lake_of(recipe), f"page {key}")
 
-    monkeypatch.setattr(report_flow, "_render", draw)
+
+def test_a_page_is_drawn_again_only_for_something_new(tmp_path: Path) -> None:
+    drawn: list[str] = []
     recipe = recipe_of(tmp_path)
     tables = make_lake(recipe, ["left"])
-    report_flow.write_report(session_of(recipe, tables))
-    report_flow.write_report(session_of(recipe, tables))
-    report_flow.write_report(session_of(recipe.model_copy(update={"cluster": {"workers": 9}}), tables))
+    write_report(recipe, tables, drawn)
+    write_report(recipe, tables, drawn)
+    write_report(recipe.model_copy(update={"cluster": {"workers": 9}}), tables, drawn)
     assert len(drawn) == 1
     for something in ({"ingest": {}}, {"pca-flow": {"cells": 1}}, {"trained": True}):
-        report_flow.write_report(session_of(recipe, tables, **something))
+        write_report(recipe, tables, drawn, **something)
     assert len(drawn) == 4
     tables.clips.overwrite([row | {"label": "right"} for row in tables.clips.rows()])
-    report_flow.write_report(session_of(recipe, tables))
-    report_flow.write_report(session_of(recipe, tables))
+    write_report(recipe, tables, drawn)
+    write_report(recipe, tables, drawn)
     assert len(drawn) == 5
     assert drawn[0] == drawn[3] != drawn[4]
     assert (Location(recipe.lake) / "small").get("report/index.html") == f"page {drawn[4]}".encode()
     (Path(recipe.lake) / "small/report/index.html").unlink()
-    report_flow.write_report(session_of(recipe, tables))
+    write_report(recipe, tables, drawn)
     assert len(drawn) == 6
-    assert facts.page_key(tables, recipe, {}, "2") != drawn[4]
+    run = Run(run_id="r", started=datetime.now(UTC), version="2", figures=RunFigures())
+    assert page_key(dataset_of(recipe, tables), run) != drawn[4]
 
 
 def chromium() -> str:

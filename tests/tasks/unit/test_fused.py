@@ -12,7 +12,7 @@ import pytest
 import small_networks as deep
 import torch
 import transformers
-from ingesting import Ingested, ingest
+from in_process import Ingested, ingest
 from one_video import plan_video
 
 from patchlake.tasks.features import Extractor

@@ -16,7 +16,7 @@ import numbered_clips as clips
 import numpy as np
 import object_store as objectstore
 import pytest
-from ingesting import Ingested, ingest
+from in_process import Ingested, ingest
 from strategies import a_source
 
 from patchlake.flows import change_features as features_flow

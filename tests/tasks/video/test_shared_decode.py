@@ -10,7 +10,7 @@ import av
 import numbered_clips as clips
 import numpy as np
 import pytest
-from ingesting import Ingested, ingest
+from in_process import Ingested, ingest
 
 from patchlake.tasks import pts
 from patchlake.tasks.tracks import box_at, geometry_at

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from ingesting import Ingested, ingest
+from in_process import Ingested, ingest
 from small_networks import (
     build,
     by_hand,

@@ -15,7 +15,7 @@ import moving_scenes as scenes
 import numpy as np
 import pyarrow as pa
 import pytest
-from ingesting import Ingested, ingest
+from in_process import Ingested, ingest
 from matplotlib import colors
 
 from patchlake.tasks import canvas, features

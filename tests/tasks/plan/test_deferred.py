@@ -1,4 +1,4 @@
-"""Which products have units of their own, on which clusters. Nothing is started: the specs tell."""
+"""Which products have units of their own, on which clusters. Nothing is started: the specs say what there will be."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import small_networks as deep
 
 from patchlake.cluster.connect import Cluster
 from patchlake.cluster.kinds.registry import parse
-from patchlake.flows.stages.deferred import gpu_products, products_apart
 from patchlake.tasks import recipe as recipes
-from patchlake.tasks.plan.products import extractors_of, products_of
+from patchlake.tasks.plan.dataset import Dataset
+from patchlake.tasks.plan.deferred import Workers, deferred_products, gpu_products
 
 SLURM = {"kind": "slurm", "interface": "lo"}
 CPUS, GPUS, BOTH = {"gpus": 0}, {"gpus": 2}, {"gpus": 1}
@@ -28,15 +28,14 @@ def vit(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def of(recipe: Callable[..., Path], vit: str) -> Callable[..., tuple[set[str], set[str]]]:
-    """Return the products on GPUs, and those apart, for a network on a device and a cluster."""
+    """Return the products on GPUs, and the deferred ones, for a network on a device and a cluster."""
 
     def of(device: str, cluster: dict[str, Any], **changes: Any) -> tuple[set[str], set[str]]:
         features = ["edges", {"kind": "hf", "path": vit, "name": "vit", "device": device}]
-        wanted = recipes.load(recipe(features=features, **changes))
-        extractors = extractors_of(wanted)
-        products = products_of(wanted, extractors).values()
+        dataset = Dataset.open(recipes.load(recipe(features=features, **changes)))
         one = Cluster(parse({"workers": 2, **cluster}))
-        found = gpu_products(products, one), products_apart(wanted, products, extractors, one)
+        workers = Workers(total=one.size, with_gpu=one.num_gpu_workers)
+        found = gpu_products(dataset.products.values(), workers), deferred_products(dataset, workers)
         assert not one.started
         return found
 
@@ -44,7 +43,7 @@ def of(recipe: Callable[..., Path], vit: str) -> Callable[..., tuple[set[str], s
 
 
 @pytest.mark.parametrize("kind", [{"kind": "local"}, SLURM, {"kind": "ssh", "hosts": ["a", "b"]}])
-def test_where_only_some_workers_have_a_gpu_what_takes_one_is_apart(of: Callable[..., Any], kind: Any) -> None:
+def test_where_only_some_workers_have_a_gpu_what_takes_one_is_deferred(of: Callable[..., Any], kind: Any) -> None:
     assert of("auto", kind | BOTH) == of("cuda", kind | BOTH) == ({"vit"}, {"vit"})
     assert of("auto", kind | GPUS) == of("cuda", kind | GPUS) == ({"vit"}, set())
     assert of("auto", kind | CPUS) == of("cpu", kind | BOTH) == (set(), set())

@@ -1,29 +1,27 @@
-"""The chart of where the time goes."""
+"""Where the time of a run went, beside its speed of light."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from patchlake.tasks import canvas
 from patchlake.tasks.canvas import Picture
-from patchlake.tasks.report.facts import time_spent
+from patchlake.tasks.figures import IngestFigures
 
 GREYS = {"other": canvas.PALE, "wait": canvas.GRID}
 """Parts of a run in which nothing of the job is done."""
 LEGEND_COLUMNS = 6
 
 
-def time_chart(ingest: Mapping[str, Any]) -> Picture | None:
+def time_chart(ingest: IngestFigures) -> Picture | None:
     """Return where the workers' time went, per frame, and the bare parts beside it; None without figures.
 
     Without a sample of the light (nothing was decoded) the run stands alone; without times of units, its sum does.
     """
-    rows, spent = ingest.get("rows") or 0, time_spent(ingest)
-    light: dict[str, float] = ingest.get("light parts") or {}
+    rows, spent, light = ingest.rows, ingest.time_spent(), ingest.light
     bars: list[tuple[str, dict[str, float]]] = []
-    if light and ingest.get("frames/s"):
-        bars.append(("speed of light", {name: seconds * 1e3 for name, seconds in light.items()}))
+    if light is not None and light.parts:
+        bars.append(("speed of light", {name: seconds * 1e3 for name, seconds in light.parts.items()}))
     if spent and rows:
         bars.append(("this run", {name: seconds / rows * 1e3 for name, seconds in spent.items()}))
     if not bars:
@@ -57,7 +55,7 @@ def time_chart(ingest: Mapping[str, Any]) -> Picture | None:
     return canvas.picture(figure, _time_caption(bars, ingest))
 
 
-def _time_caption(bars: Sequence[tuple[str, dict[str, float]]], ingest: Mapping[str, Any]) -> str:
+def _time_caption(bars: Sequence[tuple[str, dict[str, float]]], ingest: IngestFigures) -> str:
     said = []
     for name, parts in bars:
         if name == "this run":
@@ -68,7 +66,9 @@ def _time_caption(bars: Sequence[tuple[str, dict[str, float]]], ingest: Mapping[
         else:
             said.append(f"the bare parts alone, {sum(parts.values()):.2f} ms")
     text = "; ".join(reversed(said))
-    if "frames/s" in ingest and "light frames/s" in ingest:
-        workers = ingest["light frames/s"] * sum(ingest["light parts"].values())
-        text += f". {workers:.0f} workers, {ingest['frames/s']:,.0f} frames/s from the first unit to the last commit"
+    if (light := ingest.light) is not None:
+        workers = light.light_frames_per_second * sum(light.parts.values())
+        text += (
+            f". {workers:.0f} workers, {light.frames_per_second:,.0f} frames/s from the first unit to the last commit"
+        )
     return f"{text[0].upper()}{text[1:]}."

@@ -1,0 +1,64 @@
+"""A recipe on its lake: the value that survey, plan, record, settle and drop take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from patchlake.tasks.features.extractor import Extractor
+from patchlake.tasks.grid import Layout
+from patchlake.tasks.lake.product import Product
+from patchlake.tasks.lake.tables import Tables
+from patchlake.tasks.plan.ledger import Ledger
+from patchlake.tasks.plan.products import extractors_of, products_of
+from patchlake.tasks.recipe import Recipe
+from patchlake.tasks.storage.location import Location
+from patchlake.tasks.types import PIXELS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A recipe, the lake it describes, and what that lake holds already."""
+
+    recipe: Recipe
+    lake: Location
+    tables: Tables
+    extractors: Mapping[str, Extractor]
+    products: Mapping[str, Product]
+    """Those to bring up to date, by name, pixels first."""
+    ledger: Ledger
+    """Read from the tables when this value was made; commits keep it up to date."""
+
+    @classmethod
+    def open(cls, recipe: Recipe, guard: Callable[[], None] | None = None) -> Dataset:
+        """Return the recipe on its lake as that is now. Nothing is written, and the lake need not exist yet.
+
+        `guard` is called before each commit to a table and raises where this process may write no more. Raises
+        RecipeError for products that can't be had (a missing model, a time stride that does not fit).
+        """
+        extractors = extractors_of(recipe)
+        products = products_of(recipe, extractors)
+        lake = lake_of(recipe)
+        tables = Tables(lake, guard)
+        ledger = Ledger.read(tables, products, recipe.layout)
+        return cls(recipe=recipe, lake=lake, tables=tables, extractors=extractors, products=products, ledger=ledger)
+
+    @property
+    def layout(self) -> Layout:
+        """The row model's constants."""
+        return self.recipe.layout
+
+    def reread(self) -> Dataset:
+        """Return the dataset with a ledger read from the tables now; what this run lost stays known."""
+        ledger = Ledger.read(self.tables, self.products, self.layout)
+        ledger.lost |= self.ledger.lost
+        return replace(self, ledger=ledger)
+
+    def narrowed(self, names: Iterable[str]) -> Dataset:
+        """Return the dataset with pixels and the named products alone to bring up to date."""
+        return replace(self, products={name: self.products[name] for name in (PIXELS, *names)})
+
+
+def lake_of(recipe: Recipe) -> Location:
+    """Return where the recipe's lake is: LAKE/NAME."""
+    return Location(recipe.lake) / recipe.name

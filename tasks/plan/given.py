@@ -1,0 +1,77 @@
+"""What the files that a recipe names say of its sources: boxes, events, and what is to be hidden."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from patchlake.tasks.clips.cut import Events
+from patchlake.tasks.corpus.annotations import match, read_boxes, read_events
+from patchlake.tasks.features.regions import linking
+from patchlake.tasks.plan.dataset import Dataset
+from patchlake.tasks.recipe import Recipe
+from patchlake.tasks.types import Annotation, BoxPath, Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What the files that a recipe names say of its sources."""
+
+    boxes: Mapping[str, Sequence[BoxPath]]
+    """uri -> its boxes."""
+    events: Mapping[str, Mapping[str, Sequence[Annotation]]]
+    """File -> uri -> its events."""
+    hidden: Mapping[str, Sequence[tuple[str, BoxPath]]]
+    """uri -> file and box of what the filter `blur` hides."""
+    unmatched: Mapping[str, int]
+    """File -> how many of its names match no source."""
+    found: Mapping[str, Sequence[BoxPath]] = field(default_factory=dict)
+    """video_id -> boxes of regions found in it so far."""
+
+
+def read_given(
+    recipe: Recipe, sources: Sequence[Source], found: Mapping[str, Sequence[BoxPath]] | None = None
+) -> Given:
+    """Read the files of boxes and events that the recipe names; each must match at least one source.
+
+    `found`: video_id -> boxes of regions that the lake already holds.
+    """
+    unmatched: dict[str, int] = {}
+
+    def by_uri(file: str, rows: Sequence[tuple[str, Any]]) -> dict[str, list[Any]]:
+        uris, unknown = match({name for name, _ in rows}, sources, file=file)
+        unmatched[file] = len(unknown)
+        found: dict[str, list[Any]] = {}
+        for name, row in rows:
+            if name in uris:
+                found.setdefault(uris[name], []).append(row)
+        return found
+
+    boxes = "" if recipe.tracks == "frame" or recipe.tracks.are_found else recipe.tracks.boxes
+    files = dict.fromkeys(m.file for m in recipe.clips if isinstance(m, Events) and m.file is not None)
+    hidden: dict[str, list[tuple[str, BoxPath]]] = {}
+    for file in dict.fromkeys(f.hidden_boxes for f in recipe.frames.filters if f.hidden_boxes):
+        for uri, paths in by_uri(file, read_boxes(file)).items():
+            hidden.setdefault(uri, []).extend((file, path) for path in paths)
+    return Given(
+        boxes=by_uri(boxes, read_boxes(boxes)) if boxes else {},
+        events={file: by_uri(file, read_events(file)) for file in files},
+        hidden=hidden,
+        unmatched=unmatched,
+        found=found or {},
+    )
+
+
+def found_boxes(dataset: Dataset) -> dict[str, list[BoxPath]]:
+    """Return video_id -> boxes of the regions that the lake holds, where the recipe's tracks follow regions."""
+    tracks = dataset.recipe.tracks
+    if tracks == "frame" or not tracks.are_found:
+        return {}
+    wanted = dataset.products[tracks.product].digest
+    by_video: dict[str, list[dict[str, Any]]] = {}
+    for row in dataset.tables.regions.rows():
+        if row["product_digest"] == wanted:
+            by_video.setdefault(row["video_id"], []).append(row)
+    videos = dataset.ledger.videos
+    return {key: linking.paths_of(found, videos[key], tracks) for key, found in by_video.items() if key in videos}

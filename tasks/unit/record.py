@@ -1,0 +1,64 @@
+"""Recording a plan: what was decided is written down before any work, so that a re-run repeats it."""
+
+from __future__ import annotations
+
+from patchlake.tasks import tracks
+from patchlake.tasks.lake import create, schema
+from patchlake.tasks.plan.dataset import Dataset
+from patchlake.tasks.plan.survey import Survey
+from patchlake.tasks.plan.units import Plan
+from patchlake.tasks.plan.verdicts import Judged, verdicts
+from patchlake.tasks.types import Track
+
+
+def record(dataset: Dataset, survey: Survey, plan: Plan) -> Judged:
+    """Write sources as they stand, new videos, tracks and spans; then make room. Return the sources' verdicts.
+
+    The order matters: a row names only rows that are there already, and a run killed in between goes on from here.
+    """
+    tables, ledger = dataset.tables, dataset.ledger
+    judged = record_sources(dataset, survey, plan)
+    new_videos = [video for key, video in survey.videos.items() if key not in ledger.videos]
+    tables.videos.append(schema.video_row(video) for video in sorted(new_videos, key=lambda v: v.video_id))
+    numbered = sorted(plan.new_tracks.items(), key=lambda item: item[1])
+    new_tracks = [(number, survey.wanted[key].track) for key, number in numbered]
+    tables.tracks.append(schema.track_row(number, t, _to_source(dataset, survey, t)) for number, t in new_tracks)
+    tables.track_boxes.append(row for number, track in new_tracks for row in schema.box_rows(number, track))
+    tables.spans.append(schema.placement_row(placement) for placement in plan.new)
+    ledger.placements |= {placement.span.span_key: placement for placement in plan.new}
+    _drop_old_failures(dataset)  # after the spans: until a new place is known, the old verdict stands
+    make_room(dataset, plan)
+    return judged
+
+
+def record_sources(dataset: Dataset, survey: Survey, plan: Plan) -> Judged:
+    """Make `sources` and `annotations` what is known now; return every source with its verdict."""
+    judged = verdicts(dataset, survey, plan)
+    dataset.tables.sources.overwrite(schema.source_row(source, video_id) for source, video_id in judged)
+    dataset.tables.annotations.overwrite(row for pair in judged for row in schema.annotation_rows(*pair))
+    return judged
+
+
+def make_room(dataset: Dataset, plan: Plan) -> None:
+    """Make the wanted arrays, as long as the plan needs them."""
+    create.ensure_arrays(dataset.lake, dataset.products.values(), with_pts=dataset.recipe.frames.rate is not None)
+    num_slots = max(plan.num_slots, dataset.ledger.first_free_slot)
+    create.grow(dataset.lake, num_slots, slot_frames=plan.layout.slot_frames)
+
+
+def _drop_old_failures(dataset: Dataset) -> None:
+    """Keep the rows of `failures` that are about spans where they lie now."""
+    ledger, r = dataset.ledger, dataset.layout.slot_frames
+    dataset.tables.failures.overwrite(
+        row
+        for row in dataset.tables.failures.rows()
+        if row["span_key"] in ledger.written.get(row["row_start"] // r, ()) and ledger.is_about(row)
+    )
+
+
+def _to_source(dataset: Dataset, survey: Survey, track: Track) -> tracks.Affine | None:
+    """Return the way from frame-grid to source pixels; None: the box moves."""
+    if track.boxes is not None and track.boxes.seconds:
+        return None
+    source, grid = survey.frame_sources[track.video_id], dataset.recipe.frames.grid
+    return tracks.to_source(tracks.geometry_at(track.boxes, 0.0, source, size=grid.size, fit=grid.fit))
