@@ -19,12 +19,10 @@ from command_line import Done
 from in_process import ingest
 from process_watch import Watch
 
-from patchlake.tasks import recipe as recipes
 from patchlake.tasks.lake import arrays
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.lake.verify import verify
-from patchlake.tasks.plan import survey
-from patchlake.tasks.plan.products import extractors_of, products_of
+from patchlake.tasks.plan.verdicts import verdicts
 from patchlake.tasks.storage.location import Location
 from patchlake.tasks.storage.uris import path_of
 from patchlake.tasks.types import Source
@@ -134,10 +132,7 @@ def test_bad_files_made_here_cost_themselves_only(tmp_path: Path) -> None:
     accepted = make_bad(corpus) | {f"good/{name}".encode(): ["ok"] for name in GOOD}
     settings = recipe(lake=tmp_path / "all", videos=corpus)
     done = ingest(tmp_path, settings)
-    wanted = recipes.parse(settings, base=tmp_path)
-    products_wanted = products_of(wanted, extractors_of(wanted))
-    failures = done.tables.failures.rows()
-    judged = survey.verdicts(done.survey, done.plan, done.ledger, products_wanted, failures, lost={})
+    judged = verdicts(done.dataset, done.survey, done.plan)
     rows = {os.path.relpath(path_of(source.uri), bytes(corpus)): source for source, _ in judged}
     assert_accepted(rows, accepted)
     assert list(verify(done.lake)) == []

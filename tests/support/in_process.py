@@ -29,6 +29,7 @@ from patchlake.tasks.unit.commit import Committer
 from patchlake.tasks.unit.extract import extract_unit
 from patchlake.tasks.unit.job import job_of
 from patchlake.tasks.unit.record import record
+from patchlake.tasks.unit.settle import settle
 from patchlake.tasks.video.probe import Probed, probe_source
 
 BASE = {"name": "x", "lake": "lake", "frames": {"size": [48, 64]}, "units": {"slot_frames": 32, "slots": 2}}
@@ -101,9 +102,11 @@ class Ingested:
 def ingest(
     folder: Path, recipe: Mapping[str, Any], *, num_workers: int = 1, mend: Callable[[Probed], Probed] = lambda p: p
 ) -> Ingested:
-    """Discover, probe, plan, record, extract and commit; `mend` changes what probing said."""
+    """Discover, probe, plan, record, extract, commit and settle; `mend` changes what probing said."""
     dataset = open_dataset(folder, recipe)
     found = survey_of(dataset, mend)
     plan = make_plan(dataset, found, Workers(total=num_workers))
     record(dataset, found, plan)
-    return Ingested(dataset, found, plan, run_units(dataset, found, plan))
+    results = run_units(dataset, found, plan)
+    settle(dataset, found, plan)
+    return Ingested(dataset, found, plan, results)
