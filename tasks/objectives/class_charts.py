@@ -22,8 +22,8 @@ def pictures(result: Mapping[str, Any]) -> list[Picture]:
     variants: dict[str, dict[str, Any]] = result["variants"]
     model = next(iter(variants))
     caption = (
-        "Mean label-smoothed cross-entropy on the training clips, and the share of held-out sources "
-        "told right, after each epoch."
+        "Mean label-smoothed cross-entropy on the training clips, and the accuracy on held-out "
+        "sources, after each epoch."
     )
     confusion = np.array(variants[model]["confusion"])
     return [
@@ -38,16 +38,16 @@ def accuracy_chart(variants: Variants, mean_flow: float | None) -> Picture:
     model = next(iter(variants.values()))
     count = model["num_sources"]
     scores: dict[str, Score] = {name: (v["accuracy"], v["interval"]) for name, v in variants.items()}
-    told = charts.meanings(variants)
+    explained = charts.meanings(variants)
     if mean_flow is not None:
         scores["mean |flow|"] = (mean_flow, wilson_interval(round(mean_flow * count), count))
-        told += ", a classifier that knows the mean |flow| alone"
+        explained += ", a classifier that knows the mean |flow| alone"
     chance = np.array(model["confusion"]).sum(axis=1).max() / max(count, 1)
     caption = (
-        f"Share of held-out sources whose label was told right, with 95 % Wilson intervals: {told}. "
+        f"Share of held-out sources whose label is predicted right, with 95 % Wilson intervals: {explained}. "
         "Chance: always answer the commonest label."
     )
-    xlabel = f"accuracy on {count:,} held-out sources (share told right)"
+    xlabel = f"accuracy on {count:,} held-out sources"
     return charts.bars(scores, xlabel, caption, title="Accuracy", mark=(chance, f"chance {chance:.3f}"))
 
 
