@@ -50,6 +50,12 @@ def is_debug() -> bool:
     return os.environ.get(DEBUG, "") not in ("", "0")
 
 
+def say_starting() -> None:
+    """Print a first line on a terminal, before what takes seconds to import."""
+    if sys.stderr.isatty():
+        print("starting ...", file=sys.stderr, flush=True)
+
+
 def hide_tracebacks() -> None:
     """Keep Prefect from printing the traceback of a failed flow or task: the error is printed once, by `code_of`.
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from patchlake.flows.cli import errors
 from patchlake.flows.cli.options import (
     ClusterKind,
     Overrides,
@@ -54,6 +55,7 @@ def run(
 
 
 def _run(options: RunOptions, retry_failed: bool) -> int:
+    errors.say_starting()
     from patchlake.flows.cli.coordinate import call_flow, coordinate
     from patchlake.flows.session import check
     from patchlake.flows.telemetry.observe import check_report
@@ -141,6 +143,7 @@ def features(
 
 
 def _change_features(options: RunOptions, add: tuple[str, ...], drop: tuple[str, ...]) -> int:
+    errors.say_starting()
     from patchlake.flows.change_features import change_features, with_features
     from patchlake.flows.cli.coordinate import call_flow, coordinate
     from patchlake.flows.load import load_recipe

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from command_line import run_patchlake
@@ -67,3 +70,15 @@ except SystemExit:
 
 def test_runs_are_listed_without_frames() -> None:
     assert run_patchlake("status").out.split() == ["run", "state", "recipe", "lake", "host", "since", "last", "line"]
+
+
+def test_the_first_line_on_a_terminal_comes_at_once(tmp_path: Path) -> None:
+    """Where nothing is read from a terminal there is none: errors stay one line."""
+    terminal, theirs = pty.openpty()
+    command = [sys.executable, "-m", "patchlake.flows", "run", str(tmp_path / "missing.yaml")]
+    with subprocess.Popen(command, stderr=theirs) as process:
+        os.close(theirs)
+        assert os.read(terminal, 100).startswith(b"starting ...")
+        assert process.wait(60) == 2
+    os.close(terminal)
+    assert "starting" not in run_patchlake("run", str(tmp_path / "missing.yaml")).err
