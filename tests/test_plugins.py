@@ -60,9 +60,6 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.xfail(
-    strict=False, reason="clip methods, models and objectives of other packages come with their families"
-)
 def test_another_package_adds_one_of_each(
     patchlake: Callable[..., Done], installed: dict[str, str], corpus: Path, tmp_path: Path
 ) -> None:

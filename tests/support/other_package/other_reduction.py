@@ -9,7 +9,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from patchlake.tasks.reductions import ReductionOptions
-from patchlake.tasks.reductions.reduction import Cells, State
+from patchlake.tasks.reductions.reduction import SampledCells, State
 
 
 @dataclass(frozen=True)
@@ -30,5 +30,5 @@ class Extremes:
     def figures(self, result: xr.Dataset) -> dict[str, int]:
         return {"channels": result.sizes["channel"]}
 
-    def picture(self, result: xr.Dataset, cells: Cells) -> Any:
+    def picture(self, result: xr.Dataset, cells: SampledCells) -> Any:
         return None
