@@ -18,7 +18,6 @@ MOST_MODULES = 12
 """At the top of tasks/, beside `__init__`."""
 NAMED_TUPLE = {"_replace", "_asdict", "_fields", "_make"}
 """Public in spite of their names."""
-unfinished = pytest.mark.xfail(strict=False, reason="the move into the new tree goes on")
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +35,10 @@ def held(offenders: list[str], rule: str) -> None:
     assert not offenders, "\n".join([f"{rule}:", *offenders])
 
 
-@unfinished
 def test_modules_do_not_import_each_other_in_circles(code: CodeMap) -> None:
     held([" <-> ".join(group) for group in cycles(code.imports)], "expected no circle, lazy imports counted")
 
 
-@unfinished
 def test_folders_do_not_import_each_other_in_circles(code: CodeMap) -> None:
     found = [f"{folder}: {' <-> '.join(g)}" for folder, graph in code.sibling_graphs() for g in cycles(graph)]
     held(found, "expected no circle between the parts of a folder")
@@ -52,7 +49,6 @@ def test_few_modules_stand_at_the_top_of_tasks() -> None:
     assert len(names) <= MOST_MODULES, names
 
 
-@unfinished
 def test_no_file_is_long(code: CodeMap) -> None:
     long = [f"{name}: {lines}" for name, lines in code.lines.items() if lines > MOST_LINES["file"]]
     held(long, f"expected files of at most {MOST_LINES['file']} lines")
@@ -64,7 +60,7 @@ def test_half_of_the_files_are_short(code: CodeMap) -> None:
     assert median <= MEDIAN_LINES
 
 
-@pytest.mark.parametrize("kind", [pytest.param("function", marks=unfinished), "class"])
+@pytest.mark.parametrize("kind", ["function", "class"])
 def test_no_function_and_no_class_is_long(code: CodeMap, kind: str) -> None:
     all_of_kind = [found for found in code.definitions() if found.is_class == (kind == "class")]
     long = [f"{found.place}: {found.lines}" for found in all_of_kind if found.lines > MOST_LINES[kind]]
@@ -90,7 +86,6 @@ def _parts_of(layer: str) -> list[str]:
     return layer.replace("|", ":").split(":")
 
 
-@unfinished
 def test_tests_use_public_names(code: CodeMap) -> None:
     private = code.private_names() - NAMED_TUPLE
     files = sorted((ROOT / "tests").rglob("*.py"))
