@@ -17,6 +17,7 @@ from patchlake.tasks.lake.create import check_dataset
 from patchlake.tasks.plan.dataset import Dataset
 from patchlake.tasks.plan.forecast import Forecast, forecast
 from patchlake.tasks.plan.planner import make_plan
+from patchlake.tasks.plan.products import constants_of
 
 
 def plan_recipe(path: str, overrides: Sequence[str] = ()) -> Forecast:
@@ -26,7 +27,7 @@ def plan_recipe(path: str, overrides: Sequence[str] = ()) -> Forecast:
         session = Session(Dataset.open(recipe), cluster, is_checked=True)  # runs check it by writing; a plan only reads
         sources = discover(recipe.corpus)  # the cluster starts with the first probe: what is wrong is said before
         if root_attrs(session.dataset.lake) is not None:
-            check_dataset(session.dataset.lake, recipe.constants)
+            check_dataset(session.dataset.lake, constants_of(recipe))
         survey = survey_sources(session, sources)
         return forecast(session.dataset, survey, make_plan(session.dataset, survey, session.workers))
 

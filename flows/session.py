@@ -31,7 +31,7 @@ from patchlake.tasks.lake.lock import Lock
 from patchlake.tasks.plan.dataset import Dataset, lake_of
 from patchlake.tasks.plan.deferred import Workers
 from patchlake.tasks.plan.given import read_given
-from patchlake.tasks.plan.products import extractors_of, products_of
+from patchlake.tasks.plan.products import constants_of, extractors_of, products_of
 from patchlake.tasks.recipe import Recipe
 from patchlake.tasks.storage import failures
 from patchlake.tasks.storage.location import Location
@@ -174,7 +174,7 @@ def on_cluster(
         _explained(lake),
         locks.hold(lake, run_id or records.new_id(), wait_seconds=wait_seconds, flow_run=flow_run) as lock,
     ):
-        create.make_dataset(lake, recipe.constants)
+        create.make_dataset(lake, constants_of(recipe))
         shards.clear_stage(lake)
         token = _current.set(_session_of(recipe, cluster, lock))
         try:

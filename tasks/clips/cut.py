@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from patchlake.tasks import keys
-from patchlake.tasks.clips.events import Events
-from patchlake.tasks.clips.method import ClipMethod, Cuttable, Part, Times, within
-from patchlake.tasks.clips.scores import Scores
-from patchlake.tasks.clips.shots import Shots
+from patchlake.tasks.clips.method import ClipMethod, Cuttable, Part
 from patchlake.tasks.types import Annotation, Clip, Track
-
-__all__ = ["Events", "Part", "Scores", "Shots", "clip_of", "cut", "part_of", "searched", "within"]
 
 
 def part_of(annotation: Annotation, duration_seconds: float, *, label: str | None) -> Part:
@@ -21,20 +16,11 @@ def part_of(annotation: Annotation, duration_seconds: float, *, label: str | Non
     return Part(start, stop, annotation.label or label, annotation.targets)
 
 
-def cut(
-    track: Track,
-    video: Times,
-    methods: Iterable[ClipMethod],
-    parts: Sequence[Part],
-    events: Mapping[str, Sequence[Part]],
-    extent: Part,
-) -> list[Clip]:
+def cut(track: Track, methods: Iterable[ClipMethod], known: Cuttable) -> list[Clip]:
     """Return the clips of a track that are known before decoding, in time order, each range once.
 
-    `parts` are what the manifest names of it, or all of it; `events` those of each file, by its path, of which what
-    lies in the track's `extent` counts. Where two ranges are equal the first one's label stands.
+    Where two ranges are equal the first one's label stands.
     """
-    known = Cuttable(video=video, parts=parts, events=events, extent=extent)
     found: dict[tuple[float, float], Part] = {}
     for method in methods:
         for part in method.cut(known):

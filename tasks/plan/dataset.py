@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from patchlake.tasks.features.extractor import Extractor
 from patchlake.tasks.grid import Layout
@@ -42,6 +43,12 @@ class Dataset:
         tables = Tables(lake, guard)
         ledger = Ledger.read(tables, products, recipe.layout)
         return cls(recipe=recipe, lake=lake, tables=tables, extractors=extractors, products=products, ledger=ledger)
+
+    @property
+    def frames_key(self) -> dict[str, Any]:
+        """What decides the bytes of stored frames, and so is in every product's key and in every span's."""
+        key: dict[str, Any] = next(iter(self.products.values())).key["frames"]
+        return key
 
     @property
     def layout(self) -> Layout:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from patchlake.tasks.clips.cut import Events
 from patchlake.tasks.corpus.annotations import match, read_boxes, read_events
 from patchlake.tasks.features.regions import linking
 from patchlake.tasks.plan.dataset import Dataset
@@ -49,7 +48,7 @@ def read_given(
         return found
 
     boxes = "" if recipe.tracks == "frame" or recipe.tracks.are_found else recipe.tracks.boxes
-    files = dict.fromkeys(m.file for m in recipe.clips if isinstance(m, Events) and m.file is not None)
+    files = dict.fromkeys(method.events_file for method in recipe.clips if method.events_file is not None)
     hidden: dict[str, list[tuple[str, BoxPath]]] = {}
     for file in dict.fromkeys(f.hidden_boxes for f in recipe.frames.filters if f.hidden_boxes):
         for uri, paths in by_uri(file, read_boxes(file)).items():

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from patchlake.tasks.clips import cut, spans
-from patchlake.tasks.clips.cut import Part
+from patchlake.tasks.clips.method import Part
 from patchlake.tasks.plan.dataset import Dataset
 from patchlake.tasks.plan.deferred import Workers, deferred_products
 from patchlake.tasks.plan.pack import Load, pack
@@ -95,12 +95,12 @@ def clips_by_span(survey: Survey, plan: Plan) -> dict[str, list[Clip]]:
 
 def _wanted_spans(dataset: Dataset, survey: Survey, numbers: dict[str, int]) -> tuple[list[Placement], dict[str, Span]]:
     """Return the wanted spans that have a place, and the others by key; tracks without a number get one."""
-    recipe, placements, frames = dataset.recipe, dataset.ledger.placements, dataset.recipe.frames.key()
+    recipe, placements, frames = dataset.recipe, dataset.ledger.placements, dataset.frames_key
     kept: list[Placement] = []
     new: dict[str, Span] = {}
     for track_id, wanted in survey.wanted.items():
         video = survey.videos[wanted.track.video_id]
-        for key, start, stop in span_keys(wanted, recipe):
+        for key, start, stop in span_keys(wanted, frames):
             numbers.setdefault(track_id, len(numbers))
             if key in placements:
                 kept.append(placements[key])
@@ -119,7 +119,7 @@ def _wanted_spans(dataset: Dataset, survey: Survey, numbers: dict[str, int]) -> 
 
 def _surplus_spans(dataset: Dataset, survey: Survey, placements: Iterable[Placement]) -> dict[str, Span]:
     """Return the spans of frames that decoding gave beyond those that the packets promised, by key."""
-    found, frames = {}, dataset.recipe.frames.key()
+    found, frames = {}, dataset.frames_key
     for placement in placements:
         for row, surplus in dataset.ledger.surplus.get(placement.span.span_key, ()):
             track = survey.wanted[placement.span.track_id].track

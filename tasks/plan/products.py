@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from patchlake.tasks import features, filters, keys
 from patchlake.tasks.errors import RecipeError
-from patchlake.tasks.features.extractor import Extractor, reach_of, wants_gpu
+from patchlake.tasks.features.extractor import Extractor, FeatureOptions, reach_of, wants_gpu
 from patchlake.tasks.grid import LEAD_FRAMES
 from patchlake.tasks.lake.layout import FEATURES, FRAMES
 from patchlake.tasks.lake.product import Product
@@ -18,8 +18,21 @@ if TYPE_CHECKING:
 _CHUNK_BYTES = 1 << 20
 
 
-def pixels_of(recipe: Recipe) -> Product:
-    """Return the product that stores frames: time stride 1, RGB bytes."""
+def frames_key(recipe: Recipe) -> dict[str, Any]:
+    """Return what decides the bytes of stored frames; files that filters name (boxes, models) are read for it."""
+    frames = recipe.frames
+    key: dict[str, Any] = {"size": list(frames.size), "fit": frames.fit, "fps": frames.fps}
+    return {**key, "filters": filters.keys_of(frames.filters, frames.size)} if frames.filters else key
+
+
+def constants_of(recipe: Recipe) -> dict[str, Any]:
+    """Return what a dataset keeps for good; files that filters name are read for it."""
+    layout = recipe.layout
+    return {"slot_frames": layout.slot_frames, "grid_align": layout.align, "frames": frames_key(recipe)}
+
+
+def pixels_of(recipe: Recipe, frames: dict[str, Any]) -> Product:
+    """Return the product that stores frames: time stride 1, RGB bytes. `frames`: as `frames_key`."""
     height, width = recipe.frames.size
     r, patch = recipe.layout.slot_frames, recipe.patches.size
     length = patch[0] if r % patch[0] == 0 else recipe.patches.grid.stride[0]
@@ -27,7 +40,7 @@ def pixels_of(recipe: Recipe) -> Product:
     return Product(
         name=PIXELS,
         array=FRAMES,
-        key={"kind": PIXELS, "frames": recipe.frames.key(), "decode_version": keys.DECODE_VERSION},
+        key={"kind": PIXELS, "frames": frames, "decode_version": keys.DECODE_VERSION},
         time_size=1,
         time_stride=1,
         y=tuple(i + 0.5 for i in range(height)),
@@ -42,8 +55,9 @@ def pixels_of(recipe: Recipe) -> Product:
     )
 
 
-def product_of(name: str, kind: str, extractor: Extractor, recipe: Recipe) -> Product:
-    """Return the product that an extractor fills."""
+def product_of(entry: FeatureOptions, extractor: Extractor, recipe: Recipe, frames: dict[str, Any]) -> Product:
+    """Return the product that an entry's extractor fills. `frames`: as `frames_key`."""
+    name, kind = entry.name, entry.kind
     rows = recipe.layout.slot_frames // extractor.time_stride
     y, x = extractor.centres
     row_bytes = len(y) * len(x) * len(extractor.channels) * (4 if extractor.dtype == "float32" else 2)
@@ -54,7 +68,7 @@ def product_of(name: str, kind: str, extractor: Extractor, recipe: Recipe) -> Pr
         "options": extractor.digest_parts,
         "dtype": extractor.dtype,
         "grid": {"size": extractor.time_size, "stride": extractor.time_stride, "y": list(y), "x": list(x)},
-        "frames": recipe.frames.key(),
+        "frames": frames,
         "decode_version": keys.DECODE_VERSION,
     }
     return Product(
@@ -86,7 +100,8 @@ def extractors_of(recipe: Recipe) -> dict[str, Extractor]:
 def products_of(recipe: Recipe, extractors: dict[str, Extractor]) -> dict[str, Product]:
     """Return every product that the recipe wants, by name, pixels first."""
     _check_reach(recipe, extractors)
-    products = {PIXELS: pixels_of(recipe)} if recipe.frames.keep else {}
+    frames = frames_key(recipe)
+    products = {PIXELS: pixels_of(recipe, frames)} if recipe.frames.keep else {}
     for entry in recipe.features:
         stride, align = extractors[entry.name].time_stride, recipe.layout.align
         if align % stride:
@@ -95,7 +110,7 @@ def products_of(recipe: Recipe, extractors: dict[str, Extractor]) -> dict[str, P
                 f"expected a divisor of grid_align = {align}; set grid_align to a common multiple, "
                 f"or the entry's `every` to {stride}"
             )
-        products[entry.name] = product_of(entry.name, entry.kind, extractors[entry.name], recipe)
+        products[entry.name] = product_of(entry, extractors[entry.name], recipe, frames)
     return products
 
 

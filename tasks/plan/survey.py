@@ -39,7 +39,7 @@ class Survey:
 
 def to_probe(dataset: Dataset, sources: Sequence[Source], given: Given) -> list[Source]:
     """Return the sources whose content, or whose frames' times, must be read before planning."""
-    ledger, recipe = dataset.ledger, dataset.recipe
+    ledger, recipe, frames = dataset.ledger, dataset.recipe, dataset.frames_key
     found, held = [], dict[str, list[Source]]()
     for source in sources:
         if source.status == "ok":
@@ -50,8 +50,8 @@ def to_probe(dataset: Dataset, sources: Sequence[Source], given: Given) -> list[
                 held.setdefault(str(known[1]), []).append(source)
     for video_id, same in held.items():
         video = ledger.videos[video_id]
-        keys_wanted = [key for wanted in wanted_of(same, video, recipe, given) for key, *_ in span_keys(wanted, recipe)]
-        if any(key not in ledger.placements for key in keys_wanted):
+        spans = (span for wanted in wanted_of(same, video, recipe, given) for span in span_keys(wanted, frames))
+        if any(key not in ledger.placements for key, *_ in spans):
             found.append(same[0])
     return sorted(found, key=lambda source: source.uri)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from patchlake.tasks import keys, tracks
 from patchlake.tasks.clips import cut, spans
-from patchlake.tasks.clips.cut import Part
+from patchlake.tasks.clips.method import Cuttable, Part, within
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.plan.given import Given
 from patchlake.tasks.recipe import Recipe
@@ -54,7 +55,7 @@ def wanted_of(sources: Sequence[Source], video: Video, recipe: Recipe, given: Gi
         if is_grown and track.boxes is None
         else Wanted(
             track=track,
-            clips=tuple(cut.cut(track, video, recipe.clips, parts, events, extent)),
+            clips=tuple(cut.cut(track, recipe.clips, Cuttable(video=video, parts=parts, events=events, extent=extent))),
             searched=tuple(cut.searched(recipe.clips, parts)),
         )
         for track, extent, parts, events in tracked.values()
@@ -84,7 +85,7 @@ def _tracked(
         extent = whole._replace(label=path.label or source.label)
         if path.seconds:
             extent = extent._replace(start=path.seconds[0], stop=min(whole.stop, path.seconds[-1] + frame))
-        parts = [cut.within(part, extent)._replace(label=path.label or part.label) for _, part in annotated]
+        parts = [within(part, extent)._replace(label=path.label or part.label) for _, part in annotated]
         yield _inside(path, source, video), extent, parts
 
 
@@ -97,7 +98,7 @@ def _inside(path: BoxPath | None, source: Source, video: Video) -> BoxPath | Non
     return path
 
 
-def span_keys(wanted: Wanted, recipe: Recipe) -> list[tuple[str, float, float]]:
-    """Return span_key, start and stop (seconds) of the spans of a track."""
-    track, frames = wanted.track, recipe.frames.key()
+def span_keys(wanted: Wanted, frames: dict[str, Any]) -> list[tuple[str, float, float]]:
+    """Return span_key, start and stop (seconds) of the spans of a track. `frames`: the dataset's `frames_key`."""
+    track = wanted.track
     return [(keys.span_key(track.video_id, track.boxes, a, b, frames), a, b) for a, b in wanted.ranges]

@@ -72,11 +72,6 @@ class Recipe(Strict):
         align = self.grid_align or math.lcm(8, self.patches.grid.stride[0], *strides)
         return Layout(slot_frames=self.units.slot_frames, align=align)
 
-    @property
-    def constants(self) -> dict[str, Any]:
-        """What a dataset keeps for good."""
-        return {"slot_frames": self.layout.slot_frames, "grid_align": self.layout.align, "frames": self.frames.key()}
-
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
         for check in (_clips_are_given, _patches_fit_frames, _strides_fit_slots, _names_differ, _clips_have_scores,

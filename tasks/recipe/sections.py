@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -40,14 +39,6 @@ class Frames(Strict):
     def grid(self) -> FrameGrid:
         """The frame grid as workers are told it."""
         return FrameGrid(size=self.size, fit=self.fit, fps=self.rate)
-
-    def key(self) -> dict[str, Any]:
-        """Return the part that decides the bytes of stored frames."""
-        return {"size": list(self.size), "fit": self.fit, "fps": self.fps, **self._filter_keys}
-
-    @cached_property
-    def _filter_keys(self) -> dict[str, Any]:
-        return {"filters": frame_filters.keys_of(self.filters, self.size)} if self.filters else {}
 
 
 class Patches(Strict):

@@ -1,4 +1,4 @@
-"""Clips found in what is stored: the scores of a span's rows, cut by a recipe's `shots` or `scores`."""
+"""Clips found in what is stored: the rows of a span, searched by a recipe's `shots` or `scores`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from patchlake.tasks.clips import cut, segment
-from patchlake.tasks.clips.cut import Part, Scores, Shots
+from patchlake.tasks.clips import cut
+from patchlake.tasks.clips.method import ClipMethod, Part, StoredScores
 from patchlake.tasks.lake.product import Product
 from patchlake.tasks.lake.product_rows import ProductRows
 from patchlake.tasks.plan.dataset import Dataset
@@ -17,10 +17,10 @@ from patchlake.tasks.types import Clip, Placement
 
 
 def add_found_clips(dataset: Dataset, survey: Survey, done: Sequence[Placement], clips: dict[str, list[Clip]]) -> None:
-    """Add to `clips` (by span_key) what the recipe's `shots` and `scores` find in the scores of committed spans."""
+    """Add to `clips` (by span_key) what the recipe's methods find in the stored rows of committed spans."""
     for method in dataset.recipe.clips:
-        if isinstance(method, Shots | Scores):
-            product = dataset.products[method.product]
+        if method.searches is not None:
+            product = dataset.products[method.searches]
             for placement in done:
                 wanted = survey.wanted[placement.span.track_id]
                 found = find(dataset.lake, product, placement, method, wanted.searched)
@@ -30,7 +30,7 @@ def add_found_clips(dataset: Dataset, survey: Survey, done: Sequence[Placement],
 
 
 def find(
-    lake: Location, product: Product, placement: Placement, method: Shots | Scores, searched: Sequence[Part]
+    lake: Location, product: Product, placement: Placement, method: ClipMethod, searched: Sequence[Part]
 ) -> list[Part]:
     """Return the ranges that a method finds in the searched parts of a committed span, each with its label."""
     stored = ProductRows(lake, product.name)
@@ -40,15 +40,7 @@ def find(
     found = []
     for part in searched:
         inside = rows.within(placement.track, part.start, part.stop)
-        if not inside.any():
-            continue
-        times, scores = rows.seconds[inside], values[inside]
-        if isinstance(method, Shots):
-            channels = {name: scores[:, 0, 0, i] for i, name in enumerate(product.channels)}
-            ranges = segment.shots(method, times, channels, stop_seconds=part.stop)
-        else:
-            pooled = segment.pooled(scores, product.channels, channel=method.channel, pool=method.pool)
-            ranges = segment.events(method, times, pooled, stop_seconds=part.stop)
-            part = part._replace(label=method.label or part.label)
-        found += [part._replace(start=start, stop=stop) for start, stop in ranges]
+        if inside.any():
+            scores = StoredScores(seconds=rows.seconds[inside], values=values[inside], channels=product.channels)
+            found += method.search(scores, part)
     return found

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from patchlake.tasks import recipe as recipes
 from patchlake.tasks.clips.spans import span_of
 from patchlake.tasks.lake import arrays, create
-from patchlake.tasks.plan.products import extractors_of, products_of
+from patchlake.tasks.plan.products import extractors_of, frames_key, products_of
 from patchlake.tasks.plan.units import make_units
 from patchlake.tasks.storage.location import Location
 from patchlake.tasks.storage.uris import uri_of
@@ -62,7 +62,7 @@ def plan_video(folder: Path, *, num_frames: int = 40, features: Sequence[Any] = 
     assert video is not None
     assert index is not None
     track = track_of(video.video_id)
-    span = span_of(track, video, index, start_seconds=0.0, stop_seconds=1e6, fps=None, frames=recipe.frames.key())
+    span = span_of(track, video, index, start_seconds=0.0, stop_seconds=1e6, fps=None, frames=frames_key(recipe))
     source = FrameSource(
         video_id=video.video_id, uri=probed.source.uri, width=video.width, height=video.height,
         rotation=video.rotation, sample_aspect=video.sample_aspect, time_base=video.time_base,

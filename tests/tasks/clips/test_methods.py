@@ -88,8 +88,7 @@ def test_what_is_searched_later_is_stored_whole_and_cuts_nothing_before() -> Non
 
 def test_equal_ranges_are_one_clip_with_the_label_of_the_first() -> None:
     methods = [method({"seconds": 3.0}), method({"method": "events", "file": "/e.csv"})]
-    events = {"/e.csv": [Part(0.0, 3.0, "late"), Part(1.0, 2.0, "inner")]}
-    clips = cut(TRACK, Video(), methods, [WHOLE], events, WHOLE)
+    clips = cut(TRACK, methods, known(events={"/e.csv": [Part(0.0, 3.0, "late"), Part(1.0, 2.0, "inner")]}))
     assert [(clip.start_seconds, clip.stop_seconds, clip.label) for clip in clips] == [
         (0.0, 3.0, "walk"), (1.0, 2.0, "inner"), (3.0, 6.0, "walk"),
     ]  # fmt: skip

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from strategies import Stream, a_video, constant_rates, streams
 
 from patchlake.tasks.clips.cut import cut
-from patchlake.tasks.clips.method import Part
+from patchlake.tasks.clips.method import Cuttable, Part
 from patchlake.tasks.clips.windows import Windows, window_ranges
 from patchlake.tasks.tracks import track_of
 from patchlake.tasks.types import Clip, FrameIndex, Video
@@ -166,7 +166,7 @@ def test_a_single_frame_is_a_clip(duration: float, fps: int) -> None:
 
 def cut_whole(video: Video, methods: list[Windows], *, label: str) -> list[Clip]:
     part = Part(0.0, video.duration_seconds, label)
-    return cut(track_of(video.video_id), video, methods, [part], {}, part)
+    return cut(track_of(video.video_id), methods, Cuttable(video=video, parts=[part], events={}, extent=part))
 
 
 def test_clips_of_several_methods_come_in_order_and_once() -> None:

@@ -26,6 +26,7 @@ from patchlake.tasks import recipe as recipes
 from patchlake.tasks.canvas import Picture
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.lake.digest import digest
+from patchlake.tasks.plan.products import frames_key
 from patchlake.tasks.report.filtered import filter_pictures
 from patchlake.tasks.report.sample import pick_clips
 from patchlake.tasks.types import FrameArray
@@ -267,7 +268,7 @@ def test_filters_are_in_the_keys_and_an_empty_list_is_not(corpus: Path) -> None:
     def key(chain: list[Any] | None) -> dict[str, Any]:
         frames = {"size": list(SIZE)} if chain is None else {"size": list(SIZE), "filters": chain}
         data = {"name": "x", "lake": "lake", "corpus": {"videos": "videos"}, "frames": frames}
-        return recipes.parse(data, base=corpus).frames.key()
+        return frames_key(recipes.parse(data, base=corpus))
 
     assert key(None) == key([]) == {"size": list(SIZE), "fit": "crop", "fps": "native"}
     chains: list[list[Any]] = [

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from patchlake.tasks.clips.windows import Windows
 from patchlake.tasks.errors import PatchlakeError, RecipeError
 from patchlake.tasks.grid import Grid, Layout
+from patchlake.tasks.plan.products import frames_key
 from patchlake.tasks.recipe import Recipe, load, parse
 
 DEMO = """
@@ -360,11 +361,11 @@ def test_numeric_rates_are_exact() -> None:
 
 
 def test_what_decides_bytes_is_in_the_frames_key_and_nothing_else() -> None:
-    first = small().frames.key()
-    assert small(frames={"keep": True}).frames.key() == first
-    assert small(patches={"chunk": "patch"}).frames.key() == first
+    first = frames_key(small())
+    assert frames_key(small(frames={"keep": True})) == first
+    assert frames_key(small(patches={"chunk": "patch"})) == first
     for change in ({"size": [64, 64]}, {"fit": "stretch"}, {"fps": 10}):
-        assert small(frames=change).frames.key() != first
+        assert frames_key(small(frames=change)) != first
 
 
 def test_a_recipe_can_not_be_changed() -> None:

@@ -32,7 +32,7 @@ from patchlake.tasks.lake.product import Product
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.plan.dataset import Dataset, lake_of
 from patchlake.tasks.plan.ledger import Ledger
-from patchlake.tasks.plan.products import extractors_of, products_of
+from patchlake.tasks.plan.products import extractors_of, frames_key, products_of
 from patchlake.tasks.recipe import Recipe
 from patchlake.tasks.reductions import store
 from patchlake.tasks.reductions.pca import pca
@@ -112,7 +112,7 @@ def make_lake(recipe: Recipe, labels: Sequence[str | None], num_frames: int = SL
     products = products_of(plain, extractors)
     if len(plain.features) < len(recipe.features):
         products["vit"] = hf_product(recipe)
-    create.make_dataset(lake, {"slot_frames": SLOT, "grid_align": layout.align, "frames": recipe.frames.key()})
+    create.make_dataset(lake, {"slot_frames": SLOT, "grid_align": layout.align, "frames": frames_key(recipe)})
     create.ensure_arrays(lake, products.values(), with_pts=False)
     create.grow(lake, len(labels), slot_frames=SLOT)
     tables = Tables(lake)
