@@ -85,7 +85,7 @@ def test_recipe_section() -> None:
 
 def test_the_loop_learns_a_number(tmp_path: Path) -> None:
     """Which way the bar walks, as a number with a unit."""
-    job = toy_job(tmp_path, num_sources=48, epochs=6, learning_rate=0.01, task="regress", target="targets.speed")
+    job = toy_job(tmp_path, num_sources=96, epochs=12, task="regress", target="targets.speed")
     clips = tuple(dataclasses.replace(c, target=70.0 - 40.0 * c.target) for c in job.clips)
     job = dataclasses.replace(job, clips=clips, outputs=("speed",))
     frames = open_frames(job.pixels)
