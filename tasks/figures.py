@@ -88,7 +88,10 @@ class IngestFigures:
             frames_redecoded=result.num_redecoded,
             num_bytes=sum(receipt.num_bytes for receipt in result.receipts),
             busy_seconds=result.seconds,
-            seconds={part: {r.product: r.seconds.get(part, 0.0) for r in result.receipts} for part in sorted(parts)},
+            seconds={
+                part: {r.product: r.seconds[part] for r in result.receipts if part in r.seconds}
+                for part in sorted(parts)
+            },
         )
 
     @classmethod
