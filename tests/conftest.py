@@ -166,7 +166,7 @@ def recipe(tmp_path: Path, small_corpus: Path) -> Callable[..., Path]:
     return write
 
 
-def write_recipe(folder: Path, corpus: Path, **changes: object) -> Path:
+def write_recipe(folder: Path, corpus: Path, /, **changes: object) -> Path:
     """Write a recipe with a lake beside it, and return its path."""
     base: dict[str, object] = {
         "name": "small",
