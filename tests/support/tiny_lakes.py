@@ -3,7 +3,7 @@
 done = ingest(videos_in(folder), TINY)
 
 At 25 frames per second, in slots of 32 rows on a grid of 8, the packing of `pack` puts
-a (40 frames) at rows 0..40, b (24) behind it at 40..64, where there is room, and c (30) in a slot of its own, at 64..94.
+a (40 frames) at rows 0..40, b (24) behind it at 40..64, where there is room, and c (30) in a slot of its own at 64..94.
 """
 
 from __future__ import annotations
