@@ -12,6 +12,7 @@ from patchlake.flows.load import load_recipe
 from patchlake.flows.session import Session, open_cluster
 from patchlake.flows.stages.survey import survey_sources
 from patchlake.tasks.corpus.discover import discover
+from patchlake.tasks.figures import accounts
 from patchlake.tasks.lake.arrays import root_attrs
 from patchlake.tasks.lake.create import check_dataset
 from patchlake.tasks.plan.dataset import Dataset
@@ -41,9 +42,8 @@ def show(found: Forecast, *, diff: bool) -> None:
     reasons = ", ".join(f"{count} {reason}" for reason, count in found.reasons.items())
     sources = ", ".join(f"{count} {status}" for status, count in found.sources.items())
     table.add_row("sources", sources + (f" ({reasons})" if reasons else ""))
-    for file, count in found.unmatched.items():
-        if count:
-            table.add_row("", f"{count} names in {file} are no source's")
+    for line in accounts(found.unmatched, found.left_out):
+        table.add_row("", line)
     table.add_row("tracks, clips", f"{found.tracks:,} tracks, {found.clips:,} clips known before decoding")
     table.add_row("spans", f"{found.spans_new:,} to store, {found.spans_reused:,} in the lake")
     padding = f"padding {found.padding:.1%}"

@@ -192,6 +192,25 @@ class IngestFigures:
         )
 
 
+def accounts(unmatched: Mapping[str, int], left_out: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Say which names and rows of the recipe's files gave nothing: a sentence for each file and reason.
+
+    >>> accounts({"e.csv": 2, "b.csv": 0}, {"e.csv": {"past the end of its video": 1}})
+    ['e.csv: 2 names match no source', 'e.csv: 1 row left out: past the end of its video']
+    """
+    names = [f"{file}: {_count(count, 'name')} no source" for file, count in unmatched.items() if count]
+    rows = [
+        f"{file}: {count:,} row{'s' if count > 1 else ''} left out: {why}"
+        for file, reasons in left_out.items()
+        for why, count in reasons.items()
+    ]
+    return [*names, *rows]
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun} matches" if count == 1 else f"{count:,} {noun}s match"
+
+
 @dataclass(kw_only=True)
 class RunFigures:
     """What a run has to say at its end; stages fill it in as they go."""
@@ -203,6 +222,10 @@ class RunFigures:
     """Sources read by this run before planning."""
     ingest: IngestFigures | None = None
     """None: there was nothing to store."""
+    unmatched: Mapping[str, int] = field(default_factory=dict)
+    """File of boxes or events -> how many of its names match no source."""
+    left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """File of events -> why -> how many of its rows give no clip."""
     regions: int | None = None
     """Rows of the table `regions`, where the recipe has such a feature."""
     reductions: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -229,6 +252,7 @@ class RunFigures:
         if self.sources:
             rows.append(("sources", ", ".join(f"{count:,} {status}" for status, count in sorted(self.sources.items()))))
         rows.append(("clips", f"{self.clips:,}"))
+        rows += [("not used", line) for line in accounts(self.unmatched, self.left_out)]
         nothing = [("rows", "none new: nothing was decoded, all is in the lake")]
         rows += nothing if self.ingest is None else self.ingest.lines()
         for name, found in self.reductions.items():
@@ -249,6 +273,9 @@ class RunFigures:
             yield "probed", self.probed
         if self.ingest is not None:
             yield "ingest", self.ingest.to_json()
+        for key, found in (("unmatched", self.unmatched), ("left out", self.left_out)):
+            if any(found.values()):
+                yield key, found
         if self.regions is not None:
             yield "regions", self.regions
         yield from self.reductions.items()
@@ -260,13 +287,26 @@ class RunFigures:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> RunFigures:
         """Return the figures that `to_json` made, in this version or an earlier one."""
-        known = ("sources", "clips", "probed", "ingest", "regions", "train", "trained", "seconds")
+        known = (
+            "sources",
+            "clips",
+            "probed",
+            "ingest",
+            "unmatched",
+            "left out",
+            "regions",
+            "train",
+            "trained",
+            "seconds",
+        )
         ingest = data.get("ingest")
         return cls(
             sources=data.get("sources", {}),
             clips=data.get("clips", 0),
             probed=data.get("probed"),
             ingest=None if ingest is None else IngestFigures.from_json(ingest),
+            unmatched=data.get("unmatched", {}),
+            left_out=data.get("left out", {}),
             regions=data.get("regions"),
             reductions={key: value for key, value in data.items() if key not in known},
             train=data.get("train"),

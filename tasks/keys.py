@@ -34,9 +34,12 @@ def _where(boxes: BoxPath | None) -> Any:
     return [boxes.boxes, boxes.seconds] if boxes.seconds else boxes.boxes[0]
 
 
-def clip_id(track: str, start_seconds: float, stop_seconds: float) -> str:
-    """Return the identity of a time range of a track; labels are not part of it."""
-    return digest("clip", track, start_seconds, stop_seconds)
+def clip_id(track: str, start_seconds: float, stop_seconds: float, label: str | None = None) -> str:
+    """Return the identity of a time range of a track.
+
+    Labels are not part of it, but for a second label of one range: that clip is another than the first.
+    """
+    return digest("clip", track, start_seconds, stop_seconds, *([] if label is None else [label]))
 
 
 def span_key(

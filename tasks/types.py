@@ -47,6 +47,10 @@ class Annotation:
     label: str | None = None
     targets: tuple[tuple[str, float], ...] = ()
     """Numbers to learn, by name."""
+    start_frame: int | None = None  # in place of seconds: from 0, the first displayed frame
+    stop_frame: int | None = None  # the first frame past the range
+    attributes: tuple[tuple[str, str], ...] = ()
+    """Other columns of the row, by name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -26,7 +26,9 @@ def survey_sources(session: Session, sources: Sequence[Source], earlier: Survey 
     with session.stage("probe"):
         probed |= _probe(session, wanted)
         session.figures.probed = len(probed)
-        return survey(dataset, sources, probed, given)
+        found = survey(dataset, sources, probed, given)
+        session.figures.unmatched, session.figures.left_out = found.unmatched, found.left_out
+        return found
 
 
 def _probe(session: Session, sources: Sequence[Source]) -> dict[str, Probed]:

@@ -5,27 +5,66 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from patchlake.tasks import keys
-from patchlake.tasks.clips.method import ClipMethod, Cuttable, Part
+from patchlake.tasks.clips.method import ClipMethod, Cuttable, Part, Times
 from patchlake.tasks.types import Annotation, Clip, Track
 
 
-def part_of(annotation: Annotation, duration_seconds: float, *, label: str | None) -> Part:
-    """Return the part of a video that an annotation is about; one without a label has its source's."""
+def part_of(annotation: Annotation, video: Times, *, label: str | None) -> Part:
+    """Return the part of a video that an annotation is about; one without a label has its source's.
+
+    What lies past the video's end is cut off, so that a part past it is empty: stop <= start.
+    """
     start, stop = annotation.start_seconds or 0.0, annotation.stop_seconds
-    stop = duration_seconds if stop is None else min(stop, duration_seconds)
-    return Part(start, stop, annotation.label or label, annotation.targets)
+    if annotation.start_frame is not None or annotation.stop_frame is not None:
+        start = seconds_of_frame(annotation.start_frame or 0, video)
+        stop = None if annotation.stop_frame is None else seconds_of_frame(annotation.stop_frame, video)
+    end = video.duration_seconds
+    return Part(start, end if stop is None else min(stop, end), annotation.label or label, annotation.targets)
+
+
+def seconds_of_frame(frame: int, video: Times) -> float:
+    """Return when a frame is shown, at a constant rate.
+
+    >>> from fractions import Fraction
+    >>> class Video:
+    ...     duration_seconds, fps, variable_rate = 2.0, Fraction(30000, 1001), False
+    >>> round(seconds_of_frame(30, Video()), 6)
+    1.001
+    """
+    return float(frame / video.fps) if video.fps else 0.0
+
+
+def why_left_out(annotation: Annotation, video: Times, *, takes_points: bool = False) -> str | None:
+    """Return why an annotation gives no part of a video, or None where it gives one."""
+    if (annotation.start_frame is not None or annotation.stop_frame is not None) and video.variable_rate:
+        return "frame numbers in a video without a constant rate: give seconds"
+    part = part_of(annotation, video, label=None)
+    is_point = annotation.start_seconds is not None and annotation.start_seconds == annotation.stop_seconds
+    if part.start >= video.duration_seconds:
+        return "past the end of its video"
+    if is_point and not takes_points:
+        return "lasts no time: give `around` seconds to the method events"
+    return None
 
 
 def cut(track: Track, methods: Iterable[ClipMethod], known: Cuttable) -> list[Clip]:
-    """Return the clips of a track that are known before decoding, in time order, each range once.
+    """Return the clips of a track that are known before decoding, in time order.
 
-    Where two ranges are equal the first one's label stands.
+    A range of several methods is the first one's; one that a method gives several labels is a clip for each.
     """
-    found: dict[tuple[float, float], Part] = {}
+    found: dict[tuple[float, float], list[Part]] = {}
     for method in methods:
+        mine: dict[tuple[float, float], list[Part]] = {}
         for part in method.cut(known):
-            found.setdefault((part.start, part.stop), part)
-    return [clip_of(track, start, stop, found[start, stop]) for start, stop in sorted(found)]
+            same = mine.setdefault((part.start, part.stop), [])
+            if not same or (part.label is not None and part.label not in [other.label for other in same]):
+                same.append(part)
+        found = {**mine, **found}
+    return [
+        clip_of(track, start, stop, part, is_another=i > 0)
+        for start, stop in sorted(found)
+        for i, part in enumerate(found[start, stop])
+    ]
 
 
 def searched(methods: Iterable[ClipMethod], parts: Sequence[Part]) -> list[Part]:
@@ -33,10 +72,13 @@ def searched(methods: Iterable[ClipMethod], parts: Sequence[Part]) -> list[Part]
     return list(parts) if any(method.searches for method in methods) else []
 
 
-def clip_of(track: Track, start: float, stop: float, part: Part) -> Clip:
-    """Return the clip of a range that lies in a part, and so has what is said of it."""
+def clip_of(track: Track, start: float, stop: float, part: Part, *, is_another: bool = False) -> Clip:
+    """Return the clip of a range that lies in a part, and so has what is said of it.
+
+    `is_another`: not the first of that range; then its label tells it from the others.
+    """
     return Clip(
-        clip_id=keys.clip_id(track.track_id, start, stop),
+        clip_id=keys.clip_id(track.track_id, start, stop, part.label if is_another else None),
         track_id=track.track_id,
         video_id=track.video_id,
         start_seconds=start,

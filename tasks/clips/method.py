@@ -42,6 +42,10 @@ class Times(Protocol):
     def fps(self) -> Fraction:
         """Average frames per second; 0 where unknown."""
 
+    @property
+    def variable_rate(self) -> bool:
+        """Whether the time from frame to frame changes."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cuttable:
@@ -80,8 +84,13 @@ class ClipMethod(Strict):
 
     @property
     def events_file(self) -> str | None:
-        """File of events (`annotations.read_events`) that it cuts by."""
+        """File of events (`corpus.events.read_events`) that it cuts by."""
         return None
+
+    @property
+    def takes_points(self) -> bool:
+        """Whether it makes clips of events that last no time."""
+        return False
 
     @property
     def searches(self) -> str | None:

@@ -1,46 +1,21 @@
-"""Files that say when something happens in videos (events) or where something is (boxes), and whose videos they mean.
-
-CSV, TSV, JSON (a list of mappings) or Parquet, whose column `uri`, `video`, `file` or `path` names the video;
-for events also ActivityNet's JSON and BORIS' aggregated events. Times count from the first displayed frame.
-"""
+"""Files that say where something is in videos (boxes), and which sources the names in users' files mean."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import posixpath
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import PureWindowsPath
 
-from patchlake.tasks.corpus import table_files
+from patchlake.tasks.corpus import columns, table_files
 from patchlake.tasks.corpus.table_files import Row
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.storage.uris import is_s3, object_of, object_uri, path_of, split_s3, uri_of
-from patchlake.tasks.types import Annotation, Box, BoxPath, Source
+from patchlake.tasks.types import Box, BoxPath, Source
 
-NAMES = ("uri", "video", "file", "path")
-"""Columns that may name the video; the first that a file has counts."""
-BORIS_NAMES = ("Media file name", "Media file", "Observation id")
-"""The same in BORIS' exports, which differ between its versions."""
 _Ends = dict[str, list[tuple[str, str]]]
 """Last part of a path -> paths that end so, each with its source's uri."""
-
-
-def read_events(path: str) -> tuple[tuple[str, Annotation], ...]:
-    """Return the videos' names as written, and what happens there when, in the file's order.
-
-    Columns: start, stop or end (seconds, or H:MM:SS.fff; empty is from the beginning, to the end), label. BORIS' point
-    events, which last no time, are left out.
-    """
-    content = table_files.read(path, says="events")
-    if isinstance(content, dict):
-        return tuple(_activitynet(content, path))
-    rows = table_files.rows_of(content, file=f"events: {path}")
-    if rows and "Behavior" in rows[0].cells and "Start (s)" in rows[0].cells:
-        return tuple(_boris(rows))
-    column = _name_column(rows, NAMES)
-    stop = "stop" if rows and "stop" in rows[0].cells else "end"
-    return tuple((_name(row, column), _event(row, "start", stop, "label")) for row in rows)
 
 
 def read_boxes(path: str) -> tuple[tuple[str, BoxPath], ...]:
@@ -51,10 +26,10 @@ def read_boxes(path: str) -> tuple[tuple[str, BoxPath], ...]:
     one moving box, in order of time.
     """
     rows = table_files.rows(path, says="boxes")
-    column = _name_column(rows, NAMES)
+    column = columns.name_column(list(rows[0].cells), file=rows[0].file) if rows else ""
     paths: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        paths.setdefault((_name(row, column), row.text("track") or "box"), []).append(row)
+        paths.setdefault((row.name(column), row.text("track") or "box"), []).append(row)
     return tuple((name, _path(track, same)) for (name, track), same in paths.items())
 
 
@@ -62,8 +37,8 @@ def match(names: Iterable[str], sources: Sequence[Source], *, file: str) -> tupl
     """Return which source (its uri) each name in a file means, and the names that mean none.
 
     A name is, in this order: a uri; a path, also relative to the file; the end of the path of exactly one source; the
-    same without a suffix, alone or after `v_` (as ActivityNet's files are called). Raises RecipeError for a name that
-    means several sources, and where no name means any.
+    same without a suffix, alone or after `v_` (as ActivityNet's files are called); of a Windows path (C:\\DATA\\a.mp4)
+    its end or its file name. Raises RecipeError for a name that means several sources, and where no name means any.
     """
     uris = {source.uri for source in sources}
     by_path: _Ends = {}
@@ -78,6 +53,11 @@ def match(names: Iterable[str], sources: Sequence[Source], *, file: str) -> tupl
         candidates = [uri for uri in _spelled_out(name, file) if uri in uris][:1]
         with_v = posixpath.join(posixpath.dirname(name), f"v_{posixpath.basename(name)}")
         candidates = candidates or _ending_in(name, by_path) or _ending_in(name, by_stem) or _ending_in(with_v, by_stem)
+        if not candidates and "\\" in name:
+            windows = PureWindowsPath(name)
+            relative = posixpath.join(*windows.parts[bool(windows.anchor) :])
+            candidates = _ending_in(relative, by_path) or _ending_in(windows.name, by_path)
+            candidates = candidates or _ending_in(windows.name, by_stem)
         if len(candidates) > 1:
             several = ", ".join(sorted(candidates))
             raise RecipeError(f"{file}: got the video {name!r}, expected a name of one source, not of: {several}")
@@ -113,51 +93,6 @@ def _ending_in(name: str, ends: _Ends) -> list[str]:
     """Return the uris whose path ends in the whole parts of a name."""
     end = "/" + posixpath.normpath(name).lstrip("/")
     return [uri for path, uri in ends.get(posixpath.basename(end), ()) if path.endswith(end)]
-
-
-def _name_column(rows: Sequence[Row], known: Sequence[str]) -> str:
-    given = rows[0].cells if rows else dict.fromkeys(known)
-    for column in known:
-        if column in given:
-            return column
-    columns = ", ".join(map(str, given))
-    raise RecipeError(f"{rows[0].file} has the columns {columns}, expected one of {', '.join(known)} to name the video")
-
-
-def _name(row: Row, column: str) -> str:
-    if not row.has(column) or "\0" in (name := str(row.cells[column])):
-        raise row.error(column, "the name of a video")
-    return name
-
-
-def _event(row: Row, start: str, stop: str, label: str) -> Annotation:
-    start_seconds, stop_seconds = row.range_seconds(start, stop)
-    return Annotation(start_seconds=start_seconds, stop_seconds=stop_seconds, label=row.text(label))
-
-
-def _boris(rows: Sequence[Row]) -> Iterator[tuple[str, Annotation]]:
-    column = _name_column(rows, BORIS_NAMES)
-    for row in rows:
-        if row.text("Behavior type") == "POINT" or (
-            row.has("Stop (s)") and row.seconds("Start (s)") == row.seconds("Stop (s)")
-        ):
-            continue
-        yield _name(row, column), _event(row, "Start (s)", "Stop (s)", "Behavior")
-
-
-def _activitynet(content: Mapping[str, Any], path: str) -> Iterator[tuple[str, Annotation]]:
-    expected = 'expected {"database": {VIDEO: {"annotations": [{"segment": [START, STOP], "label": ...}]}}}'
-    database = content.get("database")
-    if not isinstance(database, dict):
-        raise RecipeError(f"events: {path} is a mapping without a database; {expected}, or a list of rows")
-    for name, video in database.items():
-        events = video.get("annotations", []) if isinstance(video, dict) else None
-        for i, event in enumerate(events if isinstance(events, list) else [None]):
-            segment = event.get("segment") if isinstance(event, dict) else None
-            if not isinstance(segment, list) or len(segment) != 2:
-                raise RecipeError(f"events: {path}, video {name!r}, annotation {i + 1}: got {event!r}; {expected}")
-            cells = {"start": segment[0], "stop": segment[1], "label": event.get("label")}
-            yield name, _event(Row(f"events: {path}, video {name!r}", i + 1, cells), "start", "stop", "label")
 
 
 def _path(track: str, rows: Sequence[Row]) -> BoxPath:

@@ -31,14 +31,14 @@ def discover(corpus: Corpus) -> tuple[Source, ...]:
     Raises RecipeError where `corpus.videos` names nothing that exists or a manifest is wrong, NothingFoundError where
     there is no video in it, Unreachable where an object store does not let itself be listed.
     """
-    place = corpus.videos
+    place, needs_label = corpus.videos, corpus.labels == "column"
     if is_s3(place):
-        found = _in_store(place)
+        found = _in_store(place, needs_label)
     elif "://" in place:
         expected = "expected a file, folder, glob or manifest, or an s3:// URL"
         raise RecipeError(f"corpus.videos: got {place!r}, {expected}")
     else:
-        found = _on_disk(place)
+        found = _on_disk(place, needs_label)
     if not found:
         kinds = " ".join(sorted(SUFFIXES))
         raise NothingFoundError(f"corpus.videos: no video in {place}; expected files ending in one of: {kinds}")
@@ -59,10 +59,12 @@ def _parent_name(uri: str) -> str:
     return os.path.basename(os.path.dirname(path)).decode(errors="backslashreplace")
 
 
-def _on_disk(place: str) -> list[Source]:
+def _on_disk(place: str, needs_label: bool) -> list[Source]:
     path = Path(place)
     if path.suffix.lower() in MANIFESTS and path.is_file():
-        return _listed(read_manifest(place))
+        return _listed(read_manifest(place, needs_label=needs_label))
+    if needs_label:
+        raise _no_manifest(place)
     if path.is_dir():
         return list(_walk(os.fsencode(path)))
     if path.is_file():
@@ -72,7 +74,12 @@ def _on_disk(place: str) -> list[Source]:
     return [_file(os.fsencode(p)) for p in glob.glob(place, recursive=True) if _named_video(os.fsencode(p))]
 
 
-def _in_store(place: str) -> list[Source]:
+def _no_manifest(place: str) -> RecipeError:
+    kinds = ", ".join(MANIFESTS)
+    return RecipeError(f"corpus.labels: got column, but {place} is no manifest ({kinds}); expected folder or none")
+
+
+def _in_store(place: str, needs_label: bool) -> list[Source]:
     """Find an object, a manifest, or all below a prefix: whole parts of keys, as with folders."""
     bucket, key = split_s3(place)
     if key and not key.endswith("/"):
@@ -81,7 +88,13 @@ def _in_store(place: str) -> list[Source]:
             raise objects.Unreachable(f"corpus.videos: {source.message}")
         if source.reason != "missing":
             is_manifest = os.path.splitext(key)[1].lower() in MANIFESTS
-            return _listed(read_manifest(place)) if is_manifest else [source]
+            if is_manifest:
+                return _listed(read_manifest(place, needs_label=needs_label))
+            if needs_label:
+                raise _no_manifest(place)
+            return [source]
+    if needs_label:
+        raise _no_manifest(place)
     prefix = key.rstrip("/")
     try:
         found = objects.list_prefix(bucket, prefix)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -49,6 +49,8 @@ class Forecast:
     reasons: dict[str, int]
     unmatched: dict[str, int]
     """File of boxes or events -> how many of its names match no source."""
+    left_out: Mapping[str, Mapping[str, int]]
+    """File of events -> why -> how many of its rows give no clip."""
     tracks: int
     clips: int
     """Known before decoding; shots and scores find theirs later."""
@@ -90,6 +92,7 @@ def forecast(dataset: Dataset, survey: Survey, plan: Plan) -> Forecast:
         sources=dict(sorted(Counter(source.status for source in judged).items())),
         reasons=dict(sorted(Counter(source.reason for source in judged if source.reason).items())),
         unmatched=dict(survey.unmatched),
+        left_out=survey.left_out,
         tracks=len(survey.wanted),
         clips=sum(len(wanted.clips) for wanted in survey.wanted.values()),
         spans_reused=len(plan.placements) - len(new),

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from patchlake.tasks.corpus.annotations import match, read_boxes, read_events
+from patchlake.tasks.corpus.annotations import match, read_boxes
+from patchlake.tasks.corpus.events import read_events
 from patchlake.tasks.features.regions import linking
 from patchlake.tasks.plan.dataset import Dataset
 from patchlake.tasks.recipe import Recipe
@@ -25,6 +26,8 @@ class Given:
     """uri -> file and box of what the filter `blur` hides."""
     unmatched: Mapping[str, int]
     """File -> how many of its names match no source."""
+    left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """File of events -> why -> how many of its rows are no event."""
     found: Mapping[str, Sequence[BoxPath]] = field(default_factory=dict)
     """video_id -> boxes of regions found in it so far."""
 
@@ -53,9 +56,11 @@ def read_given(
     for file in dict.fromkeys(f.hidden_boxes for f in recipe.frames.filters if f.hidden_boxes):
         for uri, paths in by_uri(file, read_boxes(file)).items():
             hidden.setdefault(uri, []).extend((file, path) for path in paths)
+    event_files = {file: read_events(file) for file in files}
     return Given(
         boxes=by_uri(boxes, read_boxes(boxes)) if boxes else {},
-        events={file: by_uri(file, read_events(file)) for file in files},
+        events={file: by_uri(file, read.events) for file, read in event_files.items()},
+        left_out={file: read.left_out for file, read in event_files.items()},
         hidden=hidden,
         unmatched=unmatched,
         found=found or {},

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from patchlake.tasks.plan.dataset import Dataset
 from patchlake.tasks.plan.given import Given
 from patchlake.tasks.plan.ledger import Ledger
-from patchlake.tasks.plan.wanted import Wanted, span_keys, wanted_of
+from patchlake.tasks.plan.wanted import Wanted, left_out, span_keys, wanted_of
+from patchlake.tasks.recipe import Recipe
 from patchlake.tasks.types import BoxPath, FrameIndex, FrameSource, Source, Video
 from patchlake.tasks.video.probe import Probed
 
@@ -28,6 +29,8 @@ class Survey:
     """video_id -> what workers need to put its frames on the frame grid."""
     unmatched: Mapping[str, int]
     """File of boxes or events -> how many of its names match no source."""
+    left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """File of events -> why -> how many of its rows give no clip."""
     probed: Mapping[str, Probed] = field(default_factory=dict)
     """uri -> what probing said in this run."""
 
@@ -95,8 +98,21 @@ def survey(dataset: Dataset, sources: Sequence[Source], probed: Mapping[str, Pro
         wanted={w.track.track_id: w for w in wanted},
         frame_sources={video_id: frame_source(held, videos[video_id], given.hidden) for video_id, held in same.items()},
         unmatched=given.unmatched,
+        left_out=_left_out(same, videos, recipe, given),
         probed=probed,
     )
+
+
+def _left_out(
+    same: Mapping[str, Sequence[Source]], videos: Mapping[str, Video], recipe: Recipe, given: Given
+) -> dict[str, dict[str, int]]:
+    """Return file -> why -> how many of its rows give no clip, of those that name a video of the corpus."""
+    found = {file: dict(reasons) for file, reasons in given.left_out.items()}
+    for video_id, sources in same.items():
+        for (file, why), count in left_out(sources, videos[video_id], recipe, given).items():
+            into = found.setdefault(file, {})
+            into[why] = into.get(why, 0) + count
+    return {file: reasons for file, reasons in found.items() if reasons}
 
 
 def _judge(source: Source, probe: Probed | None, ledger: Ledger) -> tuple[Source, str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,7 +48,9 @@ def wanted_of(sources: Sequence[Source], video: Video, recipe: Recipe, given: Gi
             for file, by_uri in given.events.items():
                 found = by_uri.get(source.uri, ())
                 events.setdefault(file, []).extend(
-                    cut.part_of(event, video.duration_seconds, label=source.label) for event in found
+                    cut.part_of(event, video, label=source.label)
+                    for event in found
+                    if cut.why_left_out(event, video, takes_points=True) is None
                 )
     is_grown = recipe.tracks != "frame" and recipe.tracks.are_found
     return [
@@ -68,9 +71,11 @@ def _tracked(
     """Yield each track that a source asks for: its boxes, how long it lasts, and the parts of it to cut clips from."""
     frame = float(1 / video.fps) if video.fps else 0.002
     whole = Part(0.0, max(video.duration_seconds, frame / 2), source.label)  # a single frame may last for no time
+    for annotation in source.annotations:
+        if annotation.start_frame is not None and video.variable_rate:
+            raise RecipeError(f"{source.uri}: got a range in frames, expected seconds: its frame rate is not constant")
     annotated = [
-        (annotation.box, cut.part_of(annotation, video.duration_seconds, label=source.label))
-        for annotation in source.annotations
+        (annotation.box, cut.part_of(annotation, video, label=source.label)) for annotation in source.annotations
     ] or [(None, whole)]
     if recipe.tracks == "frame":
         for box in dict.fromkeys(box for box, _ in annotated):
@@ -87,6 +92,20 @@ def _tracked(
             extent = extent._replace(start=path.seconds[0], stop=min(whole.stop, path.seconds[-1] + frame))
         parts = [within(part, extent)._replace(label=path.label or part.label) for _, part in annotated]
         yield _inside(path, source, video), extent, parts
+
+
+def left_out(sources: Sequence[Source], video: Video, recipe: Recipe, given: Given) -> Counter[tuple[str, str]]:
+    """Return (file, why) -> how many events about whole frames of a video give no clip of it."""
+    found: Counter[tuple[str, str]] = Counter()
+    if recipe.tracks != "frame":
+        return found
+    for file, by_uri in given.events.items():
+        takes_points = any(method.takes_points for method in recipe.clips if method.events_file == file)
+        for source in sources:
+            for event in by_uri.get(source.uri, ()):
+                if (why := cut.why_left_out(event, video, takes_points=takes_points)) is not None:
+                    found[file, why] += 1
+    return found
 
 
 def _inside(path: BoxPath | None, source: Source, video: Video) -> BoxPath | None:

@@ -42,6 +42,7 @@ def test_golden_keys() -> None:
     moving = replace(fixed, seconds=(0.5,))
     assert keys.track_id("v", moving) == sha('["track","v",[[[0.0,1.0,2.0,3.5]],[0.5]]]')
     assert keys.clip_id(track, 0.0, 2.0) == sha(f'["clip","{track}",0.0,2.0]')
+    assert keys.clip_id(track, 0.0, 2.0, "run") == sha(f'["clip","{track}",0.0,2.0,"run"]')
     frames = '{"fps":"native","size":[8,8]}'
     assert keys.span_key(**BASE) == sha(f'["span","v",null,0.0,2.0,{frames},{keys.DECODE_VERSION}]')
     assert keys.product_key("s", "p") == sha('["product","s","p"]')

@@ -1,4 +1,4 @@
-"""Files of events and boxes say what they mean in every format, and their names lead to the sources they mean."""
+"""Files of boxes say what they mean in every format, and their names lead to the sources they mean."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from patchlake.tasks.corpus.annotations import match, read_boxes, read_events
+from patchlake.tasks.corpus.annotations import match, read_boxes
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.storage.uris import object_uri, uri_of
-from patchlake.tasks.types import Annotation, BoxPath, Source
+from patchlake.tasks.types import BoxPath, Source
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> str:
@@ -28,72 +28,6 @@ def write(path: Path, rows: list[dict[str, Any]]) -> str:
     else:
         pa.parquet.write_table(pa.Table.from_pylist(rows), path)
     return str(path)
-
-
-def event(start: float | None, stop: float | None, label: str | None) -> Annotation:
-    return Annotation(start_seconds=start, stop_seconds=stop, label=label)
-
-
-@pytest.mark.parametrize("name", ["uri", "video", "file", "path"])
-@pytest.mark.parametrize("stop", ["stop", "end"])
-@pytest.mark.parametrize("kind", ["csv", "tsv", "json", "parquet"])
-def test_events_are_read_in_the_file_s_order(tmp_path: Path, kind: str, stop: str, name: str) -> None:
-    rows = [
-        {name: "b c.mp4", "start": "2.5", stop: "0:00:04.5", "label": "run"},
-        {name: "a.mp4", "start": "", stop: "1", "label": ""},
-        {name: "b c.mp4", "start": "1", stop: "", "label": "7"},
-        {name: "b c.mp4", "start": "1", stop: "3", "label": "run"},
-    ]
-    assert read_events(write(tmp_path / f"events.{kind}", rows)) == (
-        ("b c.mp4", event(2.5, 4.5, "run")),
-        ("a.mp4", event(None, 1.0, None)),
-        ("b c.mp4", event(1.0, None, "7")),
-        ("b c.mp4", event(1.0, 3.0, "run")),
-    )
-
-
-def test_activitynet_s_events_are_read(tmp_path: Path) -> None:
-    content = {
-        "version": "VERSION 1.3",
-        "taxonomy": [],
-        "database": {
-            "--1DO2V4K74": {
-                "duration": 211.53, "subset": "training", "url": "https://www.youtube.com/watch?v=--1DO2V4K74",
-                "annotations": [
-                    {"segment": [30.02, 205.26], "label": "Powerbocking"}, {"segment": [0, 3], "label": "Rest"},
-                ],
-            },
-            "in_the_test_set": {"duration": 1.0, "subset": "testing", "annotations": []},
-            "without": {"duration": 1.0},
-        },
-    }  # fmt: skip
-    (tmp_path / "activity_net.json").write_text(json.dumps(content))
-    assert read_events(str(tmp_path / "activity_net.json")) == (
-        ("--1DO2V4K74", event(30.02, 205.26, "Powerbocking")),
-        ("--1DO2V4K74", event(0.0, 3.0, "Rest")),
-    )
-
-
-BORIS = """\
-Observation id\tObservation date\tDescription\tObservation type\tSource\tTotal duration\tMedia duration (s)\tFPS\t\
-Subject\tBehavior\tBehavioral category\tBehavior type\tStart (s)\tStop (s)\tDuration (s)\tMedia file name\tComment start
-day 1\t2024-01-05 10:00:00\t\tMedia file(s)\tplayer #1:cages/a.mp4\t120.0\t120.0\t25.0\t\
-No focal subject\tgroom\t\tSTATE\t3.25\t10.0\t6.75\tcages/a.mp4\t
-day 1\t2024-01-05 10:00:00\t\tMedia file(s)\tplayer #1:cages/a.mp4\t120.0\t120.0\t25.0\t\
-No focal subject\tbite\t\tPOINT\t12.5\t12.5\tNA\tcages/a.mp4\t
-day 2\t2024-01-06 10:00:00\t\tMedia file(s)\tplayer #1:cages/b.mp4\t60.0\t60.0\t25.0\t\
-rat 1\tsleep\t\tSTATE\t0.0\t59.5\t59.5\tcages/b.mp4\t
-"""
-
-
-def test_boris_aggregated_events_are_read_and_its_points_left_out(tmp_path: Path) -> None:
-    expected = [("cages/a.mp4", event(3.25, 10.0, "groom")), ("cages/b.mp4", event(0.0, 59.5, "sleep"))]
-    (tmp_path / "boris.tsv").write_text(BORIS)
-    assert read_events(str(tmp_path / "boris.tsv")) == tuple(expected)
-    (tmp_path / "boris.csv").write_text(BORIS.replace("\t", ","))
-    assert read_events(str(tmp_path / "boris.csv")) == tuple(expected)
-    (tmp_path / "old.tsv").write_text(BORIS.replace("Media file name", "Comment"))
-    assert [name for name, _ in read_events(str(tmp_path / "old.tsv"))] == ["day 1", "day 2"]
 
 
 @pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
@@ -121,17 +55,6 @@ def test_the_least_that_a_file_of_boxes_says(tmp_path: Path) -> None:
     assert read_boxes(path) == (("a.mp4", BoxPath(name="box", boxes=((1.0, 2.0, 3.0, 4.0),))),)
 
 
-BAD_EVENTS: list[tuple[str, str, list[str]]] = [
-    ("e.csv", "start,stop\n1,2\n", ["e.csv", "columns start, stop", "uri, video, file, path"]),
-    ("e.csv", "video,start,stop\na,1,2\na,2,1\n", ["e.csv, row 2", "stop '1'", "more than start, which is 2"]),
-    ("e.csv", "video,start,end\na,1,1\n", ["row 1", "end '1'"]),
-    ("e.csv", "video,start\n,1\n", ["row 1", "video ''", "name of a video"]),
-    ("e.json", '{"videos": []}', ["e.json", "database", "list of rows"]),
-    ("e.json", '{"database": {"v": {"annotations": [{"segment": [1]}]}}}', ["video 'v'", "annotation 1", "segment"]),
-    ("e.json", '{"database": {"v": {"annotations": [{"segment": [2, 1]}]}}}', ["video 'v'", "stop 1", "more than"]),
-    ("e.json", '{"database": {"v": 5}}', ["video 'v'", "expected"]),
-    ("e.tsv", BORIS.replace("10.0\t6.75", "1.0\t6.75"), ["row 1", "Stop (s) '1.0'", "3.25"]),
-]
 BAD_BOXES: list[tuple[str, str, list[str]]] = [
     ("b.csv", "video,x,y,width\na,1,2,3\n", ["b.csv, row 1", "height None", "source pixels"]),
     ("b.csv", "video,x,y,width,height\na,1,2,3,0\n", ["row 1", "height '0'", "> 0"]),
@@ -142,21 +65,19 @@ BAD_BOXES: list[tuple[str, str, list[str]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "content", "parts"), BAD_EVENTS + BAD_BOXES)
+@pytest.mark.parametrize(("name", "content", "parts"), BAD_BOXES)
 def test_what_is_wrong_is_said_by_file_row_and_column(
     tmp_path: Path, name: str, content: str, parts: list[str]
 ) -> None:
     (tmp_path / name).write_text(content)
-    read = read_events if name.startswith("e") else read_boxes
     with pytest.raises(RecipeError) as caught:
-        read(str(tmp_path / name))
+        read_boxes(str(tmp_path / name))
     assert [part for part in parts if part not in str(caught.value)] == []
 
 
 def test_a_file_that_is_not_there_is_a_recipe_error(tmp_path: Path) -> None:
-    for read in (read_events, read_boxes):
-        with pytest.raises(RecipeError, match=r"nowhere\.csv does not exist"):
-            read(str(tmp_path / "nowhere.csv"))
+    with pytest.raises(RecipeError, match=r"nowhere\.csv does not exist"):
+        read_boxes(str(tmp_path / "nowhere.csv"))
 
 
 def sources(*uris: str) -> list[Source]:
@@ -210,3 +131,11 @@ def test_that_no_name_is_known_is_an_error() -> None:
     with pytest.raises(RecipeError, match=r"none of its 2 videos .*'x'.* 1 sources such as /data/a.mp4"):
         match(["x", "y"], sources("/data/a.mp4"), file="/lists/events.csv")
     assert match([], sources("/data/a.mp4"), file="/lists/events.csv") == ({}, ())
+
+
+@pytest.mark.parametrize("name", ["C:\\data\\run\\a.mp4", "run\\a.mp4", "D:\\elsewhere\\b.mp4", "..\\x\\b"])
+def test_windows_paths_match_by_their_end_or_unique_file_name(name: str) -> None:
+    corpus = sources("/data/run/a.mp4", "/data/jump/a.mp4", "/data/b.mp4")
+    found, unmatched = match([name], corpus, file="/lists/events.csv")
+    assert found == {name: "/data/b.mp4" if "b" in name.rpartition("\\")[2] else "/data/run/a.mp4"}
+    assert unmatched == ()

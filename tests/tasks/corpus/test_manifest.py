@@ -89,10 +89,10 @@ def test_parts_boxes_and_targets_become_annotations_in_order(tmp_path: Path, kin
     sources = {names_of((s,), tmp_path)[0]: s for s in found(write_manifest(tmp_path / f"l.{kind}", rows), "column")}
     assert sources["a.mp4"].label == "run"
     assert sources["a.mp4"].annotations == (
-        Annotation(start_seconds=1.5, stop_seconds=62.25, label="run"),
+        Annotation(start_seconds=1.5, stop_seconds=62.25, label="run", attributes=(("note", "any text"),)),
         Annotation(box=(10.0, 20.5, 30.0, 40.0), targets=(("speed", -0.2),)),
         Annotation(start_seconds=2.0, label="fall", targets=(("target", 7.0), ("age", 3.0))),
-        Annotation(label="all"),
+        Annotation(label="all", attributes=(("note", "x"),)),
     )
     assert (sources["b.mp4"].label, sources["b.mp4"].annotations) == ("still", ())
     unlabelled = {names_of((s,), tmp_path)[0]: s for s in found(tmp_path / f"l.{kind}", "none")}
@@ -162,8 +162,8 @@ def test_a_file_that_is_not_there_or_too_long_a_name_is_missing(tmp_path: Path) 
 
 
 BAD_MANIFESTS: list[tuple[str, bytes, list[str]]] = [
-    ("list.csv", b"path,label\na.mp4,run\n", ["path, label", "expected uri"]),
-    ("list.csv", b"uri,split\na.mp4,validation\n", ["row 1", "'validation'", "train or test"]),
+    ("list.csv", b"place,label\na.mp4,run\n", ["place, label", "expected uri"]),
+    ("list.csv", b"uri,split\na.mp4,now\n", ["row 1", "'now'", "train, validate or test"]),
     ("list.csv", b"uri,label\na.mp4,x\n,y\n", ["row 2", "uri ''"]),
     ("list.csv", b"uri\n\xff\xfe.mp4\n", ["list.csv"]),
     ("list.json", b'{"uri": "a.mp4"}', ["list.json", "list of rows"]),
@@ -206,3 +206,54 @@ def test_bad_manifests_are_recipe_errors(tmp_path: Path, name: str, content: byt
     with pytest.raises(RecipeError) as caught:
         found(tmp_path / name)
     assert [part for part in parts if part not in str(caught.value)] == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["uri, label\na.mp4, run\n", "sep=;\nuri;label\na.mp4;run\n", "# by hand\n\nuri,Label\na.mp4,run\n",
+     "URI\tLABEL\na.mp4\trun\n", "video,action\na.mp4,run\n", "file,label,category\na.mp4,run,other\n"],
+)  # fmt: skip
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_headers_are_understood_as_people_write_them(tmp_path: Path, text: str, encoding: str) -> None:
+    make(tmp_path, "a.mp4")
+    (tmp_path / "list.csv").write_text(text, encoding=encoding)
+    assert [s.label for s in found(tmp_path / "list.csv", labels="column")] == ["run"]
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "Validate", " dev "])
+def test_splits_have_the_usual_names(tmp_path: Path, name: str) -> None:
+    make(tmp_path, "a.mp4")
+    assert [s.split for s in found(write_manifest(tmp_path / "l.csv", [{"uri": "a.mp4", "split": name}]))] == [
+        "validate"
+    ]
+
+
+@pytest.mark.parametrize(("column", "near"), [("lable", "label"), ("spilt", "split"), ("gruop", "group")])
+def test_a_misspelt_column_is_refused_with_the_near_name(tmp_path: Path, column: str, near: str) -> None:
+    manifest = write_manifest(tmp_path / "list.csv", [{"uri": "a.mp4", column: "run"}])
+    with pytest.raises(RecipeError, match=f"'{column}', which is not known; did you mean {near}?"):
+        found(manifest)
+
+
+def test_labels_of_a_column_need_one(tmp_path: Path) -> None:
+    make(tmp_path, "a.mp4")
+    manifest = write_manifest(tmp_path / "list.csv", [{"uri": "a.mp4", "person": "x"}])
+    with pytest.raises(RecipeError, match="columns uri, person, expected label too"):
+        found(manifest, labels="column")
+    with pytest.raises(RecipeError, match=r"corpus.labels: got column, but .* is no manifest"):
+        found(tmp_path, labels="column")
+
+
+def test_lists_of_paths_and_json_lines_are_manifests(tmp_path: Path) -> None:
+    make(tmp_path, "a.mp4", "b.mp4")
+    (tmp_path / "list.txt").write_text("a.mp4\n\nb.mp4\n")
+    assert len(found(tmp_path / "list.txt")) == 2
+    (tmp_path / "list.jsonl").write_text('{"uri": "a.mp4", "label": "run"}\n{"uri": "b.mp4", "label": "jump"}\n')
+    assert [s.label for s in found(tmp_path / "list.jsonl", labels="column")] == ["run", "jump"]
+
+
+def test_parts_are_told_by_frames_too(tmp_path: Path) -> None:
+    make(tmp_path, "a.mp4")
+    row = {"uri": "a.mp4", "start_frame": "10", "end_frame": "19"}
+    (source,) = found(write_manifest(tmp_path / "list.csv", [row]))
+    assert source.annotations == (Annotation(start_frame=10, stop_frame=20),)
