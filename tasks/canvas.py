@@ -1,4 +1,4 @@
-"""Pictures as values: drawn with matplotlib's objects (no pyplot, no global figure), kept as PNG text."""
+"""Pictures as values: drawn with matplotlib's objects (no pyplot, no global figure), kept as base64 PNG."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 WIDTH = 9.6
-"""Inches of a picture that fills the page's column."""
+"""Width in inches of a picture that fills the page's column."""
 CSS_DPI, PNG_DPI = 96, 168
 INK, FAINT, PALE, GRID = "#1f2933", "#7b8794", "#c0c9d3", "#e4e7eb"
 COLOURS = (
@@ -26,7 +26,7 @@ COLOURS = (
     "#8f6b45", "#d284b4", "#a8a12c", "#35a2b5", "#5b6770",
 )  # fmt: skip
 _FONTS = ("Noto Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "WenQuanYi Zen Hei", "Noto Sans Arabic")
-"""Asked for glyphs that DejaVu Sans lacks, where they are installed."""
+"""Fallback fonts for glyphs that DejaVu Sans lacks, where installed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,13 +39,13 @@ class Picture:
     """CSS pixels."""
     height: int
     caption: str
-    """One sentence: what one sees, in which unit."""
+    """One sentence: what is shown, in which unit."""
     title: str = ""
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Give everything drawn inside one look; text is taken as it is, so that a `$` in a label is a `$`."""
+    """Apply one style to everything drawn inside; text is literal, so a `$` in a label stays a `$`."""
     known = set(font_manager.get_font_names())
     settings: dict[Any, Any] = {
         "font.family": ["DejaVu Sans", *(name for name in _FONTS if name in known)],
@@ -61,7 +61,7 @@ def style() -> Iterator[None]:
 
 
 def blank(width: float, height: float) -> Figure:
-    """Return an empty figure of that many inches."""
+    """Return an empty figure; sizes in inches."""
     figure = Figure(figsize=(width, height), dpi=PNG_DPI)
     FigureCanvasAgg(figure)
     return figure
@@ -77,7 +77,7 @@ def picture(figure: Figure, caption: str, *, title: str = "") -> Picture:
     """Draw the figure; equal figures give equal bytes."""
     data = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # no font here has it: a box is drawn
+        warnings.filterwarnings("ignore", message="Glyph")  # no installed font has it: a box is drawn
         figure.savefig(data, format="png", metadata={"Software": None})
     width, height = figure.get_size_inches()
     return Picture(
@@ -90,12 +90,12 @@ def picture(figure: Figure, caption: str, *, title: str = "") -> Picture:
 
 
 def colours(count: int) -> list[str]:
-    """Return that many colours; they come again after ten."""
+    """Return `count` colours; they repeat after ten."""
     return list(islice(cycle(COLOURS), count))
 
 
 def short(text: str, length: int = 24) -> str:
-    """Return a label that fits: one line, its middle left out where it is longer."""
+    """Return the text as one line, its middle cut out where it is longer than `length`."""
     line = " ".join(text.split())
     half = (length - 1) // 2
     return line if len(line) <= length else f"{line[:half]}…{line[-half:]}"

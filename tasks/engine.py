@@ -1,7 +1,7 @@
 """A video as lazy, labelled xarray, without a lake: `xarray.open_dataset("clip.mp4", engine="patchlake-video")`.
 
-Opening reads packets, as probing does, and decodes one frame. Indexing decodes from the key frame before up to the last
-frame asked for, in the decoding child and under its limits; groups of pictures in between that hold none are left out.
+Opening reads packets, as probing does, and decodes one frame. Indexing decodes from the preceding key frame to the last
+requested frame, in the decoding child and under its limits; groups of pictures without a requested frame are skipped.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from patchlake.tasks.video.limits import Limits
 from patchlake.tasks.video.probe import video_of
 
 MIN_CHUNK_ROWS = 32
-"""Shorter groups of pictures share a chunk."""
+"""Groups of pictures shorter than this share a chunk."""
 WORTH_A_SEEK = 8
-"""So many unwanted frames or fewer are decoded on the way; past more, the next key frame is sought."""
+"""Up to this many unrequested frames are decoded on the way; for a longer gap, seek to the next key frame."""
 ERRORS: dict[str, type[Exception]] = {
     "missing": FileNotFoundError,
     "unreadable": OSError,
@@ -43,7 +43,7 @@ ERRORS: dict[str, type[Exception]] = {
     "memory": MemoryError,
     "crash": RuntimeError,
 }
-"""What a DecodeError becomes, by its reason; ValueError with any other: then it lies in what the file holds."""
+"""Reason of a DecodeError -> the exception raised; ValueError for any other reason: the file's content is at fault."""
 
 
 class VideoEntrypoint(BackendEntrypoint):
@@ -62,10 +62,11 @@ class VideoEntrypoint(BackendEntrypoint):
     ) -> xr.Dataset:
         """Open a path or an s3:// URL: `frames` is (time, y, x, channel), RGB bytes, with `seconds` along time.
 
-        size: height, width of the frame grid, filled as `fit` says (crop, letterbox, stretch), sample aspect applied;
-        None: the source's own pixels, upright, not resampled. fps: None or "native" gives every frame of the stream; a
-        number (25, "30000/1001") gives, for each k / fps, the frame shown then. `chunks={}` cuts at key frames.
-        Raises FileNotFoundError, OSError, TimeoutError, MemoryError or RuntimeError as `ERRORS` says, else ValueError.
+        size: height, width of the frame grid, filled according to `fit` (crop, letterbox, stretch), sample aspect
+        applied; None: the source's own pixels, upright, not resampled. fps: None or "native" gives every frame of the
+        stream; a number (25, "30000/1001") gives, for each k / fps, the frame shown then. `chunks={}` cuts at key
+        frames. Raises FileNotFoundError, OSError, TimeoutError, MemoryError or RuntimeError (see `ERRORS`), else
+        ValueError.
         """
         uri, grid_size, rate = _uri_of(filename_or_obj), _size_of(size), _rate_of(fps)
         if fit not in ("crop", "letterbox", "stretch"):
@@ -77,7 +78,7 @@ class VideoEntrypoint(BackendEntrypoint):
         return _dataset_of(source).drop_vars(names, errors="ignore")
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:
-        """Return whether the name ends as a video's."""
+        """Return whether the name has a video suffix."""
         from patchlake.tasks.video.formats import SUFFIXES
 
         if not isinstance(filename_or_obj, str | os.PathLike):
@@ -87,7 +88,7 @@ class VideoEntrypoint(BackendEntrypoint):
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class VideoSource:
-    """A video on a frame grid: all that reading any of its rows needs, without open handles."""
+    """A video on a frame grid: everything needed to read its rows, without open handles."""
 
     uri: str
     video: Video
@@ -111,13 +112,13 @@ class VideoSource:
         return tuple(np.diff([*starts, len(self.shown)]).tolist())
 
     def requests(self, rows: IntArray) -> Iterator[tuple[int, DecodeRequest]]:
-        """Yield each decode that ascending rows need: the first row that it shows, and the request."""
+        """Yield the decodes needed for ascending rows: the first row of each, and the request."""
         if not len(rows):
             return
         at = np.searchsorted(self.index.pts, self.shown[rows])  # positions among the video's frames
-        key_rows = np.concatenate([[0], self.index.key_rows])  # the file's start will do where no key frame does
+        key_rows = np.concatenate([[0], self.index.key_rows])  # before the first key frame: from the file's start
         keys = key_rows[np.searchsorted(key_rows, at, side="right") - 1]
-        if self.video.counted:  # frames are told apart by counting from the start
+        if self.video.counted:  # frames are identified by counting from the start
             keys[:] = 0
         cuts = np.flatnonzero(keys[1:] - at[:-1] > WORTH_A_SEEK) + 1
         for some, key in zip(np.split(rows, cuts), keys[np.concatenate([[0], cuts])].tolist(), strict=True):
@@ -140,7 +141,7 @@ class VideoSource:
 
 
 class VideoArray(BackendArray):
-    """Frames of a video that are decoded when they are asked for; pickles, and may be read by many threads."""
+    """Frames of a video, decoded when indexed; can be pickled and read by many threads."""
 
     def __init__(self, source: VideoSource) -> None:
         self.source = source
@@ -151,7 +152,7 @@ class VideoArray(BackendArray):
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.OUTER, self._read)
 
     def _read(self, key: tuple[Any, ...]) -> FrameArray:
-        """Return what an ascending outer index selects; raises ValueError where frames of it can't be decoded."""
+        """Return what an ascending outer index selects; raises ValueError if some of its frames can't be decoded."""
         along_time, *in_frame = key
         wanted = np.arange(self.shape[0])[along_time]
         rows = np.unique(wanted)
@@ -167,13 +168,13 @@ class VideoArray(BackendArray):
                 why = why or (decoder.summary.message if decoder.summary else "")
         if missing.any():
             some = ", ".join(map(str, rows[missing][:5])) + (", ..." if missing.sum() > 5 else "")
-            why = why or "the packets promise more than the decoder gives"
+            why = why or "the packets list more frames than the decoder gives"
             raise ValueError(f"{self.source.uri}: no frame for row {some} of `time`: {why}; select other rows")
         selected: FrameArray = frames[np.searchsorted(rows, wanted)]
         return selected
 
     def _decoded(self, decoder: Decoder, start: int, request: DecodeRequest) -> Iterator[tuple[IntArray, FrameArray]]:
-        """Yield rows (-1: of none) and frames, which are overwritten once the next ones are asked for."""
+        """Yield rows (-1: no row) and frames; the frames are overwritten by the next iteration."""
         shown = self.source.shown
         for block in decoder.frames(request):
             if request.grid:
@@ -181,12 +182,12 @@ class VideoArray(BackendArray):
                 start += len(rows)
             else:
                 rows = np.searchsorted(shown, block.pts)
-                rows[shown[np.minimum(rows, len(shown) - 1)] != block.pts] = -1  # packets had not promised it
+                rows[shown[np.minimum(rows, len(shown) - 1)] != block.pts] = -1  # not among the packets
             yield rows, block.frames
 
 
 def _pick(frames: FrameArray, key: list[Any]) -> FrameArray:
-    """Select along y, x and channel, each on its own; the last first, since whole numbers drop their dimension."""
+    """Select along y, x and channel, one axis at a time; last axis first, since an integer drops its dimension."""
     y, x, channel = key
     picked: FrameArray = frames[..., channel][:, :, x][:, y]
     return picked
@@ -273,12 +274,12 @@ def _plain_errors(uri: str) -> Iterator[None]:
 
 _LOCK = threading.Lock()
 _DECODERS: dict[int, tuple[Decoder, threading.Lock]] = {}
-"""By the bytes of a slot: a child is kept for each, and only their reader knows."""
+"""Bytes of a slot -> a decoder, whose child is kept, and the lock that lends it to one reader at a time."""
 
 
 @contextlib.contextmanager
 def _decoder(frame_bytes: int) -> Iterator[Decoder]:
-    """Lend this process's decoder for frames of such a size, to one thread at a time."""
+    """Lend this process's decoder for frames of this size, to one thread at a time."""
     default = Limits()
     large = frame_bytes > default.slot_bytes
     limits = Limits(slot_bytes=1 << (frame_bytes - 1).bit_length(), slots=2) if large else default
@@ -289,14 +290,14 @@ def _decoder(frame_bytes: int) -> Iterator[Decoder]:
 
 
 def close_decoders() -> None:
-    """End this process's decoding children; those that are needed later start anew, in the environment of then."""
+    """End this process's decoding children; a later read starts new ones, with the environment of that time."""
     for decoder, _ in _DECODERS.values():
         decoder.close()
     _DECODERS.clear()
 
 
 def _forget() -> None:
-    """In a process that was forked off: its parent's children and locks are not its own."""
+    """After a fork: forget the parent's children and locks, which are not this process's own."""
     global _LOCK
     _LOCK = threading.Lock()
     _DECODERS.clear()

@@ -1,8 +1,8 @@
-"""The errors that a user can meet, each a sentence: what was given, what was expected, what to do."""
+"""The errors that users see, each one sentence: what was given, what was expected, what to do."""
 
 
 class PatchlakeError(Exception):
-    """Base of all errors that patchlake raises on purpose."""
+    """Base class of all errors that patchlake raises on purpose."""
 
 
 class RecipeError(PatchlakeError):
@@ -10,7 +10,7 @@ class RecipeError(PatchlakeError):
 
 
 class NothingFoundError(RecipeError):
-    """The corpus names no video at all; the command line exits with 2."""
+    """The corpus contains no video; the command line exits with 2."""
 
 
 class LakeError(PatchlakeError):
@@ -18,11 +18,11 @@ class LakeError(PatchlakeError):
 
 
 class ModelError(RecipeError):
-    """A pretrained model is missing or unreachable, or is of another kind than the recipe says."""
+    """A pretrained model is missing, unreachable, or not of the kind that the recipe expects."""
 
 
 class DecodeError(PatchlakeError):
-    """A video can't be read as asked; `reason` is from the closed list of `types.Reason`."""
+    """A video can't be read as requested; `reason` is from the closed list `types.Reason`."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -34,4 +34,4 @@ class DecodeError(PatchlakeError):
 
 
 OURS = ("timeout", "memory", "crash")
-"""Reasons that may lie in the machine and not in the file: `failed`, not `rejected`."""
+"""Reasons that may be the machine's fault, not the file's: `failed`, not `rejected`."""

@@ -1,11 +1,11 @@
-"""Named moments of a run at which tests do harm.
+"""Named points of a run at which tests inject faults.
 
-PATCHLAKE_FAULT=NAME kills the whole process group at a moment. PATCHLAKE_FAULT=NAME:N:FILE makes the first process
-that comes to a moment for the N-th time make FILE, write its process id into FILE.here and wait until that is gone:
-time to kill, stop or cut off whatever a test wants gone just then. FILE stays, so this happens once. Several of these
-may be given, with commas between.
+PATCHLAKE_FAULT=NAME kills the whole process group at a point. With PATCHLAKE_FAULT=NAME:N:FILE the first process that
+reaches the point for the N-th time creates FILE, writes its process id into FILE.here and waits until that file is
+removed: time for the test to kill, stop or disconnect something. FILE stays, so this happens once. Several faults may
+be given, separated by commas.
 
-The moments are those after which another part of the work is durable; DESIGN.md's order of commits is tested by them.
+At each point another part of the work has become durable; they test DESIGN.md's order of commits.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ WORKER_POINTS = ("decoding", "shard_written")
 POINTS = (
     "planned", *WORKER_POINTS, "coordinates_written", "table_rows_written", "receipts_written", "after",
 )  # fmt: skip
-"""Of ingestion."""
+"""Points of ingestion."""
 REDUCE_POINTS = ("reducing", "reduced", "reduction_written")
-"""On a worker for each slot; in the flow before the result is written, and before it counts as written."""
+"""On a worker for each slot; in the flow before the result is written; and before it is marked as complete."""
 RANK_POINTS = ("training_step", "epoch_trained", "checkpoint_written", "model_written")
-"""In the processes that train; the last two in the first rank alone."""
+"""In the training processes; the last two only in rank 0."""
 TRAIN_POINTS = (*RANK_POINTS, "trained")
-"""The last one in the flow, before the result is written."""
+"""`trained` is in the flow, before the result is written."""
 _met: Counter[str] = Counter()
 
 
 def reach(point: str) -> None:
-    """Say that a moment is reached: nothing happens unless the environment asks for a fault here."""
+    """Mark a point as reached: nothing happens unless the environment requests a fault here."""
     wanted = os.environ.get("PATCHLAKE_FAULT")
     if not wanted:
         return
@@ -50,6 +50,6 @@ def _wait(file: str) -> None:
             mark.write(str(os.getpid()))
     except FileExistsError:  # another process was first
         return
-    os.link(file, f"{file}.here")  # whole, with its content
+    os.link(file, f"{file}.here")  # appears complete, with its content
     while os.path.exists(f"{file}.here"):
         time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""Figures of a run: typed here, said once (`rows`) for the terminal and the report, kept as JSON in the table `runs`.
+"""Figures of a run: typed; `rows` words them for terminal and report; stored as JSON in the table `runs`.
 
 The JSON's keys are a contract: `RunFigures.from_json` reads rows of earlier versions.
 """
@@ -12,7 +12,7 @@ from typing import Any
 from patchlake.tasks.types import PIXELS, UnitResult
 
 PARTS = ("decode", "compute", "write", "wait")
-"""Parts of a unit's time, as receipts have them (docs/observing.md)."""
+"""Parts of a unit's time, as named in receipts (docs/observing.md)."""
 Rows = list[tuple[str, str]]
 """(name, sentence)."""
 Seconds = Mapping[str, Mapping[str, float]]
@@ -21,23 +21,23 @@ Seconds = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True, kw_only=True)
 class LightFigures:
-    """A run beside the speed of light: the same work as bare parts alone, on the same workers."""
+    """A run compared with the speed of light: the same work done by the bare parts alone, on the same workers."""
 
     frames_per_second: float
-    """Of the run: rows over the wall time of its units and commits."""
+    """Speed of the run: rows over the wall time of its units and commits."""
     light_frames_per_second: float
     parts: Mapping[str, float] = field(default_factory=dict)
     """Seconds per row and worker of each bare part: decode, write, filters, and features by name."""
     features_share: float | None = None
-    """Seconds of the bare features over those that the run's features took; None: there were none."""
+    """Seconds of the bare features over seconds of the run's features; None: no features."""
 
     @property
     def share(self) -> float:
-        """Measured over light."""
+        """Measured speed over speed of light."""
         return self.frames_per_second / self.light_frames_per_second
 
     def to_json(self) -> dict[str, Any]:
-        """Return the keys that light adds to the figures of an ingest."""
+        """Return the keys added to the figures of an ingest."""
         found: dict[str, Any] = {
             "frames/s": self.frames_per_second,
             "light frames/s": self.light_frames_per_second,
@@ -48,7 +48,7 @@ class LightFigures:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> LightFigures | None:
-        """Return the light in the figures of an ingest, if it was measured."""
+        """Return these figures from those of an ingest; None if they were not measured."""
         if "measured / light" not in data:
             return None
         return cls(
@@ -61,17 +61,17 @@ class LightFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class IngestFigures:
-    """What the units of a run did. Those of several passes, or batches, add up."""
+    """What the units of a run did. Figures of several passes or batches add up."""
 
     rows: int = 0
-    """Pixel rows planned, each once."""
+    """Planned pixel rows, each counted once."""
     units: int = 0
     slots: int = 0
     room: float = 0.0
     """Rows of those slots, padding included."""
     frames_decoded: int = 0
     frames_redecoded: int = 0
-    """Of those, frames decoded only to reach the first wanted one."""
+    """Of those, frames decoded only to reach the first one needed."""
     num_bytes: int = 0
     busy_seconds: float = 0.0
     """Seconds that workers spent in units."""
@@ -81,7 +81,7 @@ class IngestFigures:
 
     @classmethod
     def of_unit(cls, result: UnitResult) -> IngestFigures:
-        """Return what one unit did; its rows are counted with the plan."""
+        """Return the figures of one unit; its rows are counted with the plan."""
         parts = {part for receipt in result.receipts for part in receipt.seconds}
         return cls(
             frames_decoded=result.num_decoded,
@@ -96,7 +96,7 @@ class IngestFigures:
 
     @classmethod
     def of_plan(cls, rows: int, units: int, slots: int, *, slot_frames: int) -> IngestFigures:
-        """Return what a plan makes its units do: pixel rows, units, and slots of so many rows."""
+        """Return the figures of a plan: pixel rows, units, and slots of `slot_frames` rows."""
         return cls(rows=rows, units=units, slots=slots, room=slots * slot_frames)
 
     def __add__(self, other: IngestFigures) -> IngestFigures:
@@ -123,9 +123,9 @@ class IngestFigures:
         return sum(self.seconds.get(part, {}).values())
 
     def time_spent(self) -> dict[str, float]:
-        """Return the seconds that workers spent on units, by part, and waited before them; {}: not known.
+        """Return the seconds that workers spent on units, by part, and waiting before them; {}: unknown.
 
-        `other` is what lies between a unit's parts: opening, seeking, moving shards into place, and time in which an
+        `other` is everything between a unit's parts: opening, seeking, moving shards into place, and time in which an
         extractor did not have the core.
         """
         if not self.busy_seconds:
@@ -213,29 +213,29 @@ def _count(count: int, noun: str) -> str:
 
 @dataclass(kw_only=True)
 class RunFigures:
-    """What a run has to say at its end; stages fill it in as they go."""
+    """Figures of a whole run; each stage fills in its own."""
 
     sources: Mapping[str, int] = field(default_factory=dict)
-    """Status -> how many."""
+    """Status -> number of sources."""
     clips: int = 0
     probed: int | None = None
     """Sources read by this run before planning."""
     ingest: IngestFigures | None = None
-    """None: there was nothing to store."""
+    """None: nothing to store."""
     unmatched: Mapping[str, int] = field(default_factory=dict)
     """File of boxes or events -> how many of its names match no source."""
     left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """File of events -> why -> how many of its rows give no clip."""
     regions: int | None = None
-    """Rows of the table `regions`, where the recipe has such a feature."""
+    """Rows of the table `regions`, if the recipe has such a feature."""
     reductions: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     """Name -> figures of the reductions that this run made."""
     train: Mapping[str, Any] | None = None
-    """Of the model in the lake, made by this run or found; or {"skipped": reason}."""
+    """Figures of the model in the lake, trained by this run or earlier; or {"skipped": reason}."""
     trained: bool = False
     """Whether this run trained it."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Stage -> wall time; `all` is that of the whole run."""
+    """Stage -> wall time; `all`: the whole run."""
 
     @property
     def worked(self) -> bool:
@@ -243,7 +243,7 @@ class RunFigures:
         return self.ingest is not None or bool(self.reductions) or self.trained
 
     def note_ingest(self, figures: IngestFigures) -> None:
-        """Add what one pass over a plan did."""
+        """Add the figures of one pass over a plan."""
         self.ingest = figures if self.ingest is None else self.ingest + figures
 
     def rows(self) -> Rows:
@@ -316,7 +316,7 @@ class RunFigures:
 
 
 def _added(one: Seconds, other: Seconds) -> Seconds:
-    """Return two tables of seconds, added entry by entry."""
+    """Return the sum of two tables of seconds, entry by entry."""
     found = {part: dict(by_product) for part, by_product in one.items()}
     for part, by_product in other.items():
         into = found.setdefault(part, {})

@@ -1,4 +1,4 @@
-"""One grid type for patches, tokens, model windows and sampling: index arithmetic and nothing else.
+"""One grid type for patches, tokens, model windows and sampling: only index arithmetic.
 
 extent 11, size 4, stride 3, offset 1:   .xxxx......   cell 0 = [1, 5)
                                          ....xxxx...   cell 1 = [4, 8)
@@ -19,7 +19,7 @@ Triple = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Cells of one size at one stride, in time, y, x; a cell that would pass the end does not exist."""
+    """Cells of equal size at a fixed stride, in time, y, x; a cell that would pass the end does not exist."""
 
     size: Triple
     stride: Triple
@@ -47,13 +47,13 @@ class Grid:
         return np.array(self.starts(axis, extent), dtype=np.float64) + self.size[axis] / 2
 
     def cell(self, index: Triple) -> tuple[slice, slice, slice]:
-        """Return the block of a cell, as slices in time, y, x: the inverse of where it was put."""
+        """Return the block of a cell as slices in time, y, x."""
         first = [o + i * s for o, i, s in zip(self.offset, index, self.stride, strict=True)]
         t, y, x = (slice(a, a + n) for a, n in zip(first, self.size, strict=True))
         return t, y, x
 
     def cells_with(self, axis: int, position: int, extent: int) -> range:
-        """Return the cells along an axis that hold a row or pixel: none, one, or, where cells overlap, several."""
+        """Return the cells along an axis that contain a row or pixel: none, one, or several if cells overlap."""
         past = position - self.offset[axis]
         first = max(0, -((self.size[axis] - 1 - past) // self.stride[axis]))
         stop = min(self.num_cells(axis, extent), past // self.stride[axis] + 1)
@@ -86,13 +86,13 @@ def centre_seconds(seconds: FloatArray, *, size: int, stride: int) -> FloatArray
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The row model's constants of a dataset."""
+    """A dataset's constants of the row model."""
 
     slot_frames: int
     """R: pixel rows of a slot."""
     align: int
-    """Every span starts on a multiple of it; it divides R, and every product's time stride divides it."""
+    """Every span starts on a multiple of this; it divides R, and every product's time stride divides it."""
 
 
 LEAD_FRAMES = 64
-"""The most context frames that an extractor may ask for before or after a frame."""
+"""Maximum context frames that an extractor may request before or after a frame."""

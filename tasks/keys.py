@@ -1,4 +1,4 @@
-"""Keys: what makes two pieces of work the same. Only content, recipe, model and code version go in."""
+"""Keys that identify work: equal keys, same work. Only content, recipe, model and code version go in."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from patchlake.tasks.types import BoxPath
 
 DECODE_VERSION = 2
-"""Raised when decoding, scaling or time keeping gives other bytes than before."""
+"""Increased whenever decoding, scaling or timing gives different bytes than before."""
 
 
 def digest(*parts: Any) -> str:
@@ -19,7 +19,7 @@ def digest(*parts: Any) -> str:
 
 
 def hash01(text: str) -> float:
-    """Return a number in [0, 1) that depends on the text alone: `hash01(group) < f` puts a group on one side."""
+    """Return a number in [0, 1) that depends only on the text: `hash01(group) < f` assigns a group to a split."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
@@ -49,10 +49,10 @@ def span_key(
     stop_seconds: float,
     frames: dict[str, Any],
 ) -> str:
-    """Return the key of stored frames: content, where, when, and how they are put on the frame grid."""
+    """Return the key of stored frames: content, boxes, time range, and how they are mapped to the frame grid."""
     return digest("span", video_id, _where(boxes), start_seconds, stop_seconds, frames, DECODE_VERSION)
 
 
 def product_key(span: str, product_digest: str) -> str:
-    """Return the key of one product of one span; work is the wanted product keys minus those with receipts."""
+    """Return the key of one product of one span; the work to do is the requested keys minus those with receipts."""
     return digest("product", span, product_digest)

@@ -1,4 +1,4 @@
-"""Ascending timestamps, small enough for a receipt: first value, then differences, compressed."""
+"""Compact encoding of ascending timestamps, for receipts: first value, then differences, compressed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WIDTHS: tuple[type[np.signedinteger[Any]], ...] = (np.int8, np.int16, np.int32,
 
 
 def pack(pts: IntArray) -> bytes:
-    """Return (n,) int64 timestamps as bytes: a constant rate costs tens of bytes whatever n is."""
+    """Return (n,) int64 timestamps as bytes: a constant rate takes tens of bytes, whatever n."""
     pts = np.asarray(pts, dtype=np.int64)
     if not pts.size:
         return b""
@@ -28,7 +28,7 @@ def pack(pts: IntArray) -> bytes:
 
 
 def unpack(packed: bytes) -> IntArray:
-    """Return the (n,) int64 timestamps that `pack` took."""
+    """Return the (n,) int64 timestamps from the bytes of `pack`."""
     if not packed:
         return np.empty(0, dtype=np.int64)
     width, first = struct.unpack_from("<Bq", packed)

@@ -1,4 +1,4 @@
-"""Where: boxes of a video, and the way between source pixels and the frame grid."""
+"""Tracks: boxes of a video, and the mapping between source pixels and the frame grid."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Size = tuple[int, int]
 
 
 class FrameSize(Protocol):
-    """What is asked of a video: its size after rotation, and its pixels' shape."""
+    """What is needed of a video: its size after rotation, and its pixels' shape."""
 
     @property
     def width(self) -> int:
@@ -29,20 +29,20 @@ class FrameSize(Protocol):
 
     @property
     def rotation(self) -> int:
-        """As in `Video`."""
+        """See `Video`."""
 
     @property
     def sample_aspect(self) -> Fraction:
-        """As in `Video`."""
+        """See `Video`."""
 
 
 def track_of(video_id: str, boxes: BoxPath | None = None) -> Track:
-    """Return the track of a box, or by default of the video seen whole."""
+    """Return the track of a box, by default that of the whole frame."""
     return Track(track_id=keys.track_id(video_id, boxes), video_id=video_id, boxes=boxes)
 
 
 def box_at(path: BoxPath, seconds: float) -> Box:
-    """Return where a box is: between given times on the straight line, before and after them where it is then."""
+    """Return a box at a time: linearly interpolated between the given times, constant before and after them."""
     if not path.seconds:
         return path.boxes[0]
     x, y, w, h = (float(np.interp(seconds, path.seconds, side)) for side in zip(*path.boxes, strict=True))
@@ -50,27 +50,27 @@ def box_at(path: BoxPath, seconds: float) -> Box:
 
 
 def is_inside(path: BoxPath, video: FrameSize) -> bool:
-    """Return whether some of the box, at every given time, lies in the frame."""
+    """Return whether the box overlaps the frame at every given time."""
     return all(x < video.width and y < video.height and x + w > 0 and y + h > 0 for x, y, w, h in path.boxes)
 
 
 def geometry_at(path: BoxPath | None, seconds: float, video: FrameSize, *, size: Size, fit: Fit) -> Geometry:
-    """Return how a track's frame at a time is put on the frame grid."""
+    """Return how a track's frame at a time is mapped to the frame grid."""
     box = None if path is None else _pixels(box_at(path, seconds), video)
     return fit_frame(video, size=size, fit=fit, box=box)
 
 
 def fit_frame(video: FrameSize, *, size: Size, fit: Fit, box: tuple[int, int, int, int] | None = None) -> Geometry:
-    """Return how a box (x, y, width, height), or the whole frame, is put on a frame grid of `size` (height, width).
+    """Return how a box (x, y, width, height), or the whole frame, is mapped to a frame grid of `size` (height, width).
 
-    crop: its largest centred part of the grid's shape; letterbox: all of it with black around it; stretch: all of it,
-    its shape changed. Sample aspect counts: a picture is shown as it is meant to look. Crops start and end on even
-    pixels where the frame has them, so that subsampled chroma stays aligned.
+    crop: its largest centred part with the grid's aspect ratio; letterbox: all of it, with black around it; stretch:
+    all of it, distorted. Sample aspect is applied. Crops start and end on even pixels where possible, so that
+    subsampled chroma stays aligned.
     """
     return _fitted(video.width, video.height, video.sample_aspect, video.rotation, size, fit, box)
 
 
-@lru_cache(maxsize=1024)  # the same for most files of a corpus
+@lru_cache(maxsize=1024)  # equal for most files of a corpus
 def _fitted(
     video_w: int,
     video_h: int,
@@ -105,14 +105,14 @@ def _fitted(
 
 
 def _pixels(box: Box, video: FrameSize) -> tuple[int, int, int, int]:
-    """Return the even pixels nearest to what of a box lies in the frame: two at least, where the frame has them."""
+    """Return the part of a box inside the frame, rounded to even pixels: at least two, if the frame has them."""
     x, width = _side(box[0], box[2], video.width)
     y, height = _side(box[1], box[3], video.height)
     return x, y, width, height
 
 
 def _side(start: float, length: float, extent: int) -> tuple[int, int]:
-    """Return first pixel and length of what lies in the frame; a box that moves without growing keeps its length."""
+    """Return first pixel and length of the part inside the frame; a box of constant size keeps its length."""
     low, high = max(0.0, start), min(float(extent), start + length)
     pixels = min(extent, 2 * max(1, round((high - low) / 2)))
     return 2 * min(round(low / 2), (extent - pixels) // 2), pixels
@@ -121,7 +121,7 @@ def _side(start: float, length: float, extent: int) -> tuple[int, int]:
 def to_source(geometry: Geometry) -> Affine:
     """Return (a, b, c, d, e, f): source x = a x + b y + c, source y = d x + e y + f.
 
-    From frame-grid pixels to upright source pixels before sample aspect, pixel centres at i + 0.5 on both sides.
+    Maps frame-grid pixels to upright source pixels before sample aspect; pixel centres are at i + 0.5 in both.
     """
     x0, y0, crop_w, crop_h = geometry.crop
     scale_x, scale_y = crop_w / geometry.scaled[1], crop_h / geometry.scaled[0]

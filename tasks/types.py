@@ -1,7 +1,7 @@
-"""The nouns of patchlake, in the order of a video's life: source, video, track, clip, span, slot, unit, receipt.
+"""The core types of patchlake, in the order of a video's life: source, video, track, clip, span, slot, unit, receipt.
 
-All are frozen, small, picklable, and hold no open handles. Times are seconds from the first displayed frame
-(`*_seconds`) or integers of the stream's time base (`*_pts`); rows count frames of a product's time axis.
+All are frozen, small and picklable, without open handles. Times are seconds from the first displayed frame
+(`*_seconds`) or integers in the stream's time base (`*_pts`); rows count along a product's time axis.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ FrameArray = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Annotation:
-    """What a user says of a part of a source: when, where, what."""
+    """What a user says about a part of a source: when, where, what."""
 
     start_seconds: float | None = None
-    """From the first displayed frame; None: from there."""
+    """From the first displayed frame; None: the beginning."""
     stop_seconds: float | None = None
-    """None: to the end."""
+    """None: the end."""
     box: Box | None = None
     """None: the whole frame."""
     label: str | None = None
     targets: tuple[tuple[str, float], ...] = ()
-    """Numbers to learn, by name."""
+    """Regression targets, by name."""
     start_frame: int | None = None  # in place of seconds: from 0, the first displayed frame
     stop_frame: int | None = None  # the first frame past the range
     attributes: tuple[tuple[str, str], ...] = ()
@@ -60,9 +60,9 @@ class BoxPath:
     name: str
     """Tells the paths of one video apart."""
     seconds: tuple[float, ...] = ()
-    """(n,) ascending, from the first displayed frame; empty: one box that stays for the whole video."""
+    """(n,) ascending, from the first displayed frame; empty: one fixed box for the whole video."""
     boxes: tuple[Box, ...]
-    """(n,) boxes at these times, or the one."""
+    """(n,) boxes at these times, or the single fixed box."""
     label: str | None = None
 
 
@@ -71,18 +71,18 @@ class Source:
     """One discovered file or object; several may hold the same video."""
 
     uri: str
-    """Where it is: an absolute path with bytes outside of printable ASCII percent-encoded, or an s3:// URL."""
+    """An absolute path with bytes outside printable ASCII percent-encoded, or an s3:// URL."""
     size: int
     """Bytes."""
     version: str
-    """Modification time in ns, or an object's etag: with uri and size it says whether content may have changed."""
+    """Modification time in ns, or an object's etag; with uri and size it shows whether content may have changed."""
     label: str | None = None
     split: str | None = None
-    """train | test, given by the user; None leaves it to the hash of the group."""
+    """train | test, given by the user; None: decided by the hash of the group."""
     group: str | None = None
-    """Sources of one group fall on the same side of a split; None stands for the video itself."""
+    """Sources of one group are in the same part of the split; None: the video is its own group."""
     annotations: tuple[Annotation, ...] = ()
-    """What a manifest says of parts of it, in its order; none: all of it, under `label`."""
+    """What a manifest says about its parts, in the manifest's order; empty: the whole source, with `label`."""
     status: Status = "ok"
     reason: Reason | None = None
     message: str = ""
@@ -90,38 +90,38 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Video:
-    """Content, by its hash, as its container's packets tell it (nothing decoded but the first frame)."""
+    """Content, identified by its hash, with facts from the container's packets (only the first frame is decoded)."""
 
     video_id: str
     """First 32 hex digits of the SHA-256 of the file's bytes."""
     container: str
-    """FFmpeg's name of the format, such as `matroska,webm`."""
+    """FFmpeg's name of the format, e.g. `matroska,webm`."""
     codec: str
     pixel_format: str
     width: int
     """Upright (after rotation) source pixels."""
     height: int
     rotation: int
-    """Clockwise degrees by which decoded frames are turned to stand upright: 0, 90, 180, 270."""
+    """Clockwise degrees by which decoded frames are rotated to be upright: 0, 90, 180, 270."""
     sample_aspect: Fraction
-    """Width of a source pixel over its height, upright; 1 where the file does not say."""
+    """Width of a source pixel over its height, upright; 1 if the file does not say."""
     fps: Fraction
-    """Average frames per second; 0 where unknown."""
+    """Average frames per second; 0 if unknown."""
     time_base: Fraction
     """Seconds of one PTS step."""
     num_frames: int
-    """Frames that the packets promise to display."""
+    """Displayed frames according to the packets."""
     num_frames_from_header: int
     first_pts: int
     duration_seconds: float
     """From the first displayed frame to the end of the last one, from packets."""
     duration_seconds_from_header: float
     variable_rate: bool
-    """Whether no constant rate, rounded to the time base, gives the frames' PTS."""
+    """Whether the frames' PTS do not match any constant rate, rounded to the time base."""
     counted: bool
-    """Whether frames must be told apart by counting from the file's start, since their PTS are not to be trusted."""
+    """Whether frames must be identified by counting from the file's start, since their PTS are unreliable."""
     num_video_streams: int
-    """Without cover pictures; the one that ffmpeg would pick is read."""
+    """Not counting cover pictures; the stream that ffmpeg would pick is read."""
     has_audio: bool
 
     @property
@@ -132,7 +132,7 @@ class Video:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FrameIndex:
-    """When each displayed frame of a video is shown, and where decoding can start."""
+    """Times of a video's displayed frames, and where decoding can start."""
 
     pts: IntArray
     """(num_frames,) ascending PTS in the stream's time base."""
@@ -142,7 +142,7 @@ class FrameIndex:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Geometry:
-    """How a decoded frame becomes a frame of the frame grid: turn, crop, scale, pad."""
+    """How a decoded frame becomes a frame of the frame grid: rotate, crop, scale, pad."""
 
     rotation: int
     crop: tuple[int, int, int, int]
@@ -157,7 +157,7 @@ class Geometry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FrameGrid:
-    """The frames of every track at one size, fit and rate."""
+    """Common size, fit and rate of the frames of all tracks."""
 
     size: tuple[int, int]
     """height, width in pixels."""
@@ -168,7 +168,7 @@ class FrameGrid:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Track:
-    """Where: a video seen through one box, which may move; None is the whole frame."""
+    """Where: a video seen through one box, which may move; None: the whole frame."""
 
     track_id: str
     video_id: str
@@ -186,7 +186,7 @@ class Clip:
     stop_seconds: float
     label: str | None = None
     targets: tuple[tuple[str, float], ...] = ()
-    """Numbers to learn, by name."""
+    """Regression targets, by name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -199,7 +199,7 @@ class Span:
     start_seconds: float
     stop_seconds: float
     num_rows: int
-    """Rows of the frame grid that packets promise; decoding may give fewer."""
+    """Rows of the frame grid according to the packets; decoding may give fewer."""
     first_grid_row: int
     """Native rate: position of the first row among the video's frames; numeric rate: k of its first time k / fps."""
     pts: bytes
@@ -207,7 +207,7 @@ class Span:
     key_pts: bytes
     """PTS of the key frames at which decoding of some row can start (`pts.pack`)."""
     stop_pts: int | None
-    """PTS of the first frame past the span; None: the span ends with the video, however many frames that has."""
+    """PTS of the first frame past the span; None: the span ends with the video, even if that has more frames."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -216,7 +216,7 @@ class Placement:
 
     span: Span
     track: int
-    """The dataset's number of the track, as in the `track` coordinate."""
+    """The track's number in the dataset, as in the `track` coordinate."""
     row_start: int
 
     @property
@@ -227,7 +227,7 @@ class Placement:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FrameSource:
-    """What a worker needs of a video to put its frames on the frame grid."""
+    """What a worker needs to know about a video to map its frames to the frame grid."""
 
     video_id: str
     uri: str
@@ -235,13 +235,13 @@ class FrameSource:
     """Upright source pixels."""
     height: int
     rotation: int
-    """As in `Video`."""
+    """See `Video`."""
     sample_aspect: Fraction
     time_base: Fraction
     first_pts: int
     counted: bool
     hidden: tuple[tuple[str, BoxPath], ...] = ()
-    """File of boxes that the filter `blur` names, and one that it gives for this video."""
+    """Boxes to hide, each with the boxes file (named in a filter, e.g. `blur`) that it comes from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -266,15 +266,15 @@ class Piece:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadRange:
-    """The frames that a unit reads of one span, context included."""
+    """The frames that a unit reads of one span, including context."""
 
     span_key: str
     boxes: BoxPath | None
-    """Of the span's track."""
+    """Boxes of the span's track."""
     start: int
     """First row, counted in the span."""
     first_grid_row: int
-    """As in `Span`, of the row `start`."""
+    """See `Span`; here for the row `start`."""
     stop: int
     """First row past the range."""
     pts: bytes
@@ -290,27 +290,27 @@ class ReadRange:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PoisonPiece:
-    """A piece that kills every worker which computes it: its rows stay padding."""
+    """A piece that kills every worker that computes it: its rows stay padding."""
 
     span_key: str
     row_start: int
-    """As in `Piece`."""
+    """See `Piece`."""
     reason: Reason
     message: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unit:
-    """Slots that one Dask task writes, alone."""
+    """Slots that are written by one Dask task and by no other."""
 
     slots: tuple[int, ...]
-    """Neighbours, in order; or, of a video with several tracks, those of the same time beside each other."""
+    """Neighbouring slots in order; for a video with several tracks, slots of the same time next to each other."""
     pieces: tuple[tuple[Piece, ...], ...]
     """Per slot, in row order."""
     decodes: tuple[tuple[ReadRange, ...], ...]
-    """One range a span, in the order in which pieces need them; tracks of one video and time share one decode."""
+    """One range per span, in the order in which pieces need them; tracks of one video and time share one decode."""
     sources: tuple[FrameSource, ...]
-    """Of the videos that `pieces` name."""
+    """The videos of `pieces`."""
     products: tuple[str, ...]
     """Names of the products to write; each is missing in every slot of the unit."""
     poison_pieces: tuple[PoisonPiece, ...] = ()
@@ -318,12 +318,12 @@ class Unit:
 
     @property
     def unit_id(self) -> str:
-        """Sorts as slots do."""
+        """Identifier that sorts like the slots."""
         return f"{self.slots[0]:09d}-{self.slots[-1]:09d}"
 
     @property
     def read_ranges(self) -> tuple[ReadRange, ...]:
-        """All of them, in order."""
+        """All read ranges, in order."""
         return tuple(read_range for read_ranges in self.decodes for read_range in read_ranges)
 
     @property
@@ -346,14 +346,14 @@ class PieceReceipt:
     ticks: bytes
     """Centre time of each row from the first displayed frame (`pts.pack`); empty for pixels, see `PieceFrames`.
 
-    In half steps of the stream's time base, or of 1 / fps where the frame grid has a numeric rate: whole numbers, so
-    that seconds are rounded only once.
+    In half steps of the stream's time base, or of 1 / fps if the frame grid has a numeric rate: integers, so that
+    seconds are rounded only once.
     """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Receipt:
-    """One product of one unit is on disk; committing this record is what makes its rows exist."""
+    """States that one product of one unit is on disk; committing this record is what makes its rows exist."""
 
     unit_id: str
     product: str
@@ -364,7 +364,7 @@ class Receipt:
     num_bytes: int
     """Bytes of the shards on disk."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Time spent: decode (waiting for frames), compute, write; wait, which the coordinator adds (docs/observing.md)."""
+    """Time spent: decode (waiting for frames), compute, write; wait, added by the coordinator (docs/observing.md)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -377,24 +377,24 @@ class PieceFrames:
     num_rows: int
     """Frames written."""
     ticks: bytes
-    """Time of each row, as in `PieceReceipt`."""
+    """Time of each row; see `PieceReceipt`."""
     pts: bytes
-    """PTS of the frames shown, where the frame grid has a numeric rate (`pts.pack`); else empty, as ticks tell."""
+    """PTS of the frames shown if the frame grid has a numeric rate (`pts.pack`); else empty: see `ticks`."""
     reason: Reason | None = None
     message: str = ""
     surplus: bytes = b""
-    """PTS of frames that the packets had not promised and that found no room (`pts.pack`)."""
+    """PTS of decoded frames that the packets had not listed and for which there was no room (`pts.pack`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UnitResult:
-    """All that crosses the network when a unit is done."""
+    """Everything sent over the network when a unit is done."""
 
     unit_id: str
     receipts: tuple[Receipt, ...]
     frames: tuple[PieceFrames, ...]
     num_decoded: int
-    """Source frames that the decoder produced, those before the first wanted one included."""
+    """Source frames that the decoder produced, including those before the first one needed."""
     num_redecoded: int
-    """Of those, frames decoded only to reach the first wanted one."""
+    """Of those, frames decoded only to reach the first one needed."""
     seconds: float

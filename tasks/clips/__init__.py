@@ -1,4 +1,4 @@
-"""When: which time ranges of a track become clips. To add a method: one file, and a line in `CLIPS`."""
+"""Clip methods: which time ranges of a track become clips. To add a method: one file, and a line in `CLIPS`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From methods to clips: what is cut of a track before decoding, and where clips will be found later."""
+"""From methods to clips: which clips are cut before decoding, and where clips will be searched for later."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from patchlake.tasks.types import Annotation, Clip, Track
 
 
 def part_of(annotation: Annotation, video: Times, *, label: str | None) -> Part:
-    """Return the part of a video that an annotation is about; one without a label has its source's.
+    """Return the part of a video that an annotation covers; without a label of its own it has the source's.
 
-    What lies past the video's end is cut off, so that a part past it is empty: stop <= start.
+    It is clipped at the video's end, so that a part past the end is empty: stop <= start.
     """
     start, stop = annotation.start_seconds or 0.0, annotation.stop_seconds
     if annotation.start_frame is not None or annotation.stop_frame is not None:
@@ -68,14 +68,14 @@ def cut(track: Track, methods: Iterable[ClipMethod], known: Cuttable) -> list[Cl
 
 
 def searched(methods: Iterable[ClipMethod], parts: Sequence[Part]) -> list[Part]:
-    """Return the parts whose frames are all stored since clips will be found in their scores."""
+    """Return the parts whose frames must all be stored because clips will be searched for in their scores."""
     return list(parts) if any(method.searches for method in methods) else []
 
 
 def clip_of(track: Track, start: float, stop: float, part: Part, *, is_another: bool = False) -> Clip:
-    """Return the clip of a range that lies in a part, and so has what is said of it.
+    """Return the clip of a range that lies in a part; it has the part's label and targets.
 
-    `is_another`: not the first of that range; then its label tells it from the others.
+    `is_another`: not the first clip of that range; then its label is part of its identity.
     """
     return Clip(
         clip_id=keys.clip_id(track.track_id, start, stop, part.label if is_another else None),

@@ -26,11 +26,11 @@ class Events(ClipMethod):
 
     @property
     def events_file(self) -> str | None:
-        """As `file` says."""
+        """The file given by `file`."""
         return self.file
 
     def cut(self, track: Cuttable) -> list[Part]:
-        """Return what of each event lies in the track."""
+        """Return the part of each event that lies in the track."""
         given = track.parts if self.file is None else track.events.get(self.file, ())
         inside = [within(self._widened(event), track.extent) for event in given]
         return [part for part in inside if part.stop > part.start]

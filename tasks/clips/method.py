@@ -1,4 +1,4 @@
-"""When: what a method of cutting clips is. One method a file: its options, and how it cuts."""
+"""What a clip method is. Each method has one file: its options, and how it cuts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SecondsOrZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Part(NamedTuple):
-    """A range of a track to cut clips from, in seconds, with what is said of it."""
+    """A range of a track to cut clips from, in seconds, with its label and targets."""
 
     start: float
     stop: float
@@ -27,12 +27,12 @@ class Part(NamedTuple):
 
 
 def within(part: Part, limits: Part) -> Part:
-    """Return what of a part lies in another; it is empty where stop <= start."""
+    """Return a part clipped to `limits`; it is empty where stop <= start."""
     return part._replace(start=max(part.start, limits.start), stop=min(part.stop, limits.stop))
 
 
 class Times(Protocol):
-    """What cutting needs to know of a video."""
+    """What cutting needs to know about a video."""
 
     @property
     def duration_seconds(self) -> float:
@@ -49,15 +49,15 @@ class Times(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Cuttable:
-    """What is known of a track before it is decoded."""
+    """What is known about a track before it is decoded."""
 
     video: Times
     parts: Sequence[Part]
-    """What the manifest names of it, or all of it."""
+    """The parts that the manifest names, or the whole track."""
     events: Mapping[str, Sequence[Part]]
-    """File of events -> those in it that are about this track's video."""
+    """Events file -> its events of this track's video."""
     extent: Part
-    """How long the track lasts."""
+    """The whole track."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,15 +72,15 @@ class StoredScores:
 
 
 class ClipMethod(Strict):
-    """An entry of a recipe's `clips`. It cuts before anything is decoded, or searches what is stored.
+    """An entry of a recipe's `clips`. It cuts before anything is decoded, or searches stored scores.
 
-    A method of your own is a subclass with its options as fields, `module:Class`: it overrides `cut`, or `searches`
-    and `search`.
+    To write your own method, subclass this with the options as fields and name it as `module:Class`; override `cut`,
+    or `searches` and `search`.
     """
 
     method: str
     searched_kind: ClassVar[str | None] = None
-    """Kind of the features whose rows it searches; None: any but labels."""
+    """Kind of feature whose rows it searches; None: any except labels."""
 
     @property
     def events_file(self) -> str | None:
@@ -94,13 +94,13 @@ class ClipMethod(Strict):
 
     @property
     def searches(self) -> str | None:
-        """Name of the product in whose stored rows it finds clips; None: it cuts before decoding."""
+        """Name of the product whose stored rows it searches; None: it cuts before decoding."""
         return None
 
     def cut(self, track: Cuttable) -> list[Part]:
-        """Return the ranges of a track, each with what is said of it."""
+        """Return the ranges of a track, each with its label and targets."""
         return []
 
     def search(self, scores: StoredScores, part: Part) -> list[Part]:
-        """Return the ranges that the stored rows of a part of a track tell of."""
+        """Return the ranges found in the stored rows of a part of a track."""
         return []

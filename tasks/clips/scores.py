@@ -13,35 +13,35 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Scores(ClipMethod):
-    """Event level: where one channel of any stored product is high, or stays the same. Nothing is decoded."""
+    """Event level: where one channel of a stored product is high, or stays the same. Nothing is decoded."""
 
     method: Literal["scores"]
     product: str
-    """Name of a feature of this recipe."""
+    """Name of a feature in this recipe."""
     channel: str | None = None
-    """None: the product's only one."""
+    """None: the product's only channel."""
     pool: Literal["mean", "max"] = "mean"
     """How a row's cells along y and x become one value."""
     find: Literal["threshold", "hysteresis", "change_points"]
     """threshold: above <= value <= below; hysteresis: value >= low around a value >= high; change_points: stretches
     between changes of the mean."""
     above: Finite | None = None
-    """threshold; or change_points: the least mean of a stretch, None: all of them."""
+    """threshold: lower bound; change_points: minimum mean of a stretch, None: all stretches."""
     below: Finite | None = None
-    """threshold."""
+    """threshold: upper bound."""
     high: Finite | None = None
-    """hysteresis: an event holds one such value."""
+    """hysteresis: an event contains at least one value this high."""
     low: Finite | None = None
-    """hysteresis: an event ends below it."""
+    """hysteresis: an event ends where the value falls below this."""
     penalty: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """change_points: what a change must save of the sum of squared deviations, in variances of the values. Larger:
-    fewer. A stretch of n rows that is d standard deviations off is found where n d^2 is larger than two of it."""
+    """change_points: how much a change must lower the sum of squared deviations, in variances of the values. Larger
+    values give fewer changes. A stretch of n rows that is d standard deviations off is found if n d^2 > 2 penalty."""
     min_seconds: SecondsOrZero = 0.0
     """Shorter events are dropped, after merging."""
     merge_seconds: SecondsOrZero = 0.0
-    """Events with at most this between them become one; 0: none do."""
+    """Events at most this far apart are merged; 0: no merging."""
     label: str | None = None
-    """Of the clips found; None: the source's."""
+    """Label of the clips found; None: the source's."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Scores:
@@ -69,11 +69,11 @@ class Scores(ClipMethod):
 
     @property
     def searches(self) -> str | None:
-        """As `product` says."""
+        """The product named by `product`."""
         return self.product
 
     def search(self, scores: StoredScores, part: Part) -> list[Part]:
-        """Return the events in a part; they have the method's label, if it gives one."""
+        """Return the events in a part; `label` replaces the part's label if given."""
         values = segment.pooled(scores.values, scores.channels, channel=self.channel, pool=self.pool)
         ranges = segment.events(self, scores.seconds, values, stop_seconds=part.stop)
         return [Part(start, stop, self.label or part.label, part.targets) for start, stop in ranges]

@@ -1,7 +1,7 @@
 """From scores to time ranges: shots between cuts, and events where a score is high. Nothing is decoded.
 
-Row i of (n,) scores holds from its own time to the next row's, the last one to `stop_seconds`. Ranges are [start, stop)
-in seconds, ascending and disjoint, and made of these very times: none is computed, so clips cut from them are exact.
+Row i of (n,) scores is valid from its own time to the next row's, the last one to `stop_seconds`. Ranges are
+[start, stop) in seconds, ascending and disjoint. Their bounds are row times, never computed, so clips are exact.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ CHANNELS = {
     "content": "content_val", "adaptive": "content_val", "histogram": "hist_diff", "hash": "hash_dist",
     "fade": "average_rgb",
 }  # fmt: skip
-"""Which channel of `shot_score` each detector reads."""
+"""Detector -> the channel of `shot_score` that it reads."""
 THRESHOLDS = {"content": 27.0, "adaptive": 3.0, "histogram": 0.2, "hash": 0.35, "fade": 12.0}
 """PySceneDetect's defaults."""
 GRADUAL_SECONDS = 0.6
-"""Length of the window over which a gradual change is summed up."""
+"""Length of the window over which a gradual change is summed."""
 _SLACK = 1e-6
-"""Seconds by which a time may be off: differences of times that were rounded once are not exact."""
+"""Tolerance in seconds: differences between rounded times are not exact."""
 
 
 def shots(
@@ -41,11 +41,10 @@ def shots(
 ) -> list[Range]:
     """Return the shots of a track: they tile [first time, stop_seconds), and each starts at its first frame's time.
 
-    `scores` has the channels of `shot_score`, (n,) each, at ascending `seconds` (n,); CHANNELS says which one is read.
-    The rules are those of PySceneDetect's detectors, so the same thresholds give the same cuts; its min_scene_len is
-    `min_seconds`, in seconds where it counts frames. `content` merges cuts that are nearer than that, as its
-    FlashFilter does; with the others a cut nearer than that to the start or to the last cut is none.
-    `gradual` adds ours: see `_gradual`.
+    `scores` has the channels of `shot_score`, (n,) each, at ascending `seconds` (n,); CHANNELS lists which one is read.
+    The rules are those of PySceneDetect's detectors, so the same thresholds give the same cuts. Its min_scene_len (in
+    frames) is our `min_seconds`. `content` merges cuts closer than that, as PySceneDetect's FlashFilter does; the other
+    detectors ignore a cut closer than that to the start or to the last cut. `gradual` is our addition: see `_gradual`.
     """
     values = np.asarray(scores[CHANNELS[method.detector]], dtype=np.float64)
     _check(seconds, values, stop_seconds)
@@ -64,19 +63,19 @@ def shots(
     if method.gradual is not None:
         correlation = np.asarray(scores["hist_diff"], dtype=np.float64)
         cuts = cuts + _gradual(seconds, correlation, cuts, method.gradual, method.min_seconds)
-    # A cut at the first frame would end an empty shot; a fade between the first two rows gives one.
+    # A cut at the first frame would end an empty shot; a fade between the first two rows can give one.
     return _between(seconds, sorted({cut for cut in cuts if cut > 0}), stop_seconds)
 
 
 def events(method: Scores, seconds: FloatArray, values: FloatArray, *, stop_seconds: float) -> list[Range]:
-    """Return where something happens, by (n,) values at ascending `seconds` (n,). NaN ends an event.
+    """Return the events in (n,) values at ascending `seconds` (n,). NaN ends an event.
 
-    threshold      value >= above, and value <= below where that is given
+    threshold      value >= above, and value <= below if given
     hysteresis     value >= low, around at least one value >= high
-    change_points  the stretches between changes of the mean, those with a mean >= above where that is given
+    change_points  the stretches between changes of the mean; if above is given, those with a mean >= above
 
-    Events at most `merge_seconds` apart become one first, whatever lies between; then those shorter than `min_seconds`
-    are dropped.
+    First events at most `merge_seconds` apart are merged, whatever lies between; then those shorter than
+    `min_seconds` are dropped.
     """
     values = np.asarray(values, dtype=np.float64)
     _check(seconds, values, stop_seconds)
@@ -97,7 +96,7 @@ def events(method: Scores, seconds: FloatArray, values: FloatArray, *, stop_seco
 def pooled(features: npt.NDArray[Any], channels: tuple[str, ...], *, channel: str | None, pool: str) -> FloatArray:
     """Return (n,) values of one channel of (n, y, x, channel) features: the mean or max over y and x.
 
-    Raises ValueError where the channel is not there, or is not named and not the only one.
+    Raises ValueError if the channel does not exist, or if none is named and there are several.
     """
     if channel is None and len(channels) > 1:
         raise ValueError(f"channel: got none, expected one of {', '.join(channels)}")
@@ -123,7 +122,7 @@ def _between(seconds: FloatArray, cuts: list[int], stop_seconds: float) -> list[
 
 
 def _suppressed(seconds: FloatArray, above: Bools, min_seconds: float) -> list[int]:
-    """Return rows above that lie at least min_seconds after the start and after the last one returned."""
+    """Return the True rows that lie at least min_seconds after the start and after the last row returned."""
     cuts: list[int] = []
     last = seconds[0] if len(seconds) else 0.0
     for row in np.flatnonzero(above).tolist():
@@ -134,11 +133,11 @@ def _suppressed(seconds: FloatArray, above: Bools, min_seconds: float) -> list[i
 
 
 def _merged(seconds: FloatArray, above: Bools, min_seconds: float) -> list[int]:
-    """Return rows above; those less than min_seconds apart become one, at the last of them.
+    """Return the True rows; those less than min_seconds apart are merged into the last of them.
 
-    As scenedetect.detector.FlashFilter does it in its MERGE mode: a merge ends once min_seconds have passed without
-    another and it has lasted min_seconds itself; before the first cut nothing merges; and what a merge that is still
-    under way at the end would give is lost.
+    Like scenedetect.detector.FlashFilter in MERGE mode: a merge ends once min_seconds have passed without another True
+    row and the merge itself has lasted min_seconds; before the first cut nothing merges; a merge still open at the end
+    gives no cut.
     """
     if min_seconds <= 0:
         return [int(row) for row in np.flatnonzero(above)]
@@ -160,7 +159,7 @@ def _merged(seconds: FloatArray, above: Bools, min_seconds: float) -> list[int]:
 
 
 def _adaptive_ratio(content: FloatArray, width: int, min_content: float) -> FloatArray:
-    """Return AdaptiveDetector's ratio: each score over the mean of `width` on both sides; 0 near the ends."""
+    """Return AdaptiveDetector's ratio: each score over the mean of `width` scores on either side; 0 near the ends."""
     ratio = np.zeros(len(content))
     if len(content) < 2 * width + 1:
         return ratio
@@ -178,7 +177,7 @@ def _adaptive_ratio(content: FloatArray, width: int, min_content: float) -> Floa
 def _fades(seconds: FloatArray, brightness: FloatArray, threshold: float, min_seconds: float) -> list[int]:
     """Return the rows midway between each fade out and the fade in after it, as ThresholdDetector does (fade_bias 0).
 
-    A fade in less than min_seconds after the start or the last fade in that cut gives no cut.
+    A fade-in gives no cut if it comes less than min_seconds after the start or after the last fade-in that gave one.
     """
     dark = brightness < threshold
     cuts: list[int] = []
@@ -197,10 +196,11 @@ def _gradual(
 ) -> list[int]:
     """Return the rows in the middle of dissolves, wipes and fades: where brightness histograms change fastest.
 
-    What consecutive frames' correlation lacks to 1 is summed over GRADUAL_SECONDS around each frame; where the sum
-    reaches the threshold, its highest row is returned, unless one lies nearer than min_seconds before it. Motion moves
-    pixels but hardly a histogram, so this tells dissolves from motion better than sums of content_val (measured by
-    benchmarks/shots.py). Cuts found already don't count, and none is looked for within min_seconds of them.
+    1 - correlation of consecutive frames is summed over GRADUAL_SECONDS around each frame. Of each run of sums that
+    reach the threshold, the highest row is returned, unless another was less than min_seconds before it. Motion moves
+    pixels but hardly changes a histogram, so this separates dissolves from motion better than sums of content_val
+    (measured by benchmarks/shots.py). Known cuts are left out of the sums, and nothing within min_seconds of them is
+    searched.
     """
     change = np.nan_to_num(1 - correlation)
     change[cuts] = 0
@@ -233,10 +233,10 @@ def _runs(inside: Bools) -> list[tuple[int, int]]:
 
 
 def _constant(times: FloatArray, values: FloatArray, method: Scores) -> list[tuple[int, int]]:
-    """Return [first, stop) rows of the stretches between change points, each run of finite values on its own.
+    """Return [first, stop) rows of the stretches between change points; each run of finite values is treated alone.
 
-    Values are scaled to unit variance, so that the penalty does not depend on their unit: a change is taken where it
-    lowers the sum of squared deviations from the stretches' means by more than `penalty`, the whole sum being n.
+    Values are scaled to unit variance, so that the penalty does not depend on their unit: a change is accepted if it
+    lowers the sum of squared deviations from the stretches' means by more than `penalty`; the total sum is n.
     Source: ruptures.KernelCPD (linear kernel, PELT: exact); R. Killick et al., JASA 2012. Time is linear where changes
     are many and quadratic where there are none: at worst 40 s for an hour of frames.
     """
@@ -252,7 +252,7 @@ def _constant(times: FloatArray, values: FloatArray, method: Scores) -> list[tup
     found: list[tuple[int, int]] = []
     for first, stop in _runs(finite):
         bounds = [0, stop - first]
-        if spread > 1e-9 * largest and stop - first >= 2 * least:  # else what varies is rounding
+        if spread > 1e-9 * largest and stop - first >= 2 * least:  # else only rounding varies
             scaled = (values[first:stop] - values[first:stop].mean()) / spread
             bounds = [0, *KernelCPD(kernel="linear", min_size=least).fit(scaled).predict(pen=method.penalty)]
         found += [(first + a, first + b) for a, b in pairwise(bounds)]

@@ -1,4 +1,4 @@
-"""`shots`: what lies between the cuts that stored scores tell of."""
+"""`shots`: the ranges between the cuts found in stored scores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from patchlake.tasks.clips.method import ClipMethod, Part, SecondsOrZero, Stored
 class Shots(ClipMethod):
     """Event level: shots between the cuts that PySceneDetect's rules find in stored scores; they tile the track.
 
-    Another detector or threshold cuts anew from what is stored: nothing is decoded.
+    A change of detector or threshold recuts from stored scores; nothing is decoded again.
     """
 
     method: Literal["shots"]
@@ -22,19 +22,19 @@ class Shots(ClipMethod):
     """Name of the features' `shot_score` entry."""
     detector: Literal["content", "adaptive", "histogram", "hash", "fade"] = "content"
     """What makes a cut. content: a large change of colours; adaptive: one that stands out from the frames around it
-    (for moving cameras; frames that a low rate holds mislead it); histogram: a change of brightness; hash: of coarse
-    structure; fade: dark frames."""
+    (for moving cameras; frames repeated by a grid finer than the video mislead it); histogram: a change of brightness;
+    hash: a change of coarse structure; fade: dark frames."""
     threshold: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """In the detector's own unit; None: PySceneDetect's default (27.0, 3.0, 0.2, 0.35, 12.0 in the order above)."""
     gradual: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Also cut in the middle of dissolves: how far the histograms' correlation must fall, in sum over 0.6 s. 1.0 finds
-    most of them at few false ones, 0.4 nearly all; None: none."""
+    """Also cut in the middle of dissolves: by how much the histograms' correlation must drop, summed over 0.6 s. 1.0
+    finds most dissolves with few false cuts, 0.4 nearly all; None: off."""
     min_seconds: SecondsOrZero = 0.6
-    """A cut nearer than this to the one before is none, and likewise at the track's start."""
+    """Cuts closer than this to the previous cut, or to the track's start, are ignored."""
     window_frames: Annotated[int, Field(ge=1)] = 2
-    """adaptive only: frames on each side that a frame is compared with."""
+    """adaptive only: number of frames on each side that a frame is compared with."""
     min_content: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 15.0
-    """adaptive only: the least `content_val` of a cut."""
+    """adaptive only: minimum `content_val` of a cut."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Shots:
@@ -49,7 +49,7 @@ class Shots(ClipMethod):
 
     @property
     def searches(self) -> str | None:
-        """As `product` says."""
+        """The product named by `product`."""
         return self.product
 
     def search(self, scores: StoredScores, part: Part) -> list[Part]:

@@ -35,10 +35,10 @@ def span_of(
     fps: Fraction | None,
     frames: dict[str, Any],
 ) -> Span:
-    """Return the span of a time range: which frames, shown when, and where decoding can start.
+    """Return the span of a time range: its frames, their times, and where decoding can start.
 
     `fps` None keeps the stream's own frames; a number takes, for each grid time k / fps in the range, the frame shown
-    then. `frames` is the recipe's frames entry; it goes into the key.
+    at that time. `frames` is the recipe's frames entry; it goes into the key.
     """
     if fps is None:
         times = pts.seconds_of(index.pts, video.time_base, first_pts=video.first_pts)
@@ -69,9 +69,10 @@ def span_of(
 
 
 def surplus_of(span: Span, track: Track, surplus: bytes, *, video: Video, row: int, frames: dict[str, Any]) -> Span:
-    """Return the span of frames that decoding gave beyond those promised, before a row of a span of native rate.
+    """Return the span of frames that decoding gave beyond those planned, before a row of a span at native rate.
 
-    `surplus` are their PTS (`pts.pack`). It lasts from the first of them to that row's frame, or to the span's end.
+    `surplus` holds their PTS (`pts.pack`). The new span lasts from the first of them to the frame of `row`, or to the
+    span's end.
     """
     shown, planned = pts.unpack(surplus), pts.unpack(span.pts)
     start, last = (float(x) for x in pts.seconds_of(shown[[0, -1]], video.time_base, first_pts=video.first_pts))
@@ -94,7 +95,7 @@ def surplus_of(span: Span, track: Track, surplus: bytes, *, video: Video, row: i
 
 
 def _row_at(seconds: float, fps: Fraction) -> int:
-    """Return the first k whose grid time k / fps, as the float that is stored, is not before `seconds`."""
+    """Return the first k whose grid time k / fps, rounded to the stored float, is not before `seconds`."""
     k = math.ceil(Fraction(seconds) * fps)
     return k - 1 if k and float((k - 1) / fps) >= seconds else k
 

@@ -1,4 +1,4 @@
-"""`windows`: clips of one length at one stride."""
+"""`windows`: clips of equal length at a fixed stride."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from patchlake.tasks.clips.method import ClipMethod, Cuttable, Part, Seconds, Ti
 
 
 class Windows(ClipMethod):
-    """Frame level: windows of one length at one stride, from the first displayed frame."""
+    """Frame level: windows of equal length at a fixed stride, from the first displayed frame."""
 
     method: Literal["windows"] = "windows"
     seconds: Seconds
     """Length of a window."""
     stride_seconds: Seconds | None = None
-    """From start to start; by default the length, so that windows touch."""
+    """Distance between starts; by default the length, so that windows touch."""
     tail: Literal["keep", "drop"] = "keep"
-    """Whether the last, shorter window of a video is a clip; a video shorter than a window always is one."""
+    """Whether the last, shorter window of a video becomes a clip; a video shorter than one window always does."""
 
     def cut(self, track: Cuttable) -> list[Part]:
         """Return the windows of each part of the track."""
@@ -31,11 +31,11 @@ class Windows(ClipMethod):
 def window_ranges(
     method: Windows, video: Times, start_seconds: float = 0.0, stop_seconds: float | None = None
 ) -> list[tuple[float, float]]:
-    """Return [start, stop) in seconds of each window of a part; they leave out no frame unless stride > length.
+    """Return [start, stop) in seconds of each window of a part; they cover every frame unless stride > length.
 
-    Starts are exact multiples of the stride as written in the recipe, from the part's start. A rest shorter than a
-    frame is no window of its own, as at a constant rate no frame starts in it: it belongs to the window before,
-    unless the tail is dropped.
+    Starts are exact multiples of the stride as written in the recipe, from the part's start. A remainder shorter than
+    a frame is not a window of its own, because at a constant rate no frame starts in it: it is added to the window
+    before, unless the tail is dropped.
     """
     length = Fraction(repr(method.seconds))
     stride = length if method.stride_seconds is None else Fraction(repr(method.stride_seconds))

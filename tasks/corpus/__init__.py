@@ -1,1 +1,1 @@
-"""What people bring: videos, manifests, annotations; and a corpus that is rendered."""
+"""Input from users: videos, manifests, annotations; and a synthetic corpus."""

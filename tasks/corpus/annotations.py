@@ -15,15 +15,14 @@ from patchlake.tasks.storage.uris import is_s3, object_of, object_uri, path_of, 
 from patchlake.tasks.types import Box, BoxPath, Source
 
 _Ends = dict[str, list[tuple[str, str]]]
-"""Last part of a path -> paths that end so, each with its source's uri."""
+"""Last part of a path -> the paths that end in it, each with its source's uri."""
 
 
 def read_boxes(path: str) -> tuple[tuple[str, BoxPath], ...]:
-    """Return the videos' names as written, and their boxes over time, in the order of their first rows.
+    """Return pairs of a video's name as written and a box path in it, in the order of their first rows.
 
-    Columns: x, y, width, height in upright source pixels; track tells the boxes of a video apart (`box` where it does
-    not say); seconds is when the box is there, and none says that it stays; label. Rows of one video and track are
-    one moving box, in order of time.
+    Columns: x, y, width, height in upright source pixels; track names the box (default `box`); seconds is the time of
+    the box, empty if it never moves; label. Rows of one video and track form one moving box, in order of time.
     """
     rows = table_files.rows(path, says="boxes")
     column = columns.name_column(list(rows[0].cells), file=rows[0].file) if rows else ""
@@ -75,7 +74,7 @@ def match(names: Iterable[str], sources: Sequence[Source], *, file: str) -> tupl
 
 
 def _spelled_out(name: str, file: str) -> Iterator[str]:
-    """Yield the uris that a name may be: as it is, or as a path or an object next to the file."""
+    """Yield the uris that a name may stand for: the name itself, or a path or an object relative to the file."""
     yield name
     try:
         if is_s3(name):

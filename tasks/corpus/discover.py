@@ -1,4 +1,4 @@
-"""Discover: the recipe's corpus as sources, one for every file or object there is, in a stated order."""
+"""Discovery: the recipe's corpus as sources, one per file or object, sorted by uri."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from patchlake.tasks.types import Reason, Source
 from patchlake.tasks.video.formats import SUFFIXES
 
 NUM_ASKED = 32
-"""Objects that a manifest names are asked for so many at a time."""
+"""Concurrent requests for the objects that a manifest names."""
 
 
 def discover(corpus: Corpus) -> tuple[Source, ...]:
-    """Return every source of a corpus, sorted by uri; what can't be read as a file is a source with its reason.
+    """Return every source of a corpus, sorted by uri; what can't be read as a file is a rejected source with a reason.
 
-    Raises RecipeError where `corpus.videos` names nothing that exists or a manifest is wrong, NothingFoundError where
-    there is no video in it, Unreachable where an object store does not let itself be listed.
+    Raises RecipeError if `corpus.videos` does not exist or a manifest is wrong, NothingFoundError if there is no video
+    in it, Unreachable if an object store can't be listed.
     """
     place, needs_label = corpus.videos, corpus.labels == "column"
     if is_s3(place):
@@ -80,7 +80,7 @@ def _no_manifest(place: str) -> RecipeError:
 
 
 def _in_store(place: str, needs_label: bool) -> list[Source]:
-    """Find an object, a manifest, or all below a prefix: whole parts of keys, as with folders."""
+    """Find an object, a manifest, or all objects below a prefix; a prefix matches whole key parts, like a folder."""
     bucket, key = split_s3(place)
     if key and not key.endswith("/"):
         source = _object(object_uri(bucket, key), {})
@@ -158,7 +158,7 @@ def _file(path: bytes, real_root: bytes = b"/") -> Source:
 
 
 def _object(uri: str, away: dict[str, str]) -> Source:
-    """Return an S3 object as a source; `away` keeps why a bucket's store did not answer, to ask it no more."""
+    """Return an S3 object as a source; `away` keeps why a bucket's store did not answer, so it is not asked again."""
     bucket, _ = object_of(uri)
     message = away.get(bucket)
     try:
@@ -175,7 +175,7 @@ def _object(uri: str, away: dict[str, str]) -> Source:
 
 
 def _objects(uris: Iterable[str]) -> dict[str, Source]:
-    """Return S3 objects as sources, by uri, asking for each."""
+    """Return S3 objects as sources, by uri; one request each."""
     away: dict[str, str] = {}
     with ThreadPoolExecutor(NUM_ASKED) as pool:
         return {source.uri: source for source in pool.map(lambda uri: _object(uri, away), uris)}

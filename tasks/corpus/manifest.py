@@ -35,14 +35,14 @@ SPLITS = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """What a manifest says of one source."""
+    """What a manifest says about one source."""
 
     uri: str
     label: str | None
     split: str | None
     group: str | None
     annotations: tuple[Annotation, ...]
-    """As in `Source`."""
+    """See `Source`."""
 
 
 def read_manifest(place: str, *, needs_label: bool = False) -> tuple[Entry, ...]:
@@ -144,7 +144,7 @@ def _split(text: str, rows: Sequence[Row], column: str) -> str:
 
 
 def _agreed(rows: Sequence[Row], column: str | None) -> str | None:
-    """Return what those rows say that say anything."""
+    """Return the one value that the rows give for a column, None if no row gives one; RecipeError if they differ."""
     if column is None:
         return None
     saying = [row for row in rows if row.has(column)]
@@ -171,7 +171,7 @@ def _annotation(row: Row, header: _Header) -> Annotation:
 
 
 def _targets(row: Row, header: _Header) -> tuple[tuple[str, float], ...]:
-    """Return the numbers to learn by name, in the order of their columns."""
+    """Return the regression targets by name, in the order of their columns."""
     found: dict[str, float] = {}
     for column in row.cells:
         if column == header.means.get("targets"):
@@ -182,7 +182,7 @@ def _targets(row: Row, header: _Header) -> tuple[tuple[str, float], ...]:
         else:
             continue
         if twice := found.keys() & named.keys():
-            raise row.error(column, f"one value of {min(twice)}, of which another column holds one too")
+            raise row.error(column, f"one value of {min(twice)}, but another column has one too")
         found |= named
     return tuple(found.items())
 

@@ -1,4 +1,4 @@
-"""Which videos a recipe names, and where their labels come from."""
+"""The recipe's `corpus`: which videos, and where their labels come from."""
 
 from __future__ import annotations
 

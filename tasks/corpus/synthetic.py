@@ -1,10 +1,10 @@
 """The default corpus: rendered clips of eight motions, four kinds times two directions of time. No download.
 
-A textured object moves over a textured background, seen by a shaking camera with a noisy sensor, bars
-passing in front. Its state (x, y, turn, log of size) lives on a torus, each start uniform; a motion is a
-steady walk along one axis. So the frame at any given time has the same distribution for every class, and
-the clip of one direction is that of the other one played backwards: no frame, no bag of frames, no amount
-of motion tells the two apart.
+A textured object moves over a textured background, seen by a shaking camera with a noisy sensor, with bars
+passing in front. Its state (x, y, rotation, log of size) lies on a torus, each start uniform; a motion is
+constant speed along one axis. So the frame at any given time has the same distribution for every class, and
+the clip of one direction is that of the other played backwards: no single frame, no bag of frames and no
+amount of motion separates the two.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ import numpy.typing as npt
 from patchlake.tasks.errors import PatchlakeError
 
 VERSION = 1
-"""Raised when the same parameters render other frames than before."""
+"""Increased whenever the same parameters render different frames than before."""
 
 PAIRS = (("left", "right"), ("up", "down"), ("counter_clockwise", "clockwise"), ("recede", "approach"))
-"""Classes; the second of a pair moves along its axis (x, y, turn, log of size), the first is its reversal."""
+"""Classes; the second of a pair moves along its axis (x, y, rotation, log of size), the first is its reversal."""
 
 CLASSES = tuple(name for pair in PAIRS for name in pair)
 
 _X264 = {"crf": "20", "preset": "veryfast", "x264-params": "mbtree=0"}
-"""With macroblock-tree rate control, libx264 may give other bytes for equal frames (even on 1 thread)."""
+"""With macroblock-tree rate control, libx264 may give different bytes for equal frames (even on 1 thread)."""
 
 _TEXTURE = 128
 _RADIUS = 0.28
@@ -47,11 +47,11 @@ Frames = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CorpusSpec:
-    """What to render; equal specs give frames that decode equal (with one build of libx264)."""
+    """What to render; equal specs give videos that decode to equal frames (with one build of libx264)."""
 
     seed: int = 0
     num_scenes: int = 96
-    """Each scene gives one clip per class; scenes are the groups that a split keeps whole."""
+    """Each scene gives one clip per class; a scene is one group, so a split never divides it."""
     num_frames: int = 32
     fps: int = 16
     size: tuple[int, int] = (128, 128)
@@ -68,11 +68,11 @@ def render_corpus(
     fps: int = 16,
     size: tuple[int, int] = (128, 128),
 ) -> list[Path]:
-    """Render what is missing of the corpus into a folder and return its videos, in the manifest's order.
+    """Render the missing videos of the corpus into a folder and return all its videos, in the manifest's order.
 
     Writes LABEL/SCENE.mp4, `manifest.csv` (uri relative to it, label, group = scene) and `corpus.json`, the
-    stamp by which a later call knows its own files. `processes` defaults to the CPUs at hand; they are
-    spawned, so a script that calls this needs the usual main guard. Raises PatchlakeError when the folder
+    stamp by which a later call recognises its own files. `processes` defaults to the available CPUs; they are
+    spawned, so a script that calls this needs the usual main guard. Raises PatchlakeError if the folder
     holds another corpus.
     """
     spec = CorpusSpec(seed=seed, num_scenes=num_scenes, num_frames=num_frames, fps=fps, size=size)
@@ -94,12 +94,12 @@ def render_corpus(
 
 
 def scene_name(scene: int) -> str:
-    """Return the name of a scene: the stem of its files, and the group of its clips."""
+    """Return the name of a scene: the stem of its files and the group of its clips."""
     return f"scene_{scene:04d}"
 
 
 def render_scene(folder: Path, spec: CorpusSpec, scene: int) -> None:
-    """Write a scene's clips, one per class; each appears whole, under its own name, or not at all."""
+    """Write a scene's clips, one per class; each file appears complete or not at all."""
     cv2.setNumThreads(1)
     for kind, (backward, forward) in enumerate(PAIRS):
         frames = render_frames(spec, scene, kind)
@@ -110,8 +110,8 @@ def render_scene(folder: Path, spec: CorpusSpec, scene: int) -> None:
 def render_frames(spec: CorpusSpec, scene: int, kind: int) -> Frames:
     """Return the frames (time, y, x, channel), RGB, of the forward class of `PAIRS[kind]`, before encoding.
 
-    Texture, camera path, bars, start and speed belong to the scene; only the axis of motion depends on the
-    kind, and the sensor's noise, which is drawn anew.
+    Texture, camera path, bars, start and speed depend on the scene; only the axis of motion and the sensor
+    noise depend on the kind.
     """
     rng = np.random.default_rng([VERSION, spec.seed, scene])
     height, width = spec.size
@@ -130,7 +130,7 @@ def render_frames(spec: CorpusSpec, scene: int, kind: int) -> Frames:
     speed = rng.uniform(1.2, 2.4) * height / 128  # frame pixels of the object's typical point, per frame
     noise_sigma = rng.uniform(2, 5)
     turns_per_radian, sizes = 1 / (2 * np.pi), float(np.log(_SIZES[1] / _SIZES[0]))
-    per_radius = speed / (_RADIUS * height)  # what turns or grows a disc so that its edge has that speed
+    per_radius = speed / (_RADIUS * height)  # rotation or growth that moves a disc's edge at that speed
     steps = (speed / width, speed / height, per_radius * turns_per_radian, 0.6 * per_radius / sizes)
     state_T4 = np.tile(start, (spec.num_frames, 1))
     state_T4[:, kind] = (start[kind] + steps[kind] * times) % 1
@@ -151,7 +151,7 @@ def render_frames(spec: CorpusSpec, scene: int, kind: int) -> Frames:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Bars:
-    """Parallel bars of one colour that drift across the view, in front of everything."""
+    """Parallel bars of one colour that drift across the view in front of everything."""
 
     angle_radians: float
     offsets: npt.NDArray[np.floating[Any]]
@@ -204,7 +204,7 @@ def _camera_path(rng: np.random.Generator, num_frames: int) -> npt.NDArray[np.fl
 def _placements(
     state: npt.NDArray[np.float64], camera: npt.NDArray[np.float64], height: int, width: int
 ) -> Iterator[npt.NDArray[np.float64]]:
-    """Yield the 2x3 matrices that draw the object: once, and again where it leaves and comes back in."""
+    """Yield the 2x3 matrices that draw the object: once, and again on the opposite side where it crosses an edge."""
     size = _SIZES[0] * (_SIZES[1] / _SIZES[0]) ** state[3]
     scale = size * _RADIUS * height / (_TEXTURE / 3)
     turn = np.exp(2j * np.pi * state[2]) * scale
@@ -222,7 +222,7 @@ def _video(folder: Path, label: str, scene: int) -> Path:
 
 
 def _write_video(path: Path, frames: Frames, fps: int) -> None:
-    """Encode frames as H.264, one thread (for equal bytes), under a temporary name that is then replaced."""
+    """Encode frames as H.264, one thread (for equal bytes), under a temporary name that is then renamed."""
     import av  # the parent process of a rendering pool never needs it
 
     path.parent.mkdir(exist_ok=True)
@@ -239,7 +239,7 @@ def _write_video(path: Path, frames: Frames, fps: int) -> None:
 
 
 def _claim(folder: Path, spec: CorpusSpec) -> None:
-    """Stamp the folder with the spec, before any video; refuse one that bears another stamp."""
+    """Write the spec as the folder's stamp, before any video; refuse a folder that has another stamp."""
     stamp, wanted = folder / "corpus.json", json.loads(json.dumps({"version": VERSION, **asdict(spec)}))
     if not stamp.exists():
         _replace(stamp, json.dumps(wanted, indent=1))
@@ -247,7 +247,7 @@ def _claim(folder: Path, spec: CorpusSpec) -> None:
     found: Any = json.loads(stamp.read_text())
     if found != wanted:
         raise PatchlakeError(
-            f"{folder} holds another corpus ({found}) than asked for ({wanted}); delete it or choose another folder"
+            f"{folder} holds another corpus ({found}) than requested ({wanted}); delete it or choose another folder"
         )
 
 

@@ -1,6 +1,6 @@
 """Files of rows that users bring (CSV, TSV, JSON, JSON lines, Parquet, a list of paths), and their cells as values.
 
-Whatever is wrong in one is a RecipeError that names file, row, column, what was given and what was expected.
+Every error is a RecipeError that names the file, row, column, what was given and what was expected.
 Rows count from 1, without the header. Blanks around headers and after separators, `sep=;` lines, `#` comments and what
 exports write before their header are passed over.
 """
@@ -34,25 +34,25 @@ _BORIS_HEADER = ("Time", "Behavior")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a user's file; empty cells, nulls and NaN all mean that nothing is said."""
+    """One row of a user's file; empty cells, nulls and NaN all mean "no value"."""
 
     file: str
     number: int
     cells: Mapping[str, Any]
 
     def error(self, column: str, expected: str) -> RecipeError:
-        """Return the error about a cell."""
+        """Return the error for a cell."""
         given = f"got {column} {self.cells.get(column)!r}"
         return RecipeError(f"{self.file}, row {self.number}: {given}, expected {expected}")
 
     def has(self, column: str) -> bool:
-        """Whether the cell says anything."""
+        """Whether the cell has a value."""
         value = self.cells.get(column)
         is_nan = isinstance(value, float) and math.isnan(value)
         return not (value is None or is_nan or (isinstance(value, str) and not value.strip()))
 
     def text(self, column: str) -> str | None:
-        """Return a cell as text that any table can hold."""
+        """Return a cell as text that can be encoded as UTF-8."""
         if not self.has(column):
             return None
         text = str(self.cells[column])
@@ -67,7 +67,7 @@ class Row:
         return tuple((column, text) for column in columns if (text := self.text(column)) is not None)
 
     def number_of(self, column: str) -> float | None:
-        """Return a cell that holds a finite number."""
+        """Return a cell as a finite number, None if empty."""
         if not self.has(column):
             return None
         value = as_number(self.cells[column])
@@ -118,7 +118,7 @@ class Row:
         return name
 
     def box(self, column: str) -> Box | None:
-        """Return a cell that holds x, y, width and height: as text between blanks or commas, or as a list."""
+        """Return a cell as x, y, width, height: text separated by blanks or commas, or a list."""
         if not self.has(column):
             return None
         value = self.cells[column]
@@ -130,7 +130,7 @@ class Row:
 
 
 def as_number(value: object) -> float | None:
-    """Return a finite number, given as one or as text; None for anything else."""
+    """Return a finite number, given as a number or as text; None for anything else."""
     if isinstance(value, str):
         value = float(value) if _NUMBER.fullmatch(value := value.strip()) else None
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
@@ -143,17 +143,17 @@ def as_number(value: object) -> float | None:
 
 
 def rows(place: str, *, says: str) -> list[Row]:
-    """Return the rows of a file, or of an s3:// object; `says` begins each error: the key that named the file."""
+    """Return the rows of a file or s3:// object; `says` begins each error: the recipe key that named the file."""
     return rows_of(read(place, says=says), file=f"{says}: {place}")
 
 
 def rows_of(content: Any, *, file: str) -> list[Row]:
-    """Return what `read` gave as rows, where it is a list of mappings."""
+    """Return the result of `read` as rows; RecipeError if it is not a list of mappings."""
     if not isinstance(content, list) or not all(isinstance(cells, dict) for cells in content):
         raise RecipeError(f"{file} is not a list of rows; expected a list of mappings from column to value")
     found = []
     for i, cells in enumerate(content):
-        if None in cells:  # the csv module's name for what lies past the last column
+        if None in cells:  # the csv module's key for cells past the last column
             raise RecipeError(f"{file}, row {i + 1}: got more cells than the header has columns; quote commas")
         found.append(Row(file, i + 1, {str(column).strip(): value for column, value in cells.items()}))
     return found
@@ -182,7 +182,7 @@ def read(place: str, *, says: str) -> Any:
         if suffix == ".txt":
             return [{"uri": line.strip()} for line in text.splitlines() if line.strip()]
         return _table(text, tabs=suffix == ".tsv", file=f"{says}: {place}")
-    except (ValueError, OSError, NotImplementedError, RecursionError, csv.Error) as error:  # of all readers alike
+    except (ValueError, OSError, NotImplementedError, RecursionError, csv.Error) as error:  # from any of the readers
         raise RecipeError(f"{says}: {place} can't be read as {suffix[1:] or 'csv'}: {error}") from error
 
 

@@ -1,4 +1,4 @@
-"""Extractors: one file each, its options beside it. To add one: such a file, and a line in `FEATURES`."""
+"""Extractors: one file each, with its options. To add one: one file, and a line in `FEATURES`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FEATURES = Family(
     options=FeatureOptions,
     package=__name__,
 )
-"""Kind -> its options and what makes its extractor; a kind is imported when a recipe names it, since some are heavy."""
+"""Kind -> its options and what builds its extractor; imported only if a recipe names the kind, since some are heavy."""
 
 Entry = Annotated[FeatureOptions, FEATURES]
 """One entry of a recipe's `features`."""

@@ -1,4 +1,4 @@
-"""Other people's extractors: what is merely called with frames becomes an extractor that the engine knows."""
+"""Extractors of users: wraps an object that is called with frames as an `Extractor`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ PARTS = (
     "version", "channels", "dtype", "time_size", "time_stride", "context_frames", "centres", "needs_gpu",
     "digest_parts", "attrs",
 )  # fmt: skip
-"""What an extractor has to have; `features.Extractor` says what each means."""
+"""Required attributes of an extractor; documented in `features.Extractor`."""
 
 
 def as_extractor(made: Any, source: str) -> Extractor:
-    """Return an object as an extractor: itself if its class is derived from one, else one that calls it with frames.
+    """Return an object as an extractor: itself if it is an `Extractor`, else a wrapper that calls it with frames.
 
-    Raises RecipeError if it lacks a part, or has an impossible one; `source` says where it comes from.
+    Raises RecipeError if an attribute is missing or impossible; `source` says where the object comes from.
     """
     _check(made, source)
     extractor: Extractor = made if _has_compute(made) else CalledWithFrames(made)
@@ -29,7 +29,7 @@ def as_extractor(made: Any, source: str) -> Extractor:
 
 
 class CalledWithFrames(FrameExtractor):
-    """An object that is called with the frames of a piece, or gathers those of several at once, as an extractor."""
+    """Wraps an object that is called with one piece's frames, or has `gather` for those of several pieces."""
 
     def __init__(self, made: Any) -> None:
         self.made = made
@@ -42,12 +42,12 @@ class CalledWithFrames(FrameExtractor):
         self.together = hasattr(made, "gather")
 
     def __call__(self, frames: FrameArray) -> npt.NDArray[Any]:
-        """Return the object's answer to the frames of one piece."""
+        """Return the object's result for the frames of one piece."""
         found: npt.NDArray[Any] = self.made(frames)
         return found
 
     def compute(self, pieces: Sequence[Cells]) -> list[npt.NDArray[Any]]:
-        """Return the object's answer to each piece, from one call if it gathers."""
+        """Return the object's result for each piece, from one call if it has `gather`."""
         if not self.together:
             return super().compute(pieces)
         found: list[npt.NDArray[Any]] = self.made.gather([piece.frames for piece in pieces])
@@ -55,7 +55,7 @@ class CalledWithFrames(FrameExtractor):
 
 
 def _has_compute(made: Any) -> bool:
-    """Return whether it computes pieces; its base tells, since a `compute` of another class may mean anything."""
+    """Return whether it is an Extractor with a `compute` of its own; in other classes `compute` may mean anything."""
     kind = type(made)
     return Extractor in kind.__mro__ and kind.compute is not Extractor.compute
 

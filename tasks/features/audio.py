@@ -1,4 +1,4 @@
-"""`audio`: what is heard while frames are shown."""
+"""`audio`: the sound around each row's frames."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class AudioSpec(FeatureOptions):
     low: Annotated[float, Field(ge=0)] = 20.0
     """Hz."""
     high: Annotated[float, Field(gt=0)] = 8000.0
-    """Hz; bands beyond half a file's sample rate are silent there."""
+    """Hz; bands above half a file's sample rate are silent."""
     every: Annotated[int, Field(ge=0)] = 0
-    """Frames of a row, and from row to row; by default those of the patch grid."""
+    """Frames per row, and from row to row; by default those of the patch grid."""
 
     @property
     def time_stride(self) -> int:
-        """As `every` says."""
+        """The value of `every`."""
         return self.every
 
     @model_validator(mode="after")
@@ -46,14 +46,15 @@ class AudioSpec(FeatureOptions):
 
 
 class Audio(Extractor):
-    """Log-mel power of the sound around each row, at the frames' rate; y and x have one cell.
+    """Log-mel power of the sound around each row, at the rate of the rows; y and x have one cell.
 
-    A row's windows lie evenly from its first to its last frame, about `hop_seconds` apart, each centred there and
-    `window_seconds` long (periodic Hann, zero-padded to a power of two). Channels: `mel_F`, power in decibels in the
-    triangular band around F Hz, averaged over the windows before the logarithm, bands evenly spaced on the mel scale
-    2595 log10(1 + f / 700) between `low` and `high`; 0 dB is a mean square of 1 (a full-scale sine gives -3 dB), -100
-    dB the floor, also of bands beyond half the sample rate. `heard`: share of the row's windows that lie wholly in the
-    sound; the others do not count. Where it is 0 (no sound, before or after it) all bands are at the floor.
+    A row's windows are centred at evenly spaced times from its first to its last frame, about `hop_seconds` apart, and
+    are `window_seconds` long (periodic Hann, zero-padded to a power of two). Channels: `mel_F`, power in decibels in
+    the triangular band around F Hz, averaged over the windows before the logarithm, bands evenly spaced on the mel
+    scale 2595 log10(1 + f / 700) between `low` and `high`; 0 dB is a mean square of 1 (a full-scale sine gives -3 dB),
+    -100 dB is the floor, also for bands above half the sample rate. `heard`: share of the row's windows that lie wholly
+    within the sound; the others are not used. Where it is 0 (no sound, or none yet or any more) all bands are at the
+    floor.
 
     Sound is the mean of the channels, at the file's own rate: nothing is resampled.
 
@@ -84,7 +85,7 @@ class Audio(Extractor):
         self._banks: dict[int, torch.Tensor] = {}
 
     def compute(self, pieces: Sequence[Cells]) -> list[npt.NDArray[np.float32]]:
-        """Return (rows, 1, 1, channel) for each piece, from the sound between a row's first and last frame."""
+        """Return (rows, 1, 1, channel) for each piece, from the sound around each row's frames."""
         return [self._rows(piece) for piece in pieces]
 
     def _rows(self, piece: Cells) -> npt.NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""`color`: which colours each patch has."""
+"""`color`: colour statistics of each patch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from patchlake.tasks.types import FrameArray
 
 _RGB = ("red", "green", "blue")
 _HUES = 180
-"""OpenCV's hues of 8 bits, 2 degrees each."""
+"""OpenCV's 8-bit hue has 180 steps of 2 degrees."""
 
 
 class ColorSpec(FeatureOptions):
@@ -24,7 +24,7 @@ class ColorSpec(FeatureOptions):
 
     kind: Literal["color"]
     bins: Annotated[int, Field(ge=2, le=32)] = 8
-    """Of the histograms of hue and of luma."""
+    """Number of bins of the hue histogram and of the luma histogram."""
     colorless: Annotated[int, Field(ge=1, le=255)] = 32
     """Saturation (0..255) below which a pixel has no hue."""
 
@@ -32,12 +32,12 @@ class ColorSpec(FeatureOptions):
 class Color(FrameExtractor):
     """Means, deviations and histograms of the patch's colours.
 
-    All over the patch's pixels and frames; with n bins of each histogram (8 by default). Channels:
+    Each is computed over the patch's pixels and frames; each histogram has n = `bins` bins. Channels:
     red, green, blue              mean, grey levels (0..255)
     red_std, green_std, blue_std  standard deviation, grey levels (0..127.5)
     hue_0..hue_(n-1)              share of pixels with hue in [360 i / n, 360 (i + 1) / n) degrees (0 red, 120 green,
                                   240 blue) and at least the saturation `colorless` (of 255), 0..1
-    colorless                     share of pixels that are less saturated; with the hues it sums to 1
+    colorless                     share of less saturated pixels; together with the hues it sums to 1
     luma_0..luma_(n-1)            share of pixels with ITU-R BT.601 luma in [256 i / n, 256 (i + 1) / n); they sum to 1
 
     Source: cv2.cvtColor (RGB2HSV: hue in steps of 2 degrees; RGB2GRAY); histograms after M. Swain and D. Ballard,
@@ -74,19 +74,19 @@ class Color(FrameExtractor):
         """Return (rows, y, x, channel) for (n, height, width, 3) RGB frames."""
         per_frame: npt.NDArray[np.float64] = np.stack([self._cells(frame) for frame in frames])
         pooled = pool_time(per_frame, size=self.time_size, stride=self.time_stride)
-        mean, square = pooled[..., :3], pooled[..., 3:6]  # the maps hold squares there: var = E[v^2] - E[v]^2
+        mean, square = pooled[..., :3], pooled[..., 3:6]  # these maps hold squares: var = E[v^2] - E[v]^2
         square[:] = np.sqrt(np.maximum(square - mean**2, 0))
         return pooled.astype(np.float32)
 
     def _cells(self, frame: FrameArray) -> npt.NDArray[np.float64]:
-        """Return (y, x, channel) means over each cell of a frame, squares in place of deviations."""
+        """Return (y, x, channel) means over each cell of a frame; mean squares in place of deviations."""
         levels = np.empty((6, *frame.shape[:2]))
         levels[:3] = frame.transpose(2, 0, 1)
         np.multiply(levels[:3], levels[:3], out=levels[3:])
         return np.concatenate([self._pool_levels(levels), self._pool_shares(self._shares(frame))], axis=-1)
 
     def _shares(self, frame: FrameArray) -> Maps:
-        """Return (2 bins + 1, height, width): 1 in the map of the pixel's hue, and in that of its luma, else 0."""
+        """Return (2 bins + 1, height, width): 1 in the map of the pixel's hue bin and of its luma bin, else 0."""
         hues, saturation, _ = cv2.split(cv2.cvtColor(frame, cv2.COLOR_RGB2HSV))
         hue = cv2.LUT(hues, self._hue_bin)
         hue[saturation < self._colorless] = self._bins

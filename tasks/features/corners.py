@@ -1,4 +1,4 @@
-"""`corners`: how much corner there is in each patch."""
+"""`corners`: corner responses of each patch."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from patchlake.tasks.grid import Grid
 from patchlake.tasks.types import FrameArray
 
 _BLOCK = 3
-"""Pixels each way over which the structure tensor is averaged."""
+"""Side in pixels of the block over which the structure tensor is averaged."""
 _UNIT = 255.0**2 / 4
-"""OpenCV takes grey levels as 0..1 and its Sobel operator over 4, not 8: by so much its eigenvalues are too small."""
+"""Factor on OpenCV's eigenvalues: it uses grey levels 0..1 and divides its Sobel operator by 4, not 8."""
 
 
 class CornersSpec(FeatureOptions):
@@ -25,9 +25,9 @@ class CornersSpec(FeatureOptions):
 
     kind: Literal["corners"]
     k: Annotated[float, Field(gt=0, lt=0.25)] = 0.04
-    """Harris' weight of the squared trace."""
+    """Weight of the squared trace in Harris' response."""
     least: Annotated[float, Field(gt=0)] = 100.0
-    """Shi-Tomasi response of a corner, (grey level / pixel)^2: at least so much, and the most of its 3x3 pixels."""
+    """Minimum Shi-Tomasi response of a corner, (grey level / pixel)^2; it is also the maximum of its 3x3 pixels."""
 
 
 class Corners(FrameExtractor):
@@ -37,7 +37,7 @@ class Corners(FrameExtractor):
     (0..255) per pixel (Sobel 3x3 / 8). Channels, each a mean over the patch's pixels and frames:
     harris      det M - k (trace M)^2, (grey level / pixel)^4: above 0 on corners, below 0 on edges
     shi_tomasi  the smaller eigenvalue of M, (grey level / pixel)^2, 0 or more
-    corners     share of pixels that are a corner, 0..1: shi_tomasi is the greatest of its 3x3 pixels, and >= `least`
+    corners     share of pixels that are a corner, 0..1: shi_tomasi is the maximum of its 3x3 pixels, and >= `least`
 
     Source: cv2.cornerHarris (C. Harris and M. Stephens, 1988), cv2.cornerMinEigenVal (J. Shi and C. Tomasi, CVPR 1994).
     """

@@ -13,27 +13,27 @@ from patchlake.tasks.strict import ClassPath, RecipeFolder, load_class
 
 
 class CustomSpec(FeatureOptions):
-    """A class of the user's own."""
+    """An extractor class of the user."""
 
     kind: Literal["custom"]
     path: ClassPath
-    """module:Class; the module is importable, or lies in the recipe's folder."""
+    """module:Class; the module is importable, or a file in the recipe's folder."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the class."""
     every: Annotated[int, Field(ge=0)] = 0
-    """Frames from row to row, where that is not the patch grid's stride: the class' time_stride."""
+    """Frames from row to row, if not the patch grid's stride: the time_stride of the class."""
     folder: RecipeFolder = ""
 
     @property
     def time_stride(self) -> int:
-        """As `every` says."""
+        """The value of `every`."""
         return self.every
 
 
 def custom(spec: CustomSpec, patches: Grid, frame_size: tuple[int, int]) -> Extractor:
-    """Return the user's extractor, made as `Class(patches=Grid, frame_size=(height, width), **options)`.
+    """Return the user's extractor, built as `Class(patches=Grid, frame_size=(height, width), **options)`.
 
-    The class' path and its options become part of the product's key, beside its own `version` and `digest_parts`.
+    The class path and options become part of the product's key, in addition to its `version` and `digest_parts`.
     """
     made = load_class(spec.path, spec.folder, where="features")(patches=patches, frame_size=frame_size, **spec.options)
     extractor = as_extractor(made, spec.path)

@@ -1,4 +1,4 @@
-"""`edges`: how much edge there is in each patch."""
+"""`edges`: edge strength of each patch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class EdgesSpec(FeatureOptions):
 
     kind: Literal["edges"]
     canny: tuple[float, float] = (100.0, 200.0)
-    """Canny's lower and upper threshold, on its own gradient scale (cv2.Canny, L1, 3x3 Sobel)."""
+    """Canny's lower and upper threshold, on OpenCV's gradient scale (cv2.Canny, L1, 3x3 Sobel)."""
 
 
 class Edges(FrameExtractor):

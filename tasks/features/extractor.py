@@ -1,4 +1,4 @@
-"""What an extractor is, and the recipe entries of those that ship. Nothing heavy is imported here."""
+"""What an extractor is, and what its recipe entry has. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 FRAMES = "frames"
 SOUND = "sound"
-"""What an extractor may read."""
+"""FRAMES and SOUND: what an extractor may read."""
 
 
 def _no_sound() -> Sound:
@@ -30,56 +30,56 @@ def _no_sound() -> Sound:
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """What a piece of a span gives an extractor: all that its rows are made of."""
+    """A piece of a span as given to an extractor: all input of the piece's rows."""
 
     frames: FrameArray
-    """(before + (rows - 1) time_stride + time_size + after, height, width, 3) RGB; none where the extractor `reads`
+    """(before + (rows - 1) time_stride + time_size + after, height, width, 3) RGB; empty if the extractor `reads`
     something else."""
     first_seconds: FloatArray = field(default_factory=lambda: np.empty(0))
-    """(rows,) when the first frame of each row is shown, from the video's first displayed frame."""
+    """(rows,) time of each row's first frame, in seconds from the video's first displayed frame."""
     last_seconds: FloatArray = field(default_factory=lambda: np.empty(0))
-    """(rows,) when its last frame is shown."""
+    """(rows,) time of each row's last frame."""
     open_sound: Callable[[], Sound] = _no_sound
-    """Return the sound of the piece's video, for extractors that read it; opening that of another piece ends it."""
+    """Return the sound of the piece's video, for extractors that read it; opening another piece's sound closes it."""
 
 
 @runtime_checkable
 class Extractor(Protocol):
-    """Pieces in, one row of features per time cell out. Rows depend on their own frames and context alone.
+    """Pieces in, one row of features per time cell out. A row depends only on its own frames and context.
 
-    Whoever takes one piece's frames at a time subclasses `FrameExtractor`. Users' own classes need neither: `custom`
-    makes an extractor of what has these attributes (those with a default may be left out) and is called with frames.
+    Subclass `FrameExtractor` to take one piece's frames at a time. A user's class needs no base: `custom` wraps any
+    callable that takes frames and has these attributes (those with a default may be left out).
     """
 
     version: int
-    """Raised when the same frames give other bytes than before; it is part of every product key."""
+    """Increased whenever the same frames give different bytes than before; part of every product key."""
     channels: tuple[str, ...]
     dtype: Literal["float16", "float32", "uint16"]
-    """uint16: labels, numbers without an order; 0 is none."""
+    """uint16: labels, i.e. numbers without an order; 0: no label."""
     time_size: int
     """Frames of one row's window."""
     time_stride: int
     """Frames from row to row; it divides the dataset's grid_align."""
     context_frames: tuple[int, int]
-    """Frames wanted before the first and after the last window; past a span's ends the end frame is repeated."""
+    """Frames needed before the first and after the last window; past a span's ends its end frame is repeated."""
     centres: tuple[tuple[float, ...], tuple[float, ...]]
     """y and x of the cells' centres in frame-grid pixels."""
     needs_gpu: bool
     digest_parts: dict[str, Any]
-    """All that decides the output's bytes besides the frames and `version`: options and the model's digest."""
+    """Everything besides the frames and `version` that determines the output's bytes: options, the model's digest."""
     attrs: dict[str, Any]
-    """What the array says of itself: units, pooling, source of the method, model."""
+    """Attributes of the stored array: units, pooling, source of the method, model."""
     window_rows: int = 1
-    """Rows that come from one window.
+    """Rows computed from one window.
 
     If several (a clip network's tubelets), they touch, and each needs every frame of the window. `time_size` and
-    `time_stride` are then those of a row, windows start every window_rows * time_stride frames, which divides the
-    dataset's grid_align, and an incomplete window has no rows.
+    `time_stride` are then those of a row; windows start every window_rows * time_stride frames, which divides the
+    dataset's grid_align; and an incomplete window has no rows.
     """
     wants_gpu: bool = False
-    """Whether it takes a GPU where the cluster has one."""
+    """Whether it uses a GPU if the cluster has one."""
     reads: str = FRAMES
-    """What its rows are made of: FRAMES or SOUND."""
+    """What its rows are computed from: FRAMES or SOUND."""
     together: bool = False
     """Whether it takes all pieces of a slot in one call, so that its batches are full."""
 
@@ -89,52 +89,52 @@ class Extractor(Protocol):
 
 
 class FrameExtractor(Extractor):
-    """Base of extractors that take the frames of one piece at a time: they write `__call__`."""
+    """Base class of extractors that take the frames of one piece at a time: they implement `__call__`."""
 
     @abstractmethod
     def __call__(self, frames: FrameArray) -> npt.NDArray[Any]:
         """Return (rows, y, x, channel) for (before + (rows - 1) stride + size + after, height, width, 3) frames."""
 
     def compute(self, pieces: Sequence[Cells]) -> list[npt.NDArray[Any]]:
-        """Return what a call with its frames gives for each piece."""
+        """Return the result of `__call__` for each piece's frames."""
         return [self(piece.frames) for piece in pieces]
 
 
 def wants_gpu(extractor: Extractor) -> bool:
-    """Return whether it takes a GPU where there is one, because it needs or wants one."""
+    """Return whether it uses a GPU if there is one, because it needs or wants one."""
     return extractor.needs_gpu or extractor.wants_gpu
 
 
 def window_frames(extractor: Extractor) -> tuple[int, int]:
-    """Return the frames of one window, its context left out, and those from one window to the next."""
+    """Return the frames of one window, without context, and the frames from one window to the next."""
     rows = extractor.window_rows
     return (rows - 1) * extractor.time_stride + extractor.time_size, rows * extractor.time_stride
 
 
 def reach_of(extractor: Extractor) -> tuple[int, int]:
-    """Return the frames that an extractor may want before a piece's first frame and after its last one."""
+    """Return how many frames an extractor may need before a piece's first frame and after its last one."""
     before, after = extractor.context_frames
     size, stride = window_frames(extractor)
     return before, after + size - min(stride, size)
 
 
 class FeatureOptions(Strict):
-    """What every entry of a recipe's `features` has."""
+    """Base class of all entries of a recipe's `features`."""
 
     name: Name = ""
-    """Of the product; by default the path's last part, else the kind."""
+    """Name of the product; by default the last part of `path`, else the kind."""
     kind: str
     labels: ClassVar[bool] = False
-    """Whether its values are numbers without an order, which nobody averages or compares."""
+    """Whether its values are labels (numbers without an order), which are never averaged or compared."""
 
     @property
     def time_stride(self) -> int:
-        """Frames from row to row, where the entry and not the patch grid decides; else 0."""
+        """Frames from row to row if the entry sets it, 0 if the patch grid does."""
         return 0
 
     @property
     def stride_key(self) -> str:
-        """The key of the entry that says so."""
+        """The entry's key that sets `time_stride`."""
         return "every"
 
     @model_validator(mode="before")

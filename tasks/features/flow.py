@@ -1,4 +1,4 @@
-"""`flow`: how each patch moves."""
+"""`flow`: optical flow of each patch."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from patchlake.tasks.types import FrameArray
 
 _BINS = 8
 _STILL = 0.1
-"""Frame-grid pixels per frame below which a pixel counts as still in the histogram."""
+"""Speed in frame-grid pixels per frame below which a pixel counts as still in the histogram."""
 _LEAST = 12
-"""Pixels of a frame's shorter side: a patch of cv2.DISOpticalFlow, and room to move."""
+"""Minimum pixels of a frame's shorter side: a patch of cv2.DISOpticalFlow, and room to move."""
 _PRESETS = {
     "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
     "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
@@ -33,24 +33,24 @@ class FlowSpec(FeatureOptions):
 
     kind: Literal["flow"]
     preset: Literal["ultrafast", "fast", "medium"] = "fast"
-    """Of cv2.DISOpticalFlow: from quick and coarse to slow and fine."""
+    """Preset of cv2.DISOpticalFlow, from fast and coarse to slow and fine."""
 
 
 class Flow(FrameExtractor):
-    """Dense optical flow from each frame's predecessor to it, and its histogram (HOF), averaged over each patch.
+    """Dense optical flow from the previous frame to each frame, and its histogram (HOF), averaged over each patch.
 
     A frame's flow needs the frame before (context 1, 0); at a span's start the first frame is its own predecessor, so
-    its flow is that of a still picture. Lengths are frame-grid pixels per frame, x to the right, y down. Channels:
+    its flow is that of a still image. Lengths are frame-grid pixels per frame, x to the right, y down. Channels:
     u, v            mean displacement in x and y
     speed           mean length
     u_std, v_std    standard deviation of u and v over the patch's pixels and frames
-    divergence      mean du/dx + dv/dy, 1 / frame (positive: things come nearer)
+    divergence      mean du/dx + dv/dy, 1 / frame (positive: objects come closer)
     curl            mean dv/dx - du/dy, 1 / frame (positive: clockwise on the screen)
     hof_0..hof_7    mean length of the flow whose direction lies in [45 i, 45 (i + 1)) degrees from x towards y,
-                    0 where it does not: the eight sum to the mean speed of the moving pixels
+                    0 elsewhere: the eight sum to the mean speed of the moving pixels
     hof_still       share of pixels that move less than 0.1 pixels, 0..1
 
-    Small frames are searched to a finer scale than the preset's: at most log2(longer side / 32), rounded, and
+    For small frames the finest scale is finer than the preset's: at most log2(longer side / 32), rounded, and
     log2(shorter side / 8), rounded down.
 
     Source: cv2.DISOpticalFlow (T. Kroeger et al., ECCV 2016); HOF after I. Laptev et al., CVPR 2008.
@@ -83,27 +83,27 @@ class Flow(FrameExtractor):
         flows = (self._method.calc(before, now, None) for before, now in pairwise(grey))  # type: ignore[call-overload]
         per_frame = np.stack([self._pool(_maps(flow)) for flow in flows])
         pooled = pool_time(per_frame, size=self.time_size, stride=self.time_stride)
-        for mean, square in ((0, 3), (1, 4)):  # the maps hold squares there: var = E[u^2] - E[u]^2, not below 0
+        for mean, square in ((0, 3), (1, 4)):  # these maps hold squares: var = E[u^2] - E[u]^2, not below 0
             variance = pooled[..., square] - pooled[..., mean] ** 2
             pooled[..., square] = np.sqrt(np.maximum(variance, 0))
         return pooled
 
 
 def method_for(preset: str, frame_size: tuple[int, int]) -> cv2.DISOpticalFlow:
-    """Return the dense optical flow of a preset for frames of (height, width), at least 12 pixels each way."""
+    """Return the dense optical flow of a preset for frames of (height, width), at least 12 pixels each."""
     if min(frame_size) < _LEAST:
         raise RecipeError(f"frames.size: got {list(frame_size)}, expected at least {_LEAST} each way for `flow`")
     method = cv2.DISOpticalFlow.create(_PRESETS[preset])
     levels = min(int(math.log2(max(frame_size) / 32) + 0.5), int(math.log2(min(frame_size) / 8)))
     if levels < method.getFinestScale():
-        # Else OpenCV picks other levels at the first call: too many for flat frames, where it crashes, and kept,
-        # so that the second call gives other bytes than the first.
+        # Otherwise OpenCV picks other levels at the first call: too many for flat frames, where it crashes; and it
+        # keeps them, so that the second call gives different bytes than the first.
         method.setFinestScale(max(0, levels))
     return method
 
 
 def _maps(flow: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return (16, height, width) maps of the (height, width, 2) flow, squares of u and v in place of deviations."""
+    """Return (16, height, width) maps of the (height, width, 2) flow; squares of u and v in place of deviations."""
     u, v = np.ascontiguousarray(flow[..., 0]), np.ascontiguousarray(flow[..., 1])
     length, angle = cv2.cartToPolar(u, v, angleInDegrees=True)
     maps = np.empty((7 + _BINS + 1, *u.shape), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""`hog`: which way the edges of each patch run."""
+"""`hog`: gradient orientations of each patch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from patchlake.tasks.types import FrameArray
 _EPS = 1e-5
 _CLIP = 0.2
 _STEEPEST = 255
-"""Largest difference of two grey levels."""
+"""Largest difference between two grey levels."""
 
 
 class HogSpec(FeatureOptions):
@@ -26,23 +26,23 @@ class HogSpec(FeatureOptions):
 
     kind: Literal["hog"]
     cells: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (2, 2)
-    """y, x: a patch is one block of so many cells."""
+    """y, x: number of cells; a patch is one block of cells."""
     orientations: Annotated[int, Field(ge=2, le=180)] = 9
 
 
 class Hog(FrameExtractor):
     """Histograms of oriented gradients of grey frames (ITU-R BT.601 luma): a patch is one block of cells.
 
-    Gradients are differences of the pixels on both sides, I(x + 1) - I(x - 1), and 0 across the frame's border. A cell
-    is the patch's share: cell i of n covers its pixels [i h // n, (i + 1) h // n). Its histogram has `orientations`
-    bins of 180 / orientations degrees (0: the gradient points along x; 90: along y; no sign) and holds the mean length
-    of the gradients in each. The block is normalised by L2-Hys: divided by its length, clipped at 0.2, divided by its
-    length again (both lengths are sqrt(|v|^2 + 1e-10)). Channels, each the mean over the patch's frames, 0..1, no unit:
-    cell_Y_X_B  cell Y, X of the patch, bin B; all cells of 2x2 with 9 bins by default: 36
+    Gradients are differences of the pixels on both sides, I(x + 1) - I(x - 1), and 0 across the frame's border. Cell i
+    of n covers the patch's pixels [i h // n, (i + 1) h // n). Its histogram has `orientations` bins of
+    180 / orientations degrees (0: the gradient points along x; 90: along y; no sign), each with the mean length of its
+    gradients. The block is normalised by L2-Hys: divided by its length, clipped at 0.2, divided by its length again
+    (both lengths are sqrt(|v|^2 + 1e-10)). Channels, each the mean over the patch's frames, 0..1, no unit:
+    cell_Y_X_B  cell Y, X of the patch, bin B; by default 2x2 cells with 9 bins: 36 channels
 
     With patches of 16x16 at stride 8 these are the descriptors of N. Dalal and B. Triggs, CVPR 2005, without their
-    smoothing between bins and cells. Source: as skimage.feature.hog(block_norm="L2-Hys"), which it equals where patches
-    start on multiples of the cells' size. Orientation and length are looked up, so that no last bit decides a bin.
+    smoothing between bins and cells. Equal to skimage.feature.hog(block_norm="L2-Hys") where patches start on multiples
+    of the cell size. Orientation and length come from a table, so that rounding never decides the bin.
     """
 
     version = 1
@@ -79,9 +79,9 @@ class Hog(FrameExtractor):
         return pool_time(per_frame, size=self.time_size, stride=self.time_stride)
 
     def _maps(self, frame: FrameArray) -> Maps:
-        """Return (orientations, height, width): the gradient's length in its bin's map, 0 in the others."""
+        """Return (orientations, height, width): the gradient's length in the map of its bin, 0 in the others."""
         grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.int32)
-        at = np.full(grey.shape, _STEEPEST * (2 * _STEEPEST + 1) + _STEEPEST)  # of gradient 0, 0 in the tables
+        at = np.full(grey.shape, _STEEPEST * (2 * _STEEPEST + 1) + _STEEPEST)  # index of gradient (0, 0)
         at[:, 1:-1] += grey[:, 2:] - grey[:, :-2]
         at[1:-1] += (2 * _STEEPEST + 1) * (grey[2:] - grey[:-2])
         bins, length = self._bin_of.take(at), self._length_of.take(at)
@@ -103,7 +103,7 @@ def _unit(blocks: Maps) -> Maps:
 
 
 def _tables(orientations: int) -> tuple[npt.NDArray[np.uint8], Maps]:
-    """Return bin and length of every gradient (dy, dx) of whole numbers, at (dy + 255) * 511 + dx + 255."""
+    """Return bin and length of every integer gradient (dy, dx), at index (dy + 255) * 511 + dx + 255."""
     steps = np.arange(-_STEEPEST, _STEEPEST + 1, dtype=np.float64)
     dy, dx = steps[:, None], steps[None, :]
     degrees = np.round(np.degrees(np.arctan2(dy, dx)), 9) % 180  # rounded, so that 45 is 45 on every processor

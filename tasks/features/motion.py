@@ -1,4 +1,4 @@
-"""`motion`: how much each patch changes from frame to frame."""
+"""`motion`: frame differences of each patch."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class MotionSpec(FeatureOptions):
 
     kind: Literal["motion"]
     least: Annotated[int, Field(ge=1, le=255)] = 16
-    """Grey levels by which a pixel that counts as changed differs."""
+    """Minimum difference in grey levels of a pixel that counts as changed."""
 
 
 class Motion(FrameExtractor):
-    """Differences of grey frames (ITU-R BT.601 luma) from their predecessors, averaged over each patch.
+    """Differences between grey frames (ITU-R BT.601 luma) and the frame before, averaged over each patch.
 
     A frame's difference needs the frame before (context 1, 0); at a span's start the first frame is its own
     predecessor, so its difference is 0. Channels, each a mean over the patch's pixels and frames, D = I(t) - I(t - 1):

@@ -1,4 +1,4 @@
-"""`shot_score`: how much each frame differs from the one before it, by PySceneDetect's detectors."""
+"""`shot_score`: difference of each frame from the one before, by PySceneDetect's detectors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from patchlake.tasks.types import FrameArray
 
 _WEIGHTS = ContentDetector.Components(delta_hue=1.0, delta_sat=1.0, delta_lum=1.0, delta_edges=0.0)
 _BINS, _HASH_SIZE, _LOWPASS = 128, 8, 2
-"""All of them PySceneDetect's defaults, written out so that another release gives the same bytes."""
+"""PySceneDetect's defaults, written out so that another release gives the same bytes."""
 _METRICS = {
     "content_val": ContentDetector.FRAME_SCORE_KEY,
     "delta_hue": "delta_hue",
@@ -33,35 +33,35 @@ _METRICS = {
     "hash_dist": f"hash_dist [size={_HASH_SIZE} lowpass={_LOWPASS}]",
     "average_rgb": ThresholdDetector.THRESHOLD_VALUE_KEY,
 }
-"""Channels, and what PySceneDetect's statistics call them."""
+"""Channel -> its name in PySceneDetect's statistics."""
 _FPS = 25.0
-"""Of the time codes that the detectors want: their scores don't depend on time."""
+"""Rate of the time codes that the detectors require; their scores don't depend on time."""
 
 
 class ShotScoreSpec(FeatureOptions):
-    """Frame differences of PySceneDetect's detectors, which `shots` are cut from; one row a frame."""
+    """Frame differences by PySceneDetect's detectors, from which `shots` are cut; one row per frame."""
 
     kind: Literal["shot_score"]
 
     @property
     def time_stride(self) -> int:
-        """One row a frame."""
+        """One row per frame."""
         return 1
 
 
 class ShotScore(FrameExtractor):
-    """Scores of PySceneDetect's detectors with their default options, one row a frame, one cell for the whole frame.
+    """Scores of PySceneDetect's detectors with default options: one row per frame, one cell for the whole frame.
 
     A frame's scores need the frame before (context 1, 0); at a span's start the first frame is its own predecessor, so
     its scores are those of no change: 0, 0, 0, 0, 1, 0 and its own brightness. Channels:
-    content_val                      mean of the next three: what ContentDetector compares with its threshold
+    content_val                      mean of the next three: the score that ContentDetector thresholds
     delta_hue, delta_sat, delta_lum  mean absolute difference of the pixels' hue (0..179), saturation, value (0..255)
     hist_diff                        correlation of the two frames' luma histograms (128 bins), 1 where they are equal
     hash_dist                        share of the bits of an 8x8 perceptual hash that differ, 0..1
     average_rgb                      mean of this frame's pixels and colours, 0..255: dark in a fade
 
     delta_edges is left out: its default weight is 0, and it costs more than all the others together.
-    Source: PySceneDetect (scenedetect.detectors); cuts are made of these scores in `patchlake.tasks.clips.segment`.
+    Source: PySceneDetect (scenedetect.detectors); `patchlake.tasks.clips.segment` finds cuts in these scores.
     """
 
     version = 1
@@ -102,7 +102,7 @@ class ShotScore(FrameExtractor):
 
 
 class _Content(ContentDetector):  # type: ignore[misc]
-    """Without edges, which are computed for the statistics even where their weight is 0."""
+    """ContentDetector without edges, which it computes for the statistics even if their weight is 0."""
 
     def _detect_edges(self, lum: npt.NDArray[np.uint8]) -> None:
         return None

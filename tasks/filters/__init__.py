@@ -1,4 +1,4 @@
-"""Frame filters: one file each, its options beside it. Frames are filtered before they are stored or looked at."""
+"""Frame filters: one file each, with its options. Frames are filtered before they are stored or used for features."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILTERS = Family(
     options=FilterOptions,
     package=__name__,
 )
-"""Kind -> its options and what makes its filter."""
+"""Kind -> its options and what builds its filter."""
 
 Entry = Annotated[FilterOptions, FILTERS]
 """One entry of a recipe's `frames.filters`."""
@@ -39,12 +39,12 @@ def build_all(entries: Iterable[Any], frame_size: tuple[int, int]) -> list[Filte
 
 
 def keys_of(entries: Iterable[Any], frame_size: tuple[int, int]) -> list[dict[str, Any]]:
-    """Return what of each filter goes into the keys of stored frames; files that it names are read."""
+    """Return each filter's part in the keys of stored frames; this reads the files that a filter names."""
     built = [(entry.kind, build(entry, frame_size)) for entry in entries]
     return [{"kind": kind, "version": one.version, "options": one.digest_parts} for kind, one in built]
 
 
 def context_of(filters: Iterable[Filter]) -> tuple[int, int]:
-    """Return the frames that a chain of filters wants before and after each frame."""
+    """Return how many frames a chain of filters needs before and after each frame."""
     around = [one.context_frames for one in filters]
     return sum(before for before, _ in around), sum(after for _, after in around)

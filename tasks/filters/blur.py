@@ -18,7 +18,7 @@ from patchlake.tasks.strict import LocalPath
 from patchlake.tasks.types import BoxPath, FrameArray, Geometry
 
 _SLACK_SECONDS = 0.05
-"""Times in files are rounded: a box is there from so long before its first time until so long after its last."""
+"""Tolerance for rounded times in files: a box is present from this long before its first to after its last time."""
 
 
 class BlurSpec(FilterOptions):
@@ -28,20 +28,20 @@ class BlurSpec(FilterOptions):
     faces: Literal["lbp", "yunet"] | None = None
     """lbp: scikit-image's cascade of local binary patterns (frontal, upright faces); yunet: cv2.FaceDetectorYN."""
     model: LocalPath | None = None
-    """The ONNX file of yunet; none is shipped or fetched."""
+    """The ONNX file of yunet; it is neither shipped nor downloaded."""
     boxes: LocalPath | None = None
-    """CSV, JSON or Parquet as for `tracks` (`annotations.read_boxes`): what is in them is blurred too."""
+    """Boxes to blur as well: CSV, JSON or Parquet in the format of `tracks` (`annotations.read_boxes`)."""
     how: Literal["gaussian", "pixels"] = "gaussian"
     strength: Annotated[float, Field(gt=0, le=1)] = 0.15
-    """Gaussian's sigma, or the pixels' side, as a share of the region's longer side."""
+    """Sigma of the Gaussian, or side of the pixels, as a share of the region's longer side."""
     margin: Annotated[float, Field(ge=0, le=2)] = 0.25
-    """By which a found face is widened on each side, as a share of its own."""
+    """How much a found face is widened on each side, as a share of its size."""
     hold: Annotated[int, Field(ge=0, le=32)] = 5
-    """Frames before and after in which a found face stays covered, so that a frame where it is missed shows nothing."""
+    """Frames before and after a find in which a face stays covered, so that a single miss does not expose it."""
     least: Annotated[int, Field(ge=8)] = 24
-    """Side of the smallest face that is looked for, frame-grid pixels."""
+    """Side of the smallest face to detect, in frame-grid pixels."""
     score: Annotated[float, Field(gt=0, lt=1)] = 0.6
-    """The least that yunet is sure of a face."""
+    """Minimum confidence of a face found by yunet."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -56,17 +56,17 @@ class BlurSpec(FilterOptions):
 
     @property
     def hidden_boxes(self) -> str | None:
-        """As `boxes` says."""
+        """The file given by `boxes`."""
         return self.boxes
 
 
 class Blur:
     """Regions of each frame replaced by a Gaussian blur of the frame, or by large pixels.
 
-    Faces are looked for in every frame, and each stays covered for `hold` frames before and after it was found,
-    widened by `margin`; covers that overlap become one. Given boxes (upright source pixels, moving on the straight line
-    between their times) are put on the frame grid as the track is and rounded outwards; one with times is there from
-    its first to its last, one without always. What is found depends on the detector: look at the pictures in the report
+    Faces are detected in every frame; each stays covered for `hold` frames before and after it was found, widened by
+    `margin`; overlapping covers are merged. Given boxes (upright source pixels, moving in a straight line between their
+    times) are mapped to the frame grid like the track and rounded outwards; a box with times is present from its first
+    to its last, one without times always. What is found depends on the detector: check the pictures in the report
     before relying on it.
     """
 
@@ -82,7 +82,7 @@ class Blur:
 
     @property
     def digest_parts(self) -> dict[str, Any]:
-        """Options, digest of the model, and what the file of boxes says."""
+        """Options, digest of the model, and content of the boxes file."""
         spec = self._spec
         parts: dict[str, Any] = {"how": spec.how, "strength": spec.strength}
         if self._detector is not None:
@@ -125,7 +125,7 @@ def _is_there(path: BoxPath, at: float) -> bool:
 
 
 def _on_grid(box: tuple[float, float, float, float], geometry: Geometry) -> Region | None:
-    """Return the pixels of the frame grid that a box of source pixels touches; None: none of the picture's."""
+    """Return the frame-grid pixels that a box of source pixels touches; None if it lies outside the picture."""
     scale_x, _, x0, _, scale_y, y0 = tracks.to_source(geometry)
     x, y, width, height = box
     (pad_top, pad_left), (scaled_h, scaled_w) = geometry.pad, geometry.scaled
@@ -139,7 +139,7 @@ def _on_grid(box: tuple[float, float, float, float], geometry: Geometry) -> Regi
 
 
 def joined(regions: Any) -> list[Region]:
-    """Return the bounding boxes of regions that overlap, sorted: no two of them overlap."""
+    """Merge overlapping regions into bounding boxes until no two overlap; return them sorted."""
     apart: list[Region] = []
     for region in sorted(regions):
         one = region
@@ -166,7 +166,7 @@ def _cover(frame: FrameArray, region: Region, spec: BlurSpec) -> None:
         frame[top:bottom, left:right] = cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST)
         return
     sigma = max(1.0, size)
-    reach = 2 * math.ceil(3 * sigma)  # more than the kernel's half: as if the whole frame were blurred
+    reach = 2 * math.ceil(3 * sigma)  # more than half the kernel: same result as blurring the whole frame
     up, back = min(reach, top), min(reach, left)
     around = np.ascontiguousarray(frame[top - up : bottom + reach, left - back : right + reach])
     soft = cv2.GaussianBlur(around, (0, 0), sigma)

@@ -12,20 +12,20 @@ from patchlake.tasks.strict import ClassPath, RecipeFolder, load_class
 
 
 class CustomFilterSpec(FilterOptions):
-    """A class of the user's own."""
+    """A filter class of the user."""
 
     kind: Literal["custom"]
     path: ClassPath
-    """module:Class; the module is importable, or lies in the recipe's folder."""
+    """module:Class; the module is importable, or a file in the recipe's folder."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the class."""
     folder: RecipeFolder = ""
 
 
 def custom(spec: CustomFilterSpec, frame_size: tuple[int, int]) -> Filter:
-    """Return the user's filter, made as `Class(frame_size=(height, width), **options)`.
+    """Return the user's filter, built as `Class(frame_size=(height, width), **options)`.
 
-    The class' path and its options become part of the key, beside its own `version` and `digest_parts`.
+    The class path and options become part of the key, in addition to its `version` and `digest_parts`.
     """
     made: Any = load_class(spec.path, spec.folder, where="frames.filters")(frame_size=frame_size, **spec.options)
     missing = [part for part in ("version", "context_frames", "digest_parts") if not hasattr(made, part)]

@@ -1,4 +1,4 @@
-"""`denoise`: less noise, in time where nothing moves, then in space."""
+"""`denoise`: removes noise, first over time where nothing moves, then in space."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from patchlake.tasks.filters.filter import FilterOptions, Scene
 from patchlake.tasks.types import FrameArray
 
 _ALIKE = 5
-"""Side in pixels of the square whose mean tells whether two frames look alike."""
+"""Side in pixels of the square whose mean decides whether two frames look alike."""
 _IN_TIME, _IN_SPACE = 0.7, 2.0
-"""Differences that count as noise, as shares of its standard deviation: of means of squares, and of pixels."""
+"""Differences that count as noise, in standard deviations of the noise: between squares' means, and between pixels."""
 _SIGMA_SPACE = 1.5
 
 
 class DenoiseSpec(FilterOptions):
-    """Less noise."""
+    """Noise reduction."""
 
     kind: Literal["denoise"]
     strength: Annotated[float, Field(gt=0, le=100)] = 10.0
-    """Standard deviation of the noise in grey levels; more than there is takes detail away."""
+    """Standard deviation of the noise in grey levels; a value that is too high removes detail."""
     frames: Annotated[int, Field(ge=0, le=8)] = 2
-    """Frames before and after that are averaged where they look alike."""
+    """Number of frames before and after that are averaged where they look alike."""
 
 
 class Denoise:
-    """A mean over neighbouring frames, weighed by how alike they look, then a bilateral filter.
+    """A mean over neighbouring frames, weighted by similarity, then a bilateral filter.
 
-    A frame k counts at each pixel and colour as exp(-(d / (0.7 strength))^2), d being the difference of the 5x5 means
-    of frame k and this one; what moves therefore does not smear. cv2.bilateralFilter (sigma 2 strength in grey levels,
-    1.5 pixels in space) takes what is left.
+    Frame k has the weight exp(-(d / (0.7 strength))^2) at each pixel and colour, where d is the difference of the 5x5
+    means of frame k and this one; so moving objects do not smear. cv2.bilateralFilter (sigma 2 strength in grey levels,
+    1.5 pixels in space) removes the remaining noise.
 
-    Source: the range weights of C. Tomasi and R. Manduchi, ICCV 1998, here over time (E. Bennett and L. McMillan,
-    SIGGRAPH 2005). Chosen by PSNR per millisecond among OpenCV's filters: docs/measured.md.
+    Source: the range weights of C. Tomasi and R. Manduchi, ICCV 1998, applied over time (E. Bennett and L. McMillan,
+    SIGGRAPH 2005). Chosen among OpenCV's filters by PSNR per millisecond: docs/measured.md.
     """
 
     version = 1
@@ -59,7 +59,7 @@ class Denoise:
         return out
 
     def _mean(self, frames: FrameArray, means: list[Any], at: int) -> npt.NDArray[np.float32]:
-        """Return the weighed mean of a frame and its neighbours, in float."""
+        """Return the weighted mean of a frame and its neighbours, in float."""
         total: Any = frames[at].astype(np.float32)
         weight: Any = np.ones_like(total)
         for k in range(at - self._frames, at + self._frames + 1):

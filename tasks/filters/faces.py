@@ -1,4 +1,4 @@
-"""Where faces are: detectors of `blur`, one class each."""
+"""Face detectors of `blur`, one class each."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Detector(Protocol):
     digest_parts: dict[str, Any]
 
     def __call__(self, frame: FrameArray) -> list[Region]:
-        """Return the faces of a (height, width, 3) RGB frame, at least in part inside of it."""
+        """Return the faces that lie at least partly inside a (height, width, 3) RGB frame."""
 
 
 def detector_of(spec: BlurSpec, frame_size: tuple[int, int]) -> Detector:
@@ -37,8 +37,8 @@ def detector_of(spec: BlurSpec, frame_size: tuple[int, int]) -> Detector:
 class Lbp:
     """scikit-image's cascade of local binary patterns: upright frontal faces, nothing to download.
 
-    It misses many faces, turned ones above all, and is slow (60 ms for a frame of 224x224): it is looked for at scales
-    1.2 apart, and two overlapping hits are a face, rather one too many than one too few.
+    It misses many faces, especially turned ones, and is slow (60 ms for a frame of 224x224). Scales are 1.2 apart, and
+    two overlapping hits make a face: better one face too many than one too few.
 
     Source: S. Liao et al., ICB 2007; skimage.feature.Cascade.
     """
@@ -62,7 +62,7 @@ class Lbp:
 
 
 class YuNet:
-    """cv2.FaceDetectorYN with the user's ONNX file: small and turned faces too, a few ms a frame.
+    """cv2.FaceDetectorYN with the user's ONNX file: also finds small and turned faces, a few ms per frame.
 
     Source: W. Wu et al., Machine Intelligence Research 2023.
     """
@@ -72,7 +72,7 @@ class YuNet:
         if not os.path.isfile(file):
             raise RecipeError(
                 f"frames.filters: blur: got model {file!r}, expected an ONNX file that every worker can read; "
-                "get face_detection_yunet_2023mar.onnx from the OpenCV model zoo, or take `faces: lbp`"
+                "get face_detection_yunet_2023mar.onnx from the OpenCV model zoo, or use `faces: lbp`"
             )
         height, width = frame_size
         try:

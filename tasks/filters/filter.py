@@ -16,31 +16,32 @@ class Scene:
 
     source: FrameSource
     boxes: BoxPath | None
-    """Of the track; None: the whole frame."""
+    """Boxes of the track; None: the whole frame."""
     grid: FrameGrid
     seconds: FloatArray
-    """Of each frame shown, context included, from the video's first displayed frame."""
+    """Time of each frame, context included, from the video's first displayed frame."""
 
     def geometry(self, i: int) -> Geometry:
-        """Return how frame i was put on the frame grid."""
+        """Return how frame i was mapped to the frame grid."""
         at = float(self.seconds[i])
         return tracks.geometry_at(self.boxes, at, self.source, size=self.grid.size, fit=self.grid.fit)
 
 
 @runtime_checkable
 class Filter(Protocol):
-    """Frames in, as many frames out, each made from itself and its context alone: how calls are cut changes nothing."""
+    """Frames in, as many frames out. Each depends only on itself and its context, so the split into calls is free."""
 
     version: int
-    """Raised when the same frames give other bytes than before; it is part of every key."""
+    """Increased whenever the same frames give different bytes than before; part of every key."""
     context_frames: tuple[int, int]
-    """Frames wanted before and after each frame; past a span's ends the end frame is repeated."""
+    """Frames needed before and after each frame; past a span's ends its end frame is repeated."""
 
     @property
     def digest_parts(self) -> dict[str, Any]:
-        """All that decides the bytes besides the frames and `version`: options, digests of models and boxes.
+        """Everything besides the frames and `version` that determines the bytes: options, digests of models and boxes.
 
-        A filter whose optional attribute `hides` is true takes away what nobody may see: no picture shows it.
+        A filter with the optional attribute `hides` = True removes private content: the report never shows the
+        unfiltered frames.
         """
 
     def __call__(self, frames: FrameArray, scene: Scene) -> FrameArray:
@@ -48,11 +49,11 @@ class Filter(Protocol):
 
 
 class FilterOptions(Strict):
-    """What every entry of a recipe's `frames.filters` has."""
+    """Base class of all entries of a recipe's `frames.filters`."""
 
     kind: str
 
     @property
     def hidden_boxes(self) -> str | None:
-        """File of boxes that the filter hides (`annotations.read_boxes`), which `Scene.source.hidden` then holds."""
+        """Boxes file (`annotations.read_boxes`) that the filter hides; its boxes are given as `Scene.source.hidden`."""
         return None

@@ -1,4 +1,4 @@
-"""`stabilise`: the camera's path made smooth."""
+"""`stabilise`: smooths the camera's path."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from patchlake.tasks.types import FrameArray
 _BORDERS = {"replicate": cv2.BORDER_REPLICATE, "reflect": cv2.BORDER_REFLECT_101, "black": cv2.BORDER_CONSTANT}
 _CORNERS, _QUALITY = 200, 0.01
 _LEAST, _LEAST_SHARE = 8, 0.4
-"""Points, and their share of all tracked ones, that one motion must explain."""
+"""Minimum number of points, and minimum share of all tracked points, that one motion must explain."""
 _THERE_AND_BACK = 0.5
-"""Pixels by which a point tracked to the next frame and back may miss its start."""
+"""Maximum error in pixels of a point tracked to the next frame and back."""
 _MEMO = 512
 
 
 class StabiliseSpec(FilterOptions):
-    """A camera held still."""
+    """Camera stabilisation."""
 
     kind: Literal["stabilise"]
     frames: Annotated[int, Field(ge=1, le=32)] = 15
     """Frames before and after over which the camera's path is smoothed."""
     reach: Annotated[float, Field(gt=0, le=0.5)] = 0.1
-    """The most that a frame is moved, as a share of its shorter side."""
+    """Maximum shift of a frame, as a share of its shorter side."""
     border: Literal["replicate", "reflect", "black"] = "replicate"
-    """What is seen where the moved frame does not reach."""
+    """How to fill the area that the moved frame does not cover."""
 
 
 class Motion(NamedTuple):
-    """z -> turn * z + shift, points as complex numbers x + iy from the frame's centre: turn, zoom and shift."""
+    """z -> turn * z + shift, with points as complex numbers x + iy from the frame's centre: rotation, zoom, shift."""
 
     turn: complex
     shift: complex
@@ -47,7 +47,7 @@ class Motion(NamedTuple):
         return Motion(other.turn * self.turn, other.turn * self.shift + other.shift)
 
     def back(self) -> Motion:
-        """Return the way back."""
+        """Return the inverse motion."""
         return Motion(1 / self.turn, -self.shift / self.turn)
 
 
@@ -55,14 +55,15 @@ STILL = Motion(1 + 0j, 0j)
 
 
 class Stabilise:
-    """Each frame moved to where a smoother camera would have seen it.
+    """Each frame warped to where a smoother camera would have seen it.
 
-    Between neighbouring frames corners (cv2.goodFeaturesToTrack) are followed by cv2.calcOpticalFlowPyrLK there and
-    back, and cv2.estimateAffinePartial2D (RANSAC, whose seed is fixed) takes turn, zoom and shift from them. From a
-    frame's point of view the camera's path over `frames` frames before and after is the product of these; the frame
-    is warped by its mean (Gaussian weights, sigma frames / 2), at most by `reach`. The path is seen from each frame
-    anew, over a bounded time: nothing depends on where decoding began. Where fewer than 8 points, or less than 40 % of
-    those tracked, agree (a cut, a flat or black frame), the camera is taken to stand still there.
+    Between neighbouring frames, corners (cv2.goodFeaturesToTrack) are tracked forward and back by
+    cv2.calcOpticalFlowPyrLK, and cv2.estimateAffinePartial2D (RANSAC with a fixed seed) estimates rotation, zoom and
+    shift. Relative to a frame, the camera's path over `frames` frames before and after is the product of these motions;
+    the frame is warped by the path's mean (Gaussian weights, sigma frames / 2), shifted at most by `reach`. The path is
+    computed for each frame separately, over a bounded time, so nothing depends on where decoding began. Where fewer
+    than 8 points, or less than 40 % of those tracked, agree (a cut, a flat or black frame), the camera is taken as
+    still.
 
     Source: path smoothing after Y. Matsushita et al., PAMI 2006; B. Lucas and T. Kanade, IJCAI 1981.
     """
@@ -89,7 +90,7 @@ class Stabilise:
         return out
 
     def _smoothed(self, motions: list[Motion], at: int) -> Motion:
-        """Return where the mean of the path around a frame lies, seen from it."""
+        """Return the mean of the path around a frame, relative to it."""
         log, shift = 0j, 0j
         for way, step in ((1, STILL), (-1, STILL)):
             for k in range(1, self._frames + 1):
@@ -107,7 +108,7 @@ class Stabilise:
 
 
 def motion_between(one: FrameArray, other: FrameArray) -> Motion:
-    """Return how the picture moves from one (height, width, 3) frame to another; STILL where that is not known."""
+    """Return the motion of the picture from one (height, width, 3) frame to another; STILL if unknown."""
     before, after = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in (one, other))
     height, width = before.shape
     apart = max(4, min(height, width) // 40)
@@ -128,7 +129,7 @@ def motion_between(one: FrameArray, other: FrameArray) -> Motion:
 
 
 def _matrix(move: Motion, height: int, width: int) -> npt.NDArray[np.float64]:
-    """Return the 2x3 matrix of a motion, for pixels from the upper left one's centre."""
+    """Return the 2x3 matrix of a motion, for coordinates whose origin is the upper left pixel's centre."""
     a, b = move.turn.real, move.turn.imag
     x, y = (width - 1) / 2, (height - 1) / 2
     dx, dy = move.shift.real + x - a * x + b * y, move.shift.imag + y - b * x - a * y

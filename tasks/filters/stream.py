@@ -1,4 +1,4 @@
-"""The frames of a read range through a chain of filters, as they are decoded."""
+"""Runs the frames of a read range through a chain of filters while they are decoded."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from patchlake.tasks.video.frames import Block, Clock, Ticker
 Call = Callable[[Filter, FrameArray, IntArray], FrameArray]
 """Calls a filter with (before + n + after) frames and their ticks."""
 _AT_ONCE = 16
-"""Frames that a filter makes per call, at least, but at the end: its context is copied once for all of them."""
+"""Minimum frames per call of a filter, except at the end: its context is copied once per call."""
 
 
 @dataclass
 class Filtering:
-    """The filters of a unit, and what they took."""
+    """The filters of a unit, and the time they took."""
 
     filters: Sequence[Filter]
     grid: FrameGrid
@@ -30,7 +30,7 @@ class Filtering:
 
     @property
     def context_frames(self) -> tuple[int, int]:
-        """Frames that all of them want before and after each frame."""
+        """Frames that they need together before and after each frame."""
         return filters.context_of(self.filters)
 
     def __call__(
@@ -52,9 +52,9 @@ class Filtering:
 def filtered(blocks: Iterator[Block], filters: Sequence[Filter], call: Call, *, clock: Clock) -> Iterator[Block]:
     """Yield a stream's frames filtered.
 
-    A frame's context are its neighbours; past the stream's ends, and where a planned frame is missing, the end frame
-    is repeated. So what becomes of a frame does not depend on where the stream begins and ends, as long as it holds
-    the frame's context of all filters; those that lack it are not to be used, but at the span's own ends.
+    A frame's context is its neighbours; past the stream's ends, and at a missing planned frame, the end frame is
+    repeated. So a frame's result does not depend on where the stream begins and ends, as long as the stream holds the
+    frame's context for all filters. Frames that lack it must not be used, except at the span's own ends.
     """
     for one in filters:
         blocks = _Stage(one, call, clock).run(blocks)
@@ -62,7 +62,7 @@ def filtered(blocks: Iterator[Block], filters: Sequence[Filter], call: Call, *, 
 
 
 class _Stage:
-    """One filter at work."""
+    """One filter in the chain."""
 
     def __init__(self, one: Filter, call: Call, clock: Clock) -> None:
         self._one, self._call, self._clock = one, call, clock
@@ -71,7 +71,7 @@ class _Stage:
         self._ticks: list[int] = []
 
     def run(self, blocks: Iterator[Block]) -> Iterator[Block]:
-        """Yield what the filter makes of a stream."""
+        """Yield a stream's frames, filtered."""
         for frames, ticks in blocks:
             for frame, tick in zip(frames, ticks.tolist(), strict=True):
                 if self._ticks and self._clock.misses_between(self._ticks[-1], tick):
@@ -87,14 +87,14 @@ class _Stage:
         self._ticks += [tick] * times
 
     def _end(self) -> Iterator[Block]:
-        """Yield what is left, and begin anew."""
+        """Yield the remaining frames, and reset."""
         self._hold(self._held[-1], self._ticks[-1], times=self._after)
         if len(self._held) > self._before + self._after:
             yield self._next()
         self._held, self._ticks = [], []
 
     def _next(self) -> Block:
-        """Return the frames that have their context, and let go what no later one needs."""
+        """Return the frames whose context is complete, and drop the frames that no later one needs."""
         count = len(self._held) - self._before - self._after
         ticks = np.array(self._ticks, dtype=np.int64)
         out = self._call(self._one, np.stack(self._held), ticks)

@@ -1,4 +1,4 @@
-"""The lake on disk or in a bucket: arrays, tables, digest; and, for those who read it, `open_lake`."""
+"""The lake on disk or in a bucket: arrays, tables, digest; `open_lake` opens it for reading."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["open_lake"]
 
 
 def open_lake(place: str | os.PathLike[str]) -> Lake:
-    """Return the lake at LAKE/NAME, a folder or an s3:// URL, to read from.
+    """Return the lake at LAKE/NAME, a folder or an s3:// URL, for reading.
 
-    Raises RecipeError where no run has made one.
+    Raises RecipeError if there is no lake.
     """
-    from patchlake.tasks.lake.arrays import existing_lake  # workers write lakes, and need no xarray for it
+    from patchlake.tasks.lake.arrays import existing_lake  # here, since workers write lakes without xarray
     from patchlake.tasks.lake.reading import Lake
 
     return Lake(existing_lake(os.fspath(place)))

@@ -1,4 +1,4 @@
-"""The arrays that a lake holds: which products there are, what their attributes say, and how one is opened."""
+"""The arrays of a lake: which products exist, their attributes, and how to open one."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from patchlake.tasks.storage.location import Location
 
 
 def root_attrs(lake: Location) -> dict[str, Any] | None:
-    """Return the root group's attributes, or None where there is no dataset."""
+    """Return the root group's attributes, or None if there is no dataset."""
     data = lake.get(ROOT_METADATA)
     return None if data is None else dict(json.loads(data)["attributes"])
 
 
 def existing_lake(place: str) -> Location:
-    """Return where the lake at LAKE/NAME lies, a folder or an s3:// URL.
+    """Return the location of the lake at LAKE/NAME, a folder or an s3:// URL.
 
-    Raises RecipeError where no run has made one.
+    Raises RecipeError if there is no lake.
     """
     lake = Location(place if "://" in place else os.path.abspath(place))
     if lake.get(ROOT_METADATA) is None:
@@ -54,8 +54,8 @@ def product_digest(lake: Location, name: str) -> str | None:
 
 
 def open_array(lake: Location, name: str, *, mode: Any = "r") -> zarr.Array[Any]:
-    """Return an array by its own path, e.g. pixels/track: never through the root, whose shapes may be older.
+    """Return an array by its own path, e.g. pixels/track; never through the root, whose shapes may be outdated.
 
-    It is read and written under the settings of zarr that are in force now (`zarr_config`).
+    It is read and written under the zarr settings in effect now (`zarr_config`).
     """
     return zarr.open_array((lake / ARRAYS / name).zarr_store(read_only=mode == "r"), mode=mode)

@@ -1,4 +1,4 @@
-"""Which rows of a product exist: those of its receipts, joined to ranges within spans."""
+"""Which rows of a product exist: those of its receipts, merged into ranges within spans."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from patchlake.tasks.types import IntArray
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RowRanges:
-    """Ranges [start, stop) of committed rows, in row order; the rows of a range follow one another within one span."""
+    """Ranges [start, stop) of committed rows, in row order; the rows of a range are consecutive within one span."""
 
     start: IntArray
     stop: IntArray
@@ -30,10 +30,10 @@ class RowRanges:
         return _ranges(self.start, self.stop - self.start)
 
     def cells(self, grid: Grid) -> tuple[IntArray, IntArray]:
-        """Return the first row and the track of every time cell: the grid is anchored at the start of each range.
+        """Return the first row and the track of every time cell; the grid starts at the start of each range.
 
-        A range is a span, unless frames were missing: then no window reaches across the gap, and the grid is anchored
-        again behind it.
+        A range is a span, unless frames are missing: then no window crosses the gap, and the grid starts again after
+        it.
         """
         room = self.stop - self.start - grid.offset[0] - grid.size[0]
         counts = np.maximum(room // grid.stride[0] + 1, 0)
@@ -43,7 +43,7 @@ class RowRanges:
 
 
 def committed_ranges(lake: Location, product: str) -> RowRanges:
-    """Return the committed ranges of a product as it is now: receipts of earlier options or models don't count."""
+    """Return the committed ranges of a product as it is now; receipts of earlier options or models don't count."""
     tables = Tables(lake)
     receipts = tables.receipts.read(["product", "product_digest", "span_keys", "row_starts", "num_rows"])
     current = pc.equal(receipts["product_digest"], arrays.product_digest(lake, product))
@@ -56,7 +56,7 @@ def committed_ranges(lake: Location, product: str) -> RowRanges:
     track = np.array([number[key] for key in coded.dictionary.to_pylist()], dtype=np.int64)
 
     there = np.flatnonzero(length)
-    there = there[np.unique(start[there], return_index=True)[1]]  # in row order; a unit may have been run twice
+    there = there[np.unique(start[there], return_index=True)[1]]  # in row order; a unit may have run twice
     start, stop, code = start[there], (start + length)[there], code[there]
     goes_on = (code[1:] == code[:-1]) & (start[1:] == stop[:-1])
     first = np.flatnonzero(np.concatenate([np.ones(min(1, len(start)), dtype=bool), ~goes_on]))
@@ -80,7 +80,7 @@ def _flat(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _ranges(starts: IntArray, lengths: IntArray) -> IntArray:
-    """Return the numbers of all ranges [start, start + length), one range after the other."""
+    """Return all integers of the ranges [start, start + length), one range after the other."""
     offsets: IntArray = np.cumsum(lengths) - lengths
     steps: IntArray = np.arange(lengths.sum(), dtype=np.int64)
     return steps + np.repeat(starts - offsets, lengths)

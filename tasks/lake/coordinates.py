@@ -1,6 +1,6 @@
-"""The index coordinates of a product, `track` and `seconds`: made with its group, written when rows are committed.
+"""The index coordinates of a product, `track` and `seconds`: created with its group, written when rows are committed.
 
-The coordinator alone writes them.
+Only the coordinator writes them.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class RowTimes:
     seconds: FloatArray
     """(n,) centre times from the first displayed frame."""
     pts_seconds: FloatArray | None = None
-    """(n,) times of the frames shown; `pixels` at a numeric rate only."""
+    """(n,) times of the frames shown; only `pixels` at a numeric rate has it."""
 
     def values(self, name: str) -> npt.NDArray[Any] | None:
-        """Return (n,) values of the coordinate of that name; None where these rows have no such coordinate."""
+        """Return (n,) values of the named coordinate; None if these rows do not have it."""
         if name == TRACK:
             return np.full(len(self.seconds), self.track, dtype=np.int32)
         return self.seconds if name == SECONDS else self.pts_seconds
@@ -45,11 +45,11 @@ _INDEX: dict[str, tuple[str, float, dict[str, Any]]] = {
     SECONDS: ("float64", np.nan, {"units": "s", "long_name": "from the first displayed frame"}),
     PTS_SECONDS: ("float64", np.nan, {"units": "s", "long_name": "time of the frame shown at `seconds`"}),
 }
-"""Type, fill value and attributes of each."""
+"""Name -> type, fill value and attributes."""
 
 
 def make_index(group: zarr.Group, *, with_pts: bool = False) -> None:
-    """Make the index coordinates that a product's group does not have yet, of length 0."""
+    """Create the index coordinates that a product's group does not have yet, with length 0."""
     for name in (TRACK, SECONDS, *([PTS_SECONDS] if with_pts else [])):
         if name not in group:
             dtype, fill, attributes = _INDEX[name]

@@ -1,4 +1,4 @@
-"""Making, growing and removing the arrays of a dataset: the coordinator alone does it."""
+"""Creates, grows and removes the arrays of a dataset; only the coordinator does this."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from patchlake.tasks.types import DIMS, PIXELS
 
 
 def make_dataset(lake: Location, attrs: Mapping[str, Any]) -> None:
-    """Make the root group where there is none, else check it as `check_dataset` does."""
+    """Create the root group if there is none, else check it with `check_dataset`."""
     if root_attrs(lake) is not None:
         return check_dataset(lake, attrs)
     with zarr_settings(PLAIN):
@@ -30,7 +30,7 @@ def make_dataset(lake: Location, attrs: Mapping[str, Any]) -> None:
 
 
 def check_dataset(lake: Location, attrs: Mapping[str, Any]) -> None:
-    """Raise LakeError where the dataset has another format, or other constants in its root attributes."""
+    """Raise LakeError if the dataset has another format, or other constants in its root attributes."""
     known = root_attrs(lake) or {}
     if known.get("lake_format") != LAKE_FORMAT:
         raise LakeError(
@@ -46,9 +46,9 @@ def check_dataset(lake: Location, attrs: Mapping[str, Any]) -> None:
 
 
 def ensure_arrays(lake: Location, products: Iterable[Product], *, with_pts: bool) -> None:
-    """Make the arrays of products that have none yet; lengths are 0 until `grow`.
+    """Create the arrays of products that have none yet; lengths are 0 until `grow`.
 
-    `pixels` always has its index, its frames kept or not; `with_pts` adds `pts_seconds` to it.
+    `pixels` always has its index, even if its frames are not kept; `with_pts` adds `pts_seconds` to it.
     """
     with zarr_settings(PLAIN):
         root = zarr.open_group((lake / ARRAYS).zarr_store(), mode="r+", use_consolidated=False)
@@ -68,7 +68,7 @@ def _make_product(group: zarr.Group, product: Product) -> None:
     if "channel" not in group:
         channel = group.create_array("channel", shape=(len(product.channels),), dtype=str, dimension_names=("channel",))
         channel[:] = np.array(product.channels, dtype=object)
-    group.create_array(  # last: a product whose array exists is complete
+    group.create_array(  # last, so that a product whose array exists is complete
         product.array,
         shape=(0, *product.cell_shape),
         chunks=(*product.chunk, len(product.channels)),
@@ -83,7 +83,7 @@ def _make_product(group: zarr.Group, product: Product) -> None:
         ),
         dimension_names=DIMS,
         attributes={
-            "coordinates": f"{TRACK} {SECONDS}",  # else xarray opens them as data variables
+            "coordinates": f"{TRACK} {SECONDS}",  # otherwise xarray opens them as data variables
             "product_digest": product.digest,
             "product_key": product.key,
             "time_size": product.time_size,
@@ -95,9 +95,9 @@ def _make_product(group: zarr.Group, product: Product) -> None:
 
 
 def grow(lake: Location, num_slots: int, *, slot_frames: int) -> None:
-    """Make every array `num_slots` slots long (never shorter), then publish the new shape in one step.
+    """Make every array `num_slots` slots long (never shorter), then publish the new shapes in one step.
 
-    Readers see shapes through the root's consolidated metadata, so that they never meet arrays of different lengths.
+    Readers get shapes from the root's consolidated metadata, so they never see arrays of different lengths.
     """
     store = (lake / ARRAYS).zarr_store()
     root = zarr.open_group(store, mode="r+", use_consolidated=False)
@@ -113,13 +113,13 @@ def grow(lake: Location, num_slots: int, *, slot_frames: int) -> None:
 
 
 def drop_product(lake: Location, name: str) -> None:
-    """Remove a product's arrays; its receipts must be gone before."""
+    """Remove a product's arrays; remove its receipts first."""
     (lake / ARRAYS).delete(name)
     _publish((lake / ARRAYS).zarr_store())
 
 
 def _publish(store: Any) -> None:
-    """Rewrite the root's consolidated metadata, in which readers find groups and shapes."""
+    """Rewrite the root's consolidated metadata, from which readers get groups and shapes."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ZarrUserWarning)  # that it is not part of the v3 specification
+        warnings.simplefilter("ignore", ZarrUserWarning)  # "not part of the v3 specification"
         zarr.consolidate_metadata(store)

@@ -1,4 +1,4 @@
-"""`digest`: whether two lakes hold the same (`content`), and whether they hold it at the same places (`layout`)."""
+"""`digest`: hashes that are equal if two lakes hold the same data (`content`), in the same places (`layout`)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from patchlake.tasks.storage.location import Location
 from patchlake.tasks.types import PIXELS
 
 VERSION = 2
-"""Raised with every change of what a digest covers; digests of different versions say nothing about each other."""
+"""Increased with every change of what a digest covers; digests of different versions can't be compared."""
 _READ_BYTES = 32 << 20
 _THREADS = 4
 
@@ -32,16 +32,16 @@ class Digest:
 
     version: int
     content: str
-    """Values and every coordinate of each product of each clip, and the tables' columns that are no row numbers.
+    """Values and all coordinates of each product of each clip, and the tables' columns other than row numbers.
 
-    Equal for the same videos and recipe, whatever the history: more runs, an outage, a product dropped and added.
+    Equal for the same videos and recipe, whatever the history: more runs, an outage, a product dropped and re-added.
     """
     layout: str
-    """Rows of clips, tracks, regions and failures, and every shard object: equal where the history is, kills apart."""
+    """Rows of clips, tracks, regions, failures, and every shard object: equal for equal histories, kills or not."""
 
     @property
     def total(self) -> str:
-        """One hash that is equal where both are."""
+        """One hash that is equal if both are."""
         return hashlib.sha256(f"{self.version} {self.content} {self.layout}".encode()).hexdigest()
 
 
@@ -62,7 +62,7 @@ def clip_hashes(lake: Location, clips: Iterable[Mapping[str, Any]]) -> Iterator[
 
 
 class _Product:
-    """A product whose index is in memory. It is read by zarr-python, which wrote none of its values."""
+    """A product with its index in memory. zarr-python reads it: independent of zarrs, which wrote the values."""
 
     def __init__(self, lake: Location, name: str) -> None:
         self._stored = ProductRows(lake, name, PLAIN)
@@ -71,7 +71,7 @@ class _Product:
         self._pts = None if pts is None else np.asarray(pts[:])
         self._head = name
         self._is_stored = self._stored.is_stored
-        if self._is_stored:  # else `pixels` of a lake that keeps no frames: times alone
+        if self._is_stored:  # else `pixels` of a lake that keeps no frames: only times
             self._head += f" {self._stored.values.dtype} {[list(cells) for cells in self._stored.cells]}"
 
     def hash_of(self, clip: Mapping[str, Any]) -> bytes:
@@ -99,13 +99,13 @@ def _content(lake: Location, tables: Tables) -> str:
 
 
 def _content_lines(tables: Tables, clips: list[Row]) -> Iterator[str]:
-    """Yield a line per row of what the corpus holds now, track numbers spelt out as the ids they stand for."""
+    """Yield a line for each row about the current corpus, with track ids in place of track numbers."""
     track_ids = {row["track"]: row["track_id"] for row in tables.tracks.rows(["track", "track_id"])}
     videos = {row["video_id"] for row in tables.sources.rows(["video_id"])}
     tracks = {row["track"] for row in clips}
 
     def is_present(name: str, row: Row) -> bool:
-        """Whether a row is not of a video, or of boxes, that the corpus held before."""
+        """Whether a row belongs to the current corpus, not to a video or boxes that it no longer has."""
         if name == schema.VIDEOS.name:
             return row["video_id"] in videos
         return name not in (schema.TRACKS.name, schema.TRACK_BOXES.name) or row["track"] in tracks
@@ -122,7 +122,7 @@ def _layout(lake: Location, tables: Tables) -> str:
     for table in schema.ALL:
         if columns := table.digested("content", "layout"):
             rows = tables.open(table).rows(columns)
-            if table is schema.FAILURES:  # those that cost no frame stand where a unit ended, which depends on workers
+            if table is schema.FAILURES:  # rows without a lost frame lie at units' ends, which vary
                 rows = [row for row in rows if row["num_rows"] < row["num_rows_planned"]]
             for line in _lines(table.name, ([row[c] for c in columns] for row in rows)):
                 total.update(f"{line}\n".encode())

@@ -1,4 +1,4 @@
-"""Where everything lies in a lake, and the constants of its format. No path of a lake is written anywhere else.
+"""All paths in a lake, and the constants of its format. No other file contains a path of a lake.
 
 LAKE/NAME/
   arrays.zarr/             ARRAYS; per product: frames or features, and its coordinates
@@ -6,7 +6,7 @@ LAKE/NAME/
   reductions/NAME.zarr/    `reduction`
   models/                  MODELS
   report/index.html        REPORT_PAGE
-  .stage/                  STAGE; shards that are being written, never read
+  .stage/                  STAGE; shards being written, never read
   .lock/000007.json        LOCK; who may write
 """
 
@@ -17,11 +17,11 @@ from patchlake.tasks.types import PIXELS
 LAKE_FORMAT = 1
 """Attribute `lake_format` of the root group; lakes of another format are refused."""
 COORDINATE_CHUNK_ROWS = 1 << 17
-"""Chunk of the index coordinates: 1M rows read in 0.06 s, where chunks of 64 rows take 3 s."""
+"""Chunk length of the index coordinates: 1M rows are read in 0.06 s; with chunks of 64 rows it takes 3 s."""
 
 ARRAYS = "arrays.zarr"
 ROOT_METADATA = f"{ARRAYS}/zarr.json"
-"""The object that makes a folder a lake; the shapes that readers see stand in it."""
+"""The object that makes a folder a lake; it holds the shapes that readers see."""
 FRAMES, FEATURES = "frames", "features"
 """Names of the array of `pixels` and of every other product."""
 TRACK, SECONDS, PTS_SECONDS = "track", "seconds", "pts_seconds"
@@ -40,15 +40,15 @@ def array_name(product: str) -> str:
 
 
 def values_path(product: str) -> str:
-    """Return where a product's values lie below ARRAYS."""
+    """Return the path of a product's values below ARRAYS."""
     return f"{product}/{array_name(product)}"
 
 
 def table(name: str) -> str:
-    """Return where a table lies."""
+    """Return the path of a table."""
     return f"tables/{name}"
 
 
 def reduction(name: str) -> str:
-    """Return where a reduction lies."""
+    """Return the path of a reduction."""
     return f"reductions/{name}.zarr"

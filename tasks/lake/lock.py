@@ -1,8 +1,8 @@
 """The lake's lock: one coordinator writes at a time; a second one is refused at once, with the owner's name.
 
-Object stores have one atomic operation, "create this object unless it exists". So each holding of the lock is an object
-of its own, LAKE/NAME/.lock/000007.json, and the highest number owns the lake. Whoever takes over from a dead owner
-creates the next number: of two that try, one succeeds. Only its owner rewrites an object, to renew its heartbeat.
+Object stores have one atomic operation, "create this object unless it exists". So each time the lock is taken it is a
+new object, LAKE/NAME/.lock/000007.json, and the highest number owns the lake. To take over from a dead owner, create
+the next number: of two that try, one succeeds. Only its owner rewrites an object, to renew its heartbeat.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from patchlake.tasks.storage.process_identity import Process, this_process
 
 BEAT_SECONDS = 10.0
 EXPIRE_SECONDS = 60.0
-"""An owner without a heartbeat for so long counts as dead. Clocks of machines must agree to within seconds."""
+"""An owner without a heartbeat for this long counts as dead. Clocks of machines must agree to within seconds."""
 
 
 class LockedError(LakeError):
@@ -52,7 +52,7 @@ class Owner:
 
     @property
     def is_alive(self) -> bool:
-        """Whether it still runs: on this machine its process tells, on another its last heartbeat."""
+        """Whether it still runs, judged by its process (on this machine) and its last heartbeat."""
         if self.process.is_here and not self.process.is_alive:
             return False
         return time.time() - self.beat < EXPIRE_SECONDS
@@ -63,9 +63,9 @@ class Owner:
 
 
 def owners(lake: Location) -> dict[str, Owner]:
-    """Return name of an object of the lock -> its owner, in order of numbers: the last one owns the lake."""
+    """Return name of a lock object -> its owner, in order of numbers: the last one owns the lake."""
     names: list[str] = []
-    with contextlib.suppress(FileNotFoundError):  # the folder goes with its last object
+    with contextlib.suppress(FileNotFoundError):  # the folder is removed with its last object
         names = sorted(name for name, _ in lake.list(LOCK) if name.endswith(".json"))
     found = {}
     for name in names:
@@ -83,9 +83,9 @@ def refuse_if_held(lake: Location) -> None:
 
 
 def remove_dead(lake: Location, known_dead: Collection[str] = ()) -> list[Owner]:
-    """Remove the lock's objects of dead owners, and return those owners; a living owner's stays.
+    """Remove the lock objects of dead owners, and return those owners; a living owner's object stays.
 
-    `known_dead` are run ids that are dead whatever the lock says: their queue reported that they are gone.
+    `known_dead` are run ids that are dead whatever the lock says, because their queue reported it.
     """
     dead = {name: owner for name, owner in owners(lake).items() if owner.run_id in known_dead or not owner.is_alive}
     for name in dead:
@@ -95,10 +95,10 @@ def remove_dead(lake: Location, known_dead: Collection[str] = ()) -> list[Owner]
 
 @contextmanager
 def hold(lake: Location, run_id: str, *, wait_seconds: float = 0.0, flow_run: str | None = None) -> Iterator[Lock]:
-    """Own the lake within the context; wait up to `wait_seconds` for another owner's end, then raise LockedError.
+    """Own the lake within the context; wait up to `wait_seconds` for another owner to end, then raise LockedError.
 
-    A thread renews the heartbeat every ten seconds. Where it finds the lock lost, this process gets SIGTERM, like from
-    a queue, and the context ends with a LakeError.
+    A thread renews the heartbeat every ten seconds. If it finds the lock lost, it sends SIGTERM to this process, like
+    a queue does, and the context ends with a LakeError.
     """
     lock = Lock(lake, run_id, flow_run)
     deadline = time.monotonic() + wait_seconds
@@ -131,7 +131,7 @@ class Lock:
         )
         self.name = ""
         self.lost = ""
-        """How it was lost, as a sentence; empty while it is held."""
+        """How the lock was lost, as a sentence; empty while it is held."""
         self.over = threading.Event()
         self.on_lost: Callable[[], None] = _stop_main_thread
 
@@ -146,7 +146,7 @@ class Lock:
             obstore.put(self.lake.objects, name, self._text(), mode="create")
         except AlreadyExistsError:
             return _living(owners(self.lake)) or self.try_take()
-        # Another may have used an older listing, in which the number before was not there yet or not removed yet.
+        # Another coordinator may have used an older listing, from before the previous number was created or removed.
         found = owners(self.lake)
         found.pop(name, None)
         if (other := _living(found)) is not None:
@@ -167,7 +167,7 @@ class Lock:
             except LakeError as error:
                 self._lose(str(error))
                 return
-            except Exception as error:  # the store may be away for a while
+            except Exception as error:  # the store may be unreachable for a while
                 if time.monotonic() - last > EXPIRE_SECONDS - BEAT_SECONDS:
                     self._lose(f"{self.lake}: its lock can't be renewed ({error}), so another run may own the lake now")
                     return
@@ -184,9 +184,9 @@ class Lock:
         self.lake.put(self.name, self._text())
 
     def check(self) -> None:
-        """Raise LakeError if the lock is lost: nothing may be committed then.
+        """Raise LakeError if the lock is lost, since then nothing may be committed.
 
-        If the last heartbeat was long ago (the machine may have slept), the lock is read again.
+        If the last heartbeat was long ago (the machine may have been suspended), the lock is read again.
         """
         if self.lost:
             raise LakeError(self.lost)
@@ -194,8 +194,8 @@ class Lock:
             self.beat()
 
     def release(self) -> None:
-        """Remove this owner's object of the lock."""
-        with contextlib.suppress(Exception):  # if the store is away, the lock expires
+        """Remove this owner's lock object."""
+        with contextlib.suppress(Exception):  # if the store is unreachable, the lock expires
             _remove(self.lake, self.name)
 
     def _lose(self, sentence: str) -> None:
@@ -214,13 +214,13 @@ def _remove(lake: Location, name: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         obstore.delete(lake.objects, name)
     if lake.is_local:
-        with contextlib.suppress(OSError):  # not empty: another owner's object is in it
+        with contextlib.suppress(OSError):  # not empty: it holds another owner's object
             (lake.path / LOCK).rmdir()
 
 
 def _refusal(lake: Location, owner: Owner) -> LockedError:
     return LockedError(
-        f"{lake} is being written by {owner}. Expected a lake that nobody writes: wait for its end "
+        f"{lake} is being written by {owner}. Expected a lake that no run is writing: wait for that run to end "
         "(`--wait SECONDS` does), or end it (`patchlake cancel`)"
     )
 
@@ -234,5 +234,5 @@ def _stop_main_thread() -> None:
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container's number without a name
+    except (KeyError, OSError):  # in a container, a uid without a name
         return str(os.getuid())

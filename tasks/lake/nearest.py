@@ -8,13 +8,13 @@ from patchlake.tasks.lake.product_rows import RowIndex
 from patchlake.tasks.types import FloatArray, IntArray
 
 _EQUAL_SECONDS = 1e-9
-"""Distances that differ by less count as equal: times are rounded."""
+"""Distances that differ by less than this count as equal, since times are rounded."""
 
 
 def nearest_rows(a: RowIndex, b: RowIndex) -> tuple[IntArray, FloatArray]:
     """Return, for each row of `a`, the row of `b` of the same track with the nearest time, and the distance in seconds.
 
-    Of two equally near rows it is the earlier one, of several at one time the first; -1 and NaN where `b` has no row
+    Of two equally near rows it is the earlier one, of several at the same time the first; -1 and NaN if `b` has no row
     of the track.
     """
     order = np.lexsort((b.row, b.seconds, b.track))
@@ -23,7 +23,7 @@ def nearest_rows(a: RowIndex, b: RowIndex) -> tuple[IntArray, FloatArray]:
     new[1:] = (np.diff(track) != 0) | (np.diff(seconds) != 0)
     track, seconds, row = track[new], seconds[new], row[new]
 
-    # Sorted together, b before a at equal times: then the last row of b ahead of a row of a is the one before it.
+    # Sorted together, b first at equal times: the last row of b before a row of a is then its predecessor.
     both = np.lexsort((np.arange(len(row) + len(a.row)), np.append(seconds, a.seconds), np.append(track, a.track)))
     is_a = both >= len(row)
     before = (np.cumsum(~is_a) - 1)[is_a]
@@ -34,12 +34,12 @@ def nearest_rows(a: RowIndex, b: RowIndex) -> tuple[IntArray, FloatArray]:
         there[there] = track[candidate[there]] == a.track[which[there]]
         mine, other = which[there], candidate[there]
         far = np.abs(seconds[other] - a.seconds[mine])
-        nearer = ~(far >= distance[mine] - _EQUAL_SECONDS)  # true where there is no distance yet
+        nearer = ~(far >= distance[mine] - _EQUAL_SECONDS)  # also true where there is no distance yet
         found[mine[nearer]], distance[mine[nearer]] = row[other[nearer]], far[nearer]
     return found, distance
 
 
 def nearest_cells(a: FloatArray, b: FloatArray) -> IntArray:
-    """Return, for each centre of `a`, the index of the nearest of `b` along y or x; of two, the lower one."""
+    """Return, for each centre of `a`, the index of the nearest centre of `b` along y or x; ties go to the lower one."""
     found: IntArray = np.abs(a[:, None] - b).argmin(axis=1)
     return found

@@ -1,4 +1,4 @@
-"""Product: what one array family of the lake holds, a value that plan, worker and lake share."""
+"""Product: describes one array family of the lake; a value shared by plan, worker and lake."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Product:
     array: str
     """Name of the array in the product's group: frames for pixels, else features."""
     key: dict[str, Any]
-    """Everything besides the span that decides its bytes: entry, grid, model, VERSION, frame grid."""
+    """Everything besides the span that determines its bytes: entry, grid, model, VERSION, frame grid."""
     time_size: int
     time_stride: int
     y: tuple[float, ...]
@@ -34,7 +34,7 @@ class Product:
     """Whether its extractor runs only on a GPU."""
     attrs: dict[str, Any]
     wants_gpu: bool = False
-    """Whether its extractor uses a GPU where the cluster has any."""
+    """Whether its extractor uses a GPU if the cluster has one."""
 
     @property
     def digest(self) -> str:

@@ -1,4 +1,4 @@
-"""The reader of product rows: which rows there are, whose they are, when they are, and what they hold."""
+"""The reader of product rows: which rows exist, their tracks, times and values."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Selection = Mask | IntArray | slice
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RowIndex:
-    """Some rows of a product: number, track and centre time of each."""
+    """Rows of a product: number, track and centre time of each."""
 
     row: IntArray
-    """(n,) numbers along the product's time axis, ascending."""
+    """(n,) indices along the product's time axis, ascending."""
     track: npt.NDArray[np.int32]
-    """(n,) int32 numbers in the table `tracks`; -1 where nothing is stored: padding, or not committed."""
+    """(n,) int32 numbers in the table `tracks`; -1 where nothing is stored (padding, or not committed)."""
     seconds: FloatArray
     """(n,) centre times from the first displayed frame; NaN where nothing is stored."""
 
@@ -39,29 +39,29 @@ class RowIndex:
 
     @property
     def exists(self) -> Mask:
-        """(n,) whether anything is stored."""
+        """(n,) whether the row is stored."""
         there: Mask = self.track >= 0
         return there
 
     def within(self, track: int, start_seconds: float, stop_seconds: float) -> Mask:
-        """Return (n,) whether a row's centre time lies in [start_seconds, stop_seconds) of a track."""
+        """Return (n,) whether a row is of the track and its centre time lies in [start_seconds, stop_seconds)."""
         inside: Mask = (self.track == track) & (self.seconds >= start_seconds) & (self.seconds < stop_seconds)
         return inside
 
     def select(self, which: Selection) -> RowIndex:
-        """Return some of these rows: where a mask (n,) is true, at ascending positions, or a slice."""
+        """Return a selection of these rows: by a mask (n,), ascending positions, or a slice."""
         return RowIndex(self.row[which], self.track[which], self.seconds[which])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows(RowIndex):
-    """Some rows of a product and their values."""
+    """Rows of a product with their values."""
 
     values: npt.NDArray[Any]
-    """(n, y, x, channel), in the type that is stored."""
+    """(n, y, x, channel), in the stored type."""
 
     def select(self, which: Selection) -> Rows:
-        """Return some of these rows: where a mask (n,) is true, at ascending positions, or a slice."""
+        """Return a selection of these rows: by a mask (n,), ascending positions, or a slice."""
         return Rows(self.row[which], self.track[which], self.seconds[which], self.values[which])
 
     def of_track(self, track: int) -> Rows:
@@ -73,13 +73,13 @@ class Rows(RowIndex):
 class ProductRows:
     """One product of a lake, open to read rows [start, stop) of its time axis; arrays are opened on first use.
 
-    `pixels` has its index in every lake, its values only where the recipe keeps frames.
+    `pixels` has its index in every lake, its values only if the recipe keeps frames.
     """
 
     lake: Location
     name: str
     settings: dict[str, Any] = field(default_factory=lambda: ZARRS)
-    """Settings of zarr under which values are read."""
+    """Zarr settings for reading values."""
 
     @property
     def is_stored(self) -> bool:
@@ -107,7 +107,7 @@ class ProductRows:
 
     @cached_property
     def pts_seconds(self) -> zarr.Array[Any] | None:
-        """(time,) times of the frames shown; None where that is `seconds`: only `pixels` at a numeric rate has it."""
+        """(time,) times of the frames shown; None if these are `seconds`. Only `pixels` at a numeric rate has it."""
         if (self.lake / ARRAYS / self.name / PTS_SECONDS).get("zarr.json") is None:
             return None
         return arrays.open_array(self.lake, f"{self.name}/{PTS_SECONDS}")
@@ -115,7 +115,7 @@ class ProductRows:
     @cached_property
     def cells(self) -> tuple[FloatArray, FloatArray, tuple[str, ...]]:
         """The coordinates of a row's cells: y (n,), x (n,) and the channels' names."""
-        with opening(PLAIN):  # strings are beyond zarrs
+        with opening(PLAIN):  # zarrs can't read strings
             y, x, channel = (np.asarray(arrays.open_array(self.lake, f"{self.name}/{c}")[:]) for c in CELL_COORDINATES)
         return y.astype(np.float64), x.astype(np.float64), tuple(map(str, channel))
 
@@ -124,23 +124,23 @@ class ProductRows:
         return start // self.time_stride, -(-stop // self.time_stride)
 
     def index(self, start: int = 0, stop: int | None = None) -> RowIndex:
-        """Return which rows lie in [start, stop), to the end by default; no value is read."""
+        """Return the index of rows [start, stop), by default to the end; no values are read."""
         track = np.asarray(self._track[start:stop], dtype=np.int32)
         seconds = np.asarray(self._seconds[start:stop], dtype=np.float64)
         return RowIndex(start + np.arange(len(track)), track, seconds)
 
     def read(self, start: int, stop: int) -> Rows:
-        """Return all rows in [start, stop), those where nothing is stored included."""
+        """Return all rows in [start, stop), including those where nothing is stored."""
         index = self.index(start, stop)
         return Rows(index.row, index.track, index.seconds, np.asarray(self.values[start:stop]))
 
     def chunks(self, start: int, stop: int) -> Iterator[Rows]:
-        """Yield the rows in [start, stop) where something is stored, a chunk at a time; each chunk is read once."""
+        """Yield the stored rows in [start, stop), a chunk at a time; each chunk is read once."""
         index = self.index(start, stop)
         return self.values_of(index.select(index.exists))
 
     def values_of(self, index: RowIndex, *, num_bytes: int = 0) -> Iterator[Rows]:
-        """Yield rows with their values: a chunk at a time, or as many as `num_bytes` hold; each chunk is read once."""
+        """Yield rows with their values, a chunk at a time, or several up to `num_bytes`; each chunk is read once."""
         if not len(index):
             return
         chunk_rows = self.values.chunks[0]

@@ -1,4 +1,4 @@
-"""Reading a lake: products and windows as lazy xarray, tables as Arrow, random samples, products paired by position."""
+"""Reading a lake: products and windows as lazy xarray, tables as Arrow, random samples, alignment of two products."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from patchlake.tasks.tracks import Affine, geometry_at
 from patchlake.tasks.types import PIXELS, BoxPath, IntArray
 
 _BOTH = {**ZARRS, "codec_pipeline.strict": False}
-"""zarrs for all but channel names, which are strings: those it leaves to zarr-python."""
+"""zarrs for everything except channel names: strings are left to zarr-python."""
 
 
 @dataclass(frozen=True)
 class Lake:
-    """A lake, read as it is at each call. Nothing stays open, so it can be pickled."""
+    """A lake; each call reads its current state. Nothing stays open, so it can be pickled."""
 
     location: Location
 
@@ -66,7 +66,7 @@ class Lake:
         return tuple(sorted({n.split("/")[0] for n in nodes if n.endswith((f"/{FRAMES}", f"/{FEATURES}"))}))
 
     def product(self, name: str) -> xr.Dataset:
-        """Return a product as it is stored, lazily, rows of padding (`track` -1) included."""
+        """Return a product as stored, lazily, including padding rows (`track` -1)."""
         self._array(name)
         with opening(_BOTH):
             return xr.open_dataset(
@@ -76,12 +76,13 @@ class Lake:
     def patches(self, grid: Grid, product: str = PIXELS) -> xr.DataArray:
         """Return every window of a grid over committed rows, lazily: (time, y, x, dt, dy, dx, channel).
 
-        time, y, x say which window; dt, dy, dx where in it. Coordinates: `y` and `x` are the windows' centres in
-        frame-grid pixels, `seconds` their centre in time, `row` their first row of the product, `track` its number.
-        With the recipe's patch grid they are those of its features. A window lies within one span, and the grid is
-        anchored at the span's first row. Only what is selected is read; values are read-only views where windows
-        overlap. Select one window (`isel(time=3, y=0, x=1)`), a block (`sel(y=slice(0, 64))`), or points by three
-        arrays along one new dimension. Raises LakeError if there is no such product, ValueError if no window fits.
+        time, y, x index the window; dt, dy, dx the position within it. Coordinates: `y` and `x` are the windows'
+        centres in frame-grid pixels, `seconds` their centre in time, `row` their first row of the product, `track` the
+        track's number. With the recipe's patch grid they equal those of its features. A window lies within one span,
+        and the grid starts at the span's first row. Only what is selected is read; values are read-only views where
+        windows overlap. Select one window (`isel(time=3, y=0, x=1)`), a block (`sel(y=slice(0, 64))`), or points by
+        three arrays along one new dimension. Raises LakeError if there is no such product, ValueError if no window
+        fits.
         """
         stored = self._array(product)
         extents = stored.shape[1], stored.shape[2]
@@ -115,13 +116,13 @@ class Lake:
     ) -> Iterator[xr.DataArray]:
         """Yield `count` windows, drawn uniformly with replacement, in batches (window, dt, dy, dx, channel) in memory.
 
-        The seed alone decides which windows come and in which order: not `batch`, and a larger `count` continues the
+        Which windows come, and in which order, depends only on the seed, not on `batch`; a larger `count` continues the
         same sequence. A batch reads each chunk it needs once. Coordinates are those of `patches`, along `window`.
         """
         patches = self.patches(grid, product)
         shape = patches.shape[:3]
         if not patches.size:
-            raise ValueError(f"got {grid}, but no committed span of {product} is long enough; take a smaller size[0]")
+            raise ValueError(f"got {grid}, but no committed span of {product} is long enough; use a smaller size[0]")
         generator = np.random.default_rng(seed)
         stored = self._array(product)
         starts = (patches.row.values, *_starts(grid, (stored.shape[1], stored.shape[2])))
@@ -136,11 +137,11 @@ class Lake:
             yield xr.DataArray(values, coords, ("window", *windows.DIMS[3:]), name=product, attrs=patches.attrs)
 
     def align(self, a: str, b: str, *, tolerance_seconds: float | None = None) -> xr.Dataset:
-        """Return, for each row and cell of product `a`, the index of that of product `b` with the nearest centre.
+        """Return, for each row and cell of product `a`, the index of the row and cell of `b` with the nearest centre.
 
-        `time_index(time)` is a row of the same track, or -1 where it has none (within the tolerance) and on padding;
-        `distance_seconds(time)` is the distance to it; `y_index(y)` and `x_index(x)` are cells. Of two equally near it
-        is the first. `lake.product(b).isel(time=p.time_index, y=p.y_index, x=p.x_index)` has the shape of `a`.
+        `time_index(time)` is a row of the same track, or -1 if there is none (within the tolerance) and on padding;
+        `distance_seconds(time)` is the distance to it; `y_index(y)` and `x_index(x)` are cells. Ties go to the first.
+        `lake.product(b).isel(time=p.time_index, y=p.y_index, x=p.x_index)` has the shape of `a`.
         """
         mine, theirs = self._centres(a), self._centres(b)
         found, distance = nearest.nearest_rows(mine, theirs)
@@ -163,9 +164,9 @@ class Lake:
     def to_source(self, track: int, seconds: float = 0.0) -> Affine:
         """Return the affine map from frame-grid pixels of a track to upright source pixels, as (a, b, c, d, e, f).
 
-        source x = a x + b y + c, source y = d x + e y + f (`Grid.source_box` applies it to a cell). Where the track's
-        box moves, it is the map at a time: `seconds` of the row, or `pts_seconds` where the frame grid has a numeric
-        rate. Raises LakeError for a track that the lake does not have.
+        source x = a x + b y + c, source y = d x + e y + f (`Grid.source_box` applies it to a cell). If the track's box
+        moves, the map is that of one time: the row's `seconds`, or `pts_seconds` if the frame grid has a numeric rate.
+        Raises LakeError for a track that the lake does not have.
         """
         tables = Tables(self.location)
         known = {row["track"]: row for row in tables.tracks.rows()}
@@ -200,7 +201,7 @@ class Lake:
 
 
 class _Windows(windows.WindowArray):
-    """Windows of a product. A process that unpickles them opens the product itself, so that zarrs reads there, too."""
+    """Windows of a product. A process that unpickles them opens the product again, so that it also reads by zarrs."""
 
     def __init__(self, lake: Lake, product: str, starts: tuple[IntArray, IntArray, IntArray], size: Triple) -> None:
         super().__init__(lake._array(product), starts, size)

@@ -1,7 +1,7 @@
-"""Writing whole shards: workers encode each on a private stage array, then move it into place.
+"""Writing whole shards: workers encode each in a private staging array, then move it into place.
 
-zarrs rewrites shards in place, and a reader of a half-written shard can get silent fill values. A shard's bytes do not
-depend on where it lies, so the stage is one slot long and is used again and again.
+zarrs rewrites shards in place, and a reader of a half-written shard can silently get fill values. A shard's bytes do
+not depend on its position, so the staging array is one slot long and is reused.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from patchlake.tasks.storage.location import Location
 
 
 def clear_stage(lake: Location) -> None:
-    """Remove what dead workers left on the stage of a folder lake. No worker may be running."""
+    """Remove staged files that dead workers left in a folder lake. No worker may be running."""
     if lake.is_local:
         lake.delete(STAGE)
 
 
 def scratch_folder(lake: Location) -> Path:
-    """Return a folder for passing files: on a folder lake's own file system, so that one rename moves a shard."""
+    """Return a folder for temporary files: in a folder lake itself, so that one rename moves a shard into place."""
     folder = lake.path / STAGE if lake.is_local else Path(tempfile.gettempdir()) / f"patchlake{STAGE}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -38,7 +38,7 @@ def scratch_folder(lake: Location) -> Path:
 class ShardWriter:
     """Writes whole shards of one product from one process.
 
-    Raises LakeError where the coordinator has not made the product's array yet.
+    Raises LakeError if the coordinator has not created the product's array yet.
     """
 
     def __init__(self, lake: Location, product: Product) -> None:
@@ -55,16 +55,16 @@ class ShardWriter:
             self._array = zarr.open_array(zarr.storage.LocalStore(self._stage), mode="r+")
 
     def stage(self, block: npt.NDArray[Any]) -> Path | None:
-        """Encode (rows_per_slot, y, x, channel) values on the stage and return the file; None: all is fill value."""
+        """Encode (rows_per_slot, y, x, channel) values in the stage; return the file, None if all are fill values."""
         staged = self._stage / "c/0/0/0/0"
         with zarr_settings(ZARRS):
             self._array[:] = block
         return staged if staged.exists() else None
 
     def write(self, slot: int, block: npt.NDArray[Any]) -> int:
-        """Put (rows_per_slot, y, x, channel) values in place as one shard; return its size in bytes.
+        """Write (rows_per_slot, y, x, channel) values as one shard; return its size in bytes.
 
-        Values that are all fill value have no object: one that was there is removed.
+        A shard of fill values only has no object: an existing one is removed.
         """
         name = f"c/{slot}/0/0/0"
         staged = self.stage(block)

@@ -1,4 +1,4 @@
-"""One table of a lake: Delta, so that any SQL engine reads it; written by one coordinator, fenced commit by commit."""
+"""One table of a lake: Delta, so that any SQL engine reads it; written by one coordinator, with fenced commits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-# Set before deltalake is loaded: its allocator then returns free memory at once, not after ten seconds or more.
+# Set before deltalake is loaded: its allocator then returns free memory at once instead of after ten seconds or more.
 os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:0,muzzy_decay_ms:0")
 
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
@@ -21,21 +21,21 @@ from patchlake.tasks.storage.location import Location
 APP = "patchlake"
 """Name of the app transaction whose number fences commits."""
 LOG_RETENTION = "interval 30 days"
-"""How far back time travel goes; `tend` removes older log entries."""
+"""How far back time travel goes; compaction removes older log entries."""
 COMPACT_FILES = 64
-"""Small files are joined when there are more. Each commit adds a file and slows the next one down, and a table that is
-open for many commits holds memory for each (delta-io/delta-rs#4241)."""
+"""Small files are compacted when there are more than this. Each commit adds a file and slows the next one down, and a
+table that stays open holds memory for each commit (delta-io/delta-rs#4241)."""
 COMPACT_BYTES = 16 << 20
-"""Files of this size are not joined again, so that joining costs no more time, memory and disk the longer a run gets;
-what was joined stays for a week, for readers of older versions."""
+"""Files of this size are not compacted again, so that the cost in time, memory and disk does not grow with the length
+of a run. Replaced files stay for a week, for readers of older versions."""
 
 
 class Table:
-    """One table of a lake. Anyone may read it; the coordinator alone writes, and each commit carries a number.
+    """One table of a lake. Anyone may read it; only the coordinator writes, and each commit carries a number.
 
     Delta accepts two plain appends from one snapshot. So every commit is an app transaction whose number is checked on
-    the very object that writes: a second coordinator is refused instead of doubling rows. `guard` is called before a
-    commit, and raises where this coordinator may write no more.
+    the same object that writes: a second coordinator is refused instead of duplicating rows. `guard` is called before
+    each commit, and raises if this coordinator may no longer write.
     """
 
     def __init__(self, lake: Location, table: TableSchema, guard: Callable[[], None] | None = None) -> None:
@@ -46,22 +46,22 @@ class Table:
         self._options = lake.delta_options
         self._delta: DeltaTable | None = None
         self._num_appended = 0
-        """Since the table was opened."""
+        """Appends since the table was opened."""
         if DeltaTable.is_deltatable(self._url, storage_options=self._options):
             self._delta = self._open()
         self._number = self._number_now()
-        """Of the last commit that this coordinator knows of."""
+        """Number of the last commit known to this coordinator."""
 
     def _open(self) -> DeltaTable:
         return DeltaTable(self._url, storage_options=self._options)
 
     @property
     def delta(self) -> DeltaTable | None:
-        """The Delta table at the version last seen, or None where nothing was ever written."""
+        """The Delta table at the version last seen, or None if nothing was ever written."""
         return self._delta
 
     def read(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """Return all rows, or some columns of them. A column that the table's code did not have yet is null."""
+        """Return all rows, or some of their columns. A column added since the table was written is null."""
         names = list(columns or self.schema.names)
         if self._delta is None:
             return self.schema.empty_table().select(names)
@@ -74,7 +74,7 @@ class Table:
         return found.select(names)
 
     def _new_columns(self) -> set[str]:
-        """Return the columns of today that the table does not have."""
+        """Return the columns of the schema that the stored table does not have."""
         known = set() if self._delta is None else {field.name for field in self._delta.schema().fields}
         return set(self.schema.names) - known
 
@@ -93,7 +93,7 @@ class Table:
                 self._join()
 
     def overwrite(self, rows: Iterable[Mapping[str, Any]]) -> bool:
-        """Replace all rows in one commit, unless they are what the table holds; return whether it changed."""
+        """Replace all rows in one commit, unless the table holds exactly these; return whether it changed."""
         data = self._arrow(rows)
         if self._delta is None and not data.num_rows:
             return False
@@ -138,7 +138,7 @@ class Table:
             )
 
     def _join(self) -> None:
-        """Join small files where there are many, and open the table anew, which frees the memory of past commits."""
+        """Compact small files if there are many, and reopen the table, which frees the memory of past commits."""
         assert self._delta is not None
         sizes = pa.table(self._delta.get_add_actions())["size_bytes"].to_pylist()
         is_crowded = sum(size < COMPACT_BYTES for size in sizes) > COMPACT_FILES
@@ -154,10 +154,10 @@ class Table:
             self._refuse_another()
 
     def tend(self) -> None:
-        """Keep commits and reads fast: join small files, remove those that no version of the last week needs.
+        """Keep commits and reads fast: compact small files, remove those that no version of the last week needs.
 
-        Every file in the folder is looked at: the log no longer names files joined before an old checkpoint, and
-        never named those that a killed coordinator left.
+        This scans every file in the folder: the log no longer names files compacted before an old checkpoint, and
+        never named those left by a killed coordinator.
         """
         if self._delta is not None:
             self._join()

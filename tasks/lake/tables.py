@@ -11,7 +11,7 @@ from patchlake.tasks.storage.location import Location
 
 
 class _Opened:
-    """A table that is opened when it is first asked for."""
+    """A table that is opened at its first use."""
 
     def __init__(self, schema: TableSchema) -> None:
         self._schema = schema
@@ -21,7 +21,7 @@ class _Opened:
 
 
 class Tables:
-    """All tables of a lake: `Tables(lake).clips.rows()`. `guard` raises where this coordinator may write no more."""
+    """All tables of a lake: `Tables(lake).clips.rows()`. `guard` raises if this coordinator may no longer write."""
 
     sources = _Opened(schema.SOURCES)
     videos = _Opened(schema.VIDEOS)
@@ -41,7 +41,7 @@ class Tables:
         self._open: dict[str, Table] = {}
 
     def open(self, table: TableSchema) -> Table:
-        """Return a table; the same one each time, so that its commits are numbered on."""
+        """Return a table; the same object each time, so that its commits are numbered consecutively."""
         if table.name not in self._open:
             self._open[table.name] = Table(self._lake, table, self._guard)
         return self._open[table.name]

@@ -1,4 +1,4 @@
-"""`verify`: whether a lake's rows are still what was committed."""
+"""`verify`: whether a lake's rows are still as committed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Piece:
 
 
 def verify(lake: Location) -> Iterator[str]:
-    """Yield a sentence for every piece of committed rows whose values or coordinates are not as committed."""
+    """Yield a sentence for every piece whose values or coordinates are not as committed."""
     tables = Tables(lake)
     receipts = tables.receipts.rows()
     tracks = {row["span_key"]: row["track"] for row in tables.spans.rows(["span_key", "track"])}
@@ -55,7 +55,7 @@ def _pieces(receipt: Row, tracks: dict[str, int]) -> Iterator[_Piece]:
 def _problem(stored: ProductRows, piece: _Piece) -> str | None:
     try:
         rows = stored.read(piece.start, piece.stop)
-    except Exception as error:  # whatever a damaged shard makes the codecs raise
+    except Exception as error:  # anything that codecs raise for a damaged shard
         return f"can't be read: {error}"
     if len(rows.values) != piece.num_rows:
         return f"the array ends at {stored.values.shape[0]}"

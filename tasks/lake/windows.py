@@ -1,7 +1,7 @@
-"""Windows of stored arrays, read lazily: overlapping windows are views, so no pixel is held twice.
+"""Windows of stored arrays, read lazily: overlapping windows are views, so no pixel is in memory twice.
 
-A window lies at (row, y, x) of an array (time, y, x, channel). Each chunk that holds some of a selection is read once,
-in the order in which chunks lie; no other chunk is read.
+A window starts at (row, y, x) of an array (time, y, x, channel). Each chunk that a selection touches is read once, in
+storage order; no other chunk is read.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from patchlake.tasks.grid import Triple
 from patchlake.tasks.types import IntArray
 
 DIMS = ("time", "y", "x", "dt", "dy", "dx", "channel")
-"""First which window, then where in it."""
+"""First the window's index, then the position within it."""
 READ_BYTES = 1 << 23
-"""Most that one read call decodes, if that is a chunk or more."""
+"""Maximum bytes that one read call decodes (but at least one chunk)."""
 _THREADS = 4
-"""Read calls at a time: each waits for its store, then decodes without Python's lock."""
+"""Concurrent read calls: each waits for the store, then decodes without the GIL."""
 Block = npt.NDArray[Any]
 
 
@@ -34,7 +34,7 @@ class WindowArray(BackendArray):
     """Every window of a grid as one array (time, y, x, dt, dy, dx, channel). It can be pickled."""
 
     def __init__(self, stored: zarr.Array[Any], starts: tuple[IntArray, IntArray, IntArray], size: Triple) -> None:
-        """`starts` are the windows' first rows, ys and xs; `size` is the same for all."""
+        """`starts` are the windows' first rows, ys and xs; all have the same `size`."""
         self.stored, self.starts = stored, starts
         self.shape = (*map(len, starts), *size, stored.shape[3])
         self.dtype = np.dtype(stored.dtype)
@@ -45,7 +45,7 @@ class WindowArray(BackendArray):
         return self._outer(key.tuple)
 
     def _outer(self, key: tuple[Any, ...]) -> Block:
-        """Return an outer selection, as a read-only view of the frames read wherever windows are evenly spaced."""
+        """Return an outer selection: a read-only view of the frames read, where windows are evenly spaced."""
         chosen = [np.atleast_1d(np.arange(n)[k]) for n, k in zip(self.shape, key, strict=True)]
         places = [
             start[which][:, None] + inside
@@ -60,7 +60,7 @@ class WindowArray(BackendArray):
         return picked
 
     def _pointwise(self, key: tuple[Any, ...]) -> Block:
-        """Return a pointwise selection by arrays of indices; every window that occurs is read once."""
+        """Return a pointwise selection by index arrays; each window that occurs is read once."""
         which = np.broadcast_arrays(*key[:3])
         unique, inverse = np.unique(np.stack([w.ravel() for w in which]), axis=1, return_inverse=True)
         if not unique.size or not all(inside.size for inside in key[3:]):
@@ -75,7 +75,7 @@ class WindowArray(BackendArray):
 
 
 def read_outer(stored: zarr.Array[Any], *wanted: IntArray) -> Block:
-    """Return the (time, y, x, channel) block of some rows, ys and xs, each ascending without repetition."""
+    """Return the (time, y, x, channel) block of the wanted rows, ys and xs, each ascending without repetition."""
     out = np.empty((*map(len, wanted), stored.shape[3]), dtype=stored.dtype)
     chunks = stored.chunks
     along = [
@@ -126,7 +126,7 @@ def _most(stored: zarr.Array[Any]) -> int:
 
 
 def neighbours(chunks: list[tuple[int, ...]], limit: int) -> list[list[tuple[int, ...]]]:
-    """Return sorted chunks (time, y, x), grouped where they follow one another in time; a group has at most `limit`."""
+    """Return sorted chunks (time, y, x) in groups of at most `limit` chunks that are consecutive in time."""
     groups: list[list[tuple[int, ...]]] = []
     latest: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
     for time, *place in chunks:

@@ -1,4 +1,4 @@
-"""Which codec pipeline reads and writes: zarrs for values, zarr-python for what zarrs can't do (strings, resizing)."""
+"""Which codec pipeline reads and writes: zarrs for values; zarr-python for strings and resizing, beyond zarrs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import zarr
 ZARRS = {
     "codec_pipeline.path": "zarrs.ZarrsCodecPipeline",
     "codec_pipeline.strict": True,
-    "threading.max_workers": 1,  # with more threads the bytes of a shard differ from run to run
+    "threading.max_workers": 1,  # with more threads a shard's bytes differ from run to run
 }
 PLAIN = {"codec_pipeline.path": "zarr.core.codec_pipeline.BatchedCodecPipeline"}
 _SETTING = threading.RLock()
@@ -21,9 +21,9 @@ _SETTING = threading.RLock()
 
 @contextlib.contextmanager
 def zarr_settings(settings: dict[str, Any]) -> Iterator[None]:
-    """Apply settings of zarr within a context, one thread at a time. Arrays keep the settings they were opened with.
+    """Apply zarr settings within a context, one thread at a time. Arrays keep the settings they were opened with.
 
-    `zarr.config.set` is global: two of its contexts that overlap in time would leave one's settings behind.
+    `zarr.config.set` is global: of two contexts that overlap in time, one's settings would stay in effect.
     """
     with _SETTING, zarr.config.set(settings):
         yield
@@ -31,7 +31,7 @@ def zarr_settings(settings: dict[str, Any]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def opening(settings: dict[str, Any]) -> Iterator[None]:
-    """Apply settings of zarr while arrays are opened, without zarrs' warning that it opens buckets anew."""
+    """Apply zarr settings while arrays are opened; suppresses zarrs' warning that it reconstructs a store."""
     with zarr_settings(settings), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Successfully reconstructed a store")
         yield

@@ -1,1 +1,1 @@
-"""From stored frames to batches: samples, windows of them, a reader, and batches read ahead. Knows no objective."""
+"""From stored frames to batches: samples, their windows, a reader, prefetched batches. Independent of objectives."""

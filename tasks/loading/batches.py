@@ -1,7 +1,7 @@
 """Batches of uint8 windows of clips.
 
 Every draw comes from a generator seeded by (seed, epoch, clip), so a sample does not depend on the rank that makes it
-nor on what was drawn before, and a resumed run sees what an uninterrupted one would have.
+or on earlier draws, and a resumed run gets the same samples as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from patchlake.tasks.loading.windows import Window, even_starts, random_start, w
 from patchlake.tasks.types import FrameArray, IntArray
 
 TEST_SEED = 1_000_003
-"""Stands in the place of the epoch where test windows are drawn: they are the same after every epoch."""
+"""Used instead of the epoch when drawing test windows, so that they are the same after every epoch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One rank's share of a step; may hold no sample."""
+    """One rank's share of a step; may be empty."""
 
     x_BTHWC: FrameArray
     gain_BC: npt.NDArray[np.float32]
     """Brightness and colour jitter, applied on the device; ones at test."""
     target_B: npt.NDArray[Any]
-    """int64 or float64, as the clips' targets are."""
+    """int64 or float64, the type of the clips' targets."""
     clip_B: IntArray
 
 
 @dataclass(frozen=True, slots=True)
 class Sampler:
-    """Makes windows of clips; the view says what the model may see of time."""
+    """Makes windows of clips; the view decides which frames the model sees, and in which order."""
 
     frames: ClipFrames
     clips: Sequence[ClipRows]
@@ -48,7 +48,7 @@ class Sampler:
     def train(self, chosen: IntArray, epoch: int) -> Batch:
         """Return a random window of each clip, shifted by up to 1/16 of the frame and with jittered colours.
 
-        No flips, no reversal: directions are labels.
+        No flips and no reversal, since directions may be labels.
         """
         windows, gains = [], []
         for clip in chosen.tolist():
@@ -64,7 +64,7 @@ class Sampler:
         return np.array(pairs, np.int64).reshape(-1, 2)
 
     def test(self, windows_N2: IntArray) -> Batch:
-        """Return the windows as they are stored."""
+        """Return the windows without augmentation."""
         windows = [
             self._window(clip, start, np.random.default_rng([self.seed, TEST_SEED, clip, start]))
             for clip, start in windows_N2.tolist()
@@ -85,7 +85,7 @@ class Sampler:
 
 
 def _shift(window_THWC: FrameArray, rng: np.random.Generator) -> FrameArray:
-    """Move the picture by a random number of pixels, the same for all frames; the edge repeats."""
+    """Shift the picture by a random number of pixels, the same for all frames; edge pixels are repeated."""
     height, width = window_THWC.shape[1:3]
     dy, dx = (int(rng.integers(-(n // 16), n // 16 + 1)) for n in (height, width))
     ys, xs = (np.clip(np.arange(n) + d, 0, n - 1) for n, d in ((height, dy), (width, dx)))

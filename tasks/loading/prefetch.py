@@ -1,4 +1,4 @@
-"""Work done ahead of its use by one thread."""
+"""Prefetching: one thread works ahead of the reader."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def prefetch(makers: Iterator[Callable[[], T]], *, depth: int = 3) -> Iterator[T]:
-    """Yield what the makers return, in order, made ahead by one thread; an error there is raised here."""
+    """Yield what the makers return, in order; one thread calls them ahead of time, and its errors are raised here."""
     made: queue.Queue[T | _End] = queue.Queue(depth)
     stopped = threading.Event()
 
@@ -29,7 +29,7 @@ def prefetch(makers: Iterator[Callable[[], T]], *, depth: int = 3) -> Iterator[T
                     return
                 put(make())
             put(_End(None))
-        except BaseException as error:  # handed to the reader
+        except BaseException as error:  # passed on to the reader
             put(_End(error))
 
     threading.Thread(target=work, name="prefetch", daemon=True).start()
@@ -43,7 +43,7 @@ def prefetch(makers: Iterator[Callable[[], T]], *, depth: int = 3) -> Iterator[T
 
 
 class _End:
-    """The last item of a queue, and the error that ended it."""
+    """The last item of a queue, with the error that ended it, if any."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error

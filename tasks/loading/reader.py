@@ -1,4 +1,4 @@
-"""Reads rows of stored frames at training resolution."""
+"""Reads stored frames at training resolution."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from patchlake.tasks.storage.location import Location
 from patchlake.tasks.types import FrameArray, IntArray
 
 CACHE_BYTES = 2 * 1024**3
-"""Clips that fit into this much memory at training resolution are read once; others window by window."""
+"""If all clips fit into this much memory at training resolution, they are read once; else window by window."""
 
 
 def open_frames(path: str) -> zarr.Array[Any]:
-    """Open the frames array (time, y, x, channel), uint8, of a folder or s3:// lake for reading."""
+    """Open the frames array (time, y, x, channel), uint8, at a path or s3:// URL for reading."""
     with zarr_settings(ZARRS):
         return zarr.open_array(Location(path).zarr_store(read_only=True), mode="r")
 
@@ -34,7 +34,7 @@ class ClipFrames:
         *,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        """Take the stored frames, the clips, and the (height, width) to resize to, None: as stored."""
+        """Take the stored frames, the clips, and the (height, width) to resize to (None: as stored)."""
         self.size = size or (frames.shape[1], frames.shape[2])
         self.channels = frames.shape[3]
         self._frames = frames
@@ -45,7 +45,7 @@ class ClipFrames:
             self._cache = [self._read(clip.row_start, clip.row_stop) for clip in clips]
 
     def __call__(self, clip: int, rows: IntArray) -> FrameArray:
-        """Return (len(rows), height, width, channel) of rows that are counted from the clip's start."""
+        """Return (len(rows), height, width, channel) frames; rows count from the clip's start."""
         if self._cache is not None:
             return self._cache[clip][rows]
         first, last = int(rows.min()), int(rows.max())

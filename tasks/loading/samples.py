@@ -1,4 +1,4 @@
-"""What is learnt from and judged: a clip's rows, what is to be told of it, and on which side it is."""
+"""Samples of training and test: a clip's rows, its target, and its split."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class ClipRows:
     row_start: int
     row_stop: int
     target: int | float
-    """As its objective encodes it: the position of a class, or a number."""
+    """As encoded by the objective: the index of a class, or a number."""
     source: int
     """Number of the source video; results count sources, not clips."""
     test: bool

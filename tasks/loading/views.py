@@ -1,4 +1,4 @@
-"""What a model may see of time: a window's frames in order, in any order, or one of them."""
+"""How much a model sees of time: a window's frames in order, in random order, or only one."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from patchlake.tasks.types import IntArray
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A way to look at a window's rows."""
+    """A selection or order of a window's rows."""
 
     pick: Callable[[IntArray, np.random.Generator], IntArray]
-    """Returns the rows that are shown, of a window's rows (length,)."""
+    """Returns the rows to show, given a window's rows (length,)."""
     single_frame: bool = False
 
     def num_frames(self, window_frames: int) -> int:

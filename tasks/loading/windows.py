@@ -1,4 +1,4 @@
-"""Which frames, which clips (index arithmetic): windows of a clip, batches of an epoch, shares of a rank."""
+"""Index arithmetic: windows of a clip, batches of an epoch, shares of a rank."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from patchlake.tasks.types import IntArray
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What a model sees at once: so many frames, every `stride`-th stored one."""
+    """Input of a model: `frames` frames, every `stride`-th stored one."""
 
     frames: int
     stride: int = 1
 
     @property
     def span(self) -> int:
-        """Stored frames from the first to the last, both included."""
+        """Stored frames from the first to the last, inclusive."""
         return window_span(self.frames, self.stride)
 
 
 def window_span(length: int, stride: int) -> int:
-    """Return the frames from a window's first to its last, both included."""
+    """Return the number of frames from a window's first to its last, inclusive."""
     return (length - 1) * stride + 1
 
 
@@ -33,18 +33,18 @@ def window_rows(num_rows: int, start: int, length: int, stride: int) -> IntArray
 
 
 def random_start(rng: np.random.Generator, num_rows: int, span: int) -> int:
-    """Return a first row such that the window fits, uniformly; 0 when the clip is shorter."""
+    """Return a uniformly random first row such that the window fits; 0 if the clip is shorter."""
     return int(rng.integers(0, max(1, num_rows - span + 1)))
 
 
 def even_starts(num_rows: int, span: int, *, most: int = 8) -> IntArray:
-    """Return the first rows of as many windows as tile the clip, at most `most`, end to end."""
+    """Return the first rows of the windows that cover the clip from end to end, at most `most`."""
     count = min(most, -(-num_rows // span))
     return np.linspace(0, max(0, num_rows - span), count).round().astype(np.int64)
 
 
 def epoch_order(num_clips: int, seed: int, epoch: int) -> IntArray:
-    """Return a permutation that depends on the seed and the epoch alone."""
+    """Return a permutation that depends only on the seed and the epoch."""
     return np.random.default_rng([seed, epoch]).permutation(num_clips)
 
 

@@ -1,7 +1,7 @@
-"""Models: one architecture a file, single-device; whoever trains them spreads the work.
+"""Models: one architecture per file, for a single device; training distributes the work.
 
-To add one: such a file, its options, and a line in `MODELS`. Tensor names carry their shape: B batch, C channel, T
-time, H height, W width, Y and X cells of a map, K output.
+To add one: one file, its options, and a line in `MODELS`. Tensor names carry their shape: B batch, C channel, T time,
+H height, W width, Y and X cells of a map, K output.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ MODELS = Family(
     package=__name__,
 )
 Entry = Annotated[ModelOptions, MODELS]
-"""The model of a recipe's `train`: a kind, or a mapping with its options."""
+"""The model in a recipe's `train`: a kind, or a mapping with its options."""
 
 __all__ = ["MODELS", "Entry", "ModelOptions", "build", "card_of", "count_weights", "of_card"]
 
 
 def build(entry: ModelOptions | str, *, channels: int = 3) -> MapModel:
-    """Return a fresh model of frames with so many channels, without a head; its weights follow from torch's seed.
+    """Return a new model for frames with `channels` channels, without a head; torch's seed determines its weights.
 
-    Raises RecipeError for a kind that there is not.
+    Raises RecipeError for an unknown kind.
     """
     made: MapModel = MODELS.build(MODELS.entry(entry), channels=channels)
     return made
 
 
 def card_of(entry: ModelOptions) -> dict[str, Any]:
-    """Return the part of a card (`model.json`) that says which architecture a model has."""
+    """Return the part of a card (`model.json`) that describes a model's architecture."""
     given = entry.model_dump(mode="json", exclude_defaults=True)
     kind = given.pop("kind")
     return {"architecture": kind, **({"options": given} if given else {})}
 
 
 def of_card(card: Mapping[str, Any]) -> MapModel:
-    """Return a model as a card describes it, without a head. Raises KeyError or ValueError for what is no card."""
+    """Return the model that a card describes, without a head. Raises KeyError or ValueError for an invalid card."""
     try:
         entry = MODELS.entry({"kind": str(card["architecture"]), **card.get("options", {})})
     except RecipeError as error:
@@ -59,5 +59,5 @@ def of_card(card: Mapping[str, Any]) -> MapModel:
 
 
 def count_weights(model: nn.Module) -> int:
-    """Return the number of trainable numbers in a model."""
+    """Return the number of trainable parameters of a model."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -1,4 +1,4 @@
-"""A single-frame 2-D convolution net: what one still picture tells; the control beside models that see time."""
+"""A single-frame 2-D convolutional network: what one still image reveals; the control for models that see time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from patchlake.tasks.models.options import FrameCnnOptions
 
 
 class FrameCNN(MapModel):
-    """The spacetime net's stages with the time axis taken out, wider to have about as many weights."""
+    """The spacetime network's stages without the time axis, wider to have about as many weights."""
 
     def __init__(self, options: FrameCnnOptions, *, channels: int = 3) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class FrameCNN(MapModel):
         self.num_channels = 4 * width
 
     def maps(self, x_BCTHW: Tensor) -> Tensor:
-        """Return maps_BTYXC, T = 1, of windows of exactly one frame."""
+        """Return maps_BTYXC (T = 1) of windows of exactly one frame."""
         maps_BCYX: Tensor = self.stages(x_BCTHW.squeeze(2))
         return maps_BCYX.unsqueeze(2).movedim(1, -1)
 

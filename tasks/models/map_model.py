@@ -1,4 +1,4 @@
-"""What an architecture is: frames to maps on a grid. The head that tells something from maps is an objective's."""
+"""Base of all architectures: frames to maps on a grid. The head that predicts from maps belongs to an objective."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class MapModel(nn.Module):
-    """Frames to maps, and to outputs once it has a head (`model.head = ...`, a module that takes maps_BTYXC)."""
+    """Frames to maps, or to outputs once it has a head (`model.head = ...`, a module that takes maps_BTYXC)."""
 
     num_channels: int
     """C of the maps."""
@@ -20,6 +20,6 @@ class MapModel(nn.Module):
         raise NotImplementedError
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
-        """Return what the head makes of the maps; without one, the maps."""
+        """Return the head's outputs; without a head, the maps."""
         maps_BTYXC = self.maps(x_BCTHW)
         return maps_BTYXC if self.head is None else self.head(maps_BTYXC)

@@ -1,4 +1,4 @@
-"""Recipe entries of models. They stand apart from the architectures, so that a recipe is read without torch."""
+"""Recipe entries of models, separate from the architectures so that a recipe is read without torch."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from patchlake.tasks.strict import Strict
 
 
 class ModelOptions(Strict):
-    """What a recipe says about any model."""
+    """Base class of the recipe entries of models."""
 
     kind: str
 
     @property
     def max_frames(self) -> int | None:
-        """The most frames that it takes at once; None: any number."""
+        """Maximum number of frames per window; None: any number."""
         return None
 
 
 class StCnnOptions(ModelOptions):
-    """A small 3-D convolution net."""
+    """A small 3-D convolutional network."""
 
     kind: Literal["st_cnn"]
     width: Annotated[int, Field(ge=1)] = 32
@@ -29,7 +29,7 @@ class StCnnOptions(ModelOptions):
 
 
 class FrameCnnOptions(ModelOptions):
-    """A 2-D convolution net of one frame."""
+    """A 2-D convolutional network for a single frame."""
 
     kind: Literal["frame_cnn"]
     width: Annotated[int, Field(ge=1)] = 48

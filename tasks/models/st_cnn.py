@@ -1,4 +1,4 @@
-"""A small 3-D convolution net (after C3D, Tran et al. 2015): what moves where, from pixels alone."""
+"""A small 3-D convolutional network (after C3D, Tran et al. 2015): what moves where, from pixels alone."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from patchlake.tasks.models.options import StCnnOptions
 class SpacetimeCNN(MapModel):
     """A strided stem and two 3x3x3 stages; about 0.3 M weights at the default width.
 
-    It sees how each frame differs from the window's mean frame, so still scenery is taken away (and can't
-    be learnt by heart); what never changes within a window is invisible to it. Batch norm, since group norm
-    needed twice the epochs: whoever trains on several ranks averages its running figures.
+    Its input is the difference of each frame from the window's mean frame, so static scenery is removed (and
+    can't be memorised); what never changes within a window is invisible to it. Batch norm, since group norm
+    needed twice the epochs; with several ranks, training averages its running statistics.
     """
 
     def __init__(self, options: StCnnOptions, *, channels: int = 3) -> None:
@@ -27,7 +27,7 @@ class SpacetimeCNN(MapModel):
         self.num_channels = 4 * width
 
     def maps(self, x_BCTHW: Tensor) -> Tensor:
-        """Return maps_BTYXC; T >= 1, H and W >= 4, all of them free otherwise."""
+        """Return maps_BTYXC for any T >= 1, H and W >= 4."""
         change_BCTHW = 2 * (x_BCTHW - x_BCTHW.mean(dim=2, keepdim=True))
         maps_BCTYX: Tensor = self.stages(self.stem(change_BCTHW))
         return maps_BCTYX.movedim(1, -1)

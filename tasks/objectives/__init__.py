@@ -1,4 +1,4 @@
-"""What is learnt of clips: one objective a file, its options beside it. To add one: such a file, and a line here."""
+"""Training objectives: one per file, with its options. To add one: one file, and a line in `OBJECTIVES`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Charts that objectives share: figures of the model beside those of its controls, and learning curves."""
+"""Charts shared by objectives: figures of the model and its controls, and learning curves."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ Score = tuple[float, Sequence[float] | None]
 
 
 def title_of(name: str) -> str:
-    """Return what charts call a variant."""
+    """Return a variant's title in charts."""
     return variant_of(name).title
 
 
 def meanings(variants: Variants) -> str:
-    """Return what a caption says of the model and of the controls beside it."""
+    """Return a caption's explanation of the model and its controls."""
     return ", ".join(["the model", *(CONTROLS[name].meaning for name in list(variants)[1:] if name in CONTROLS)])
 
 
 def bars(
     scores: Mapping[str, Score], xlabel: str, caption: str, *, title: str, mark: tuple[float, str] | None = None
 ) -> Picture:
-    """Return a bar per variant with its interval, the model's first; `mark` is a line and what it says."""
+    """Return a bar per variant with its interval, the model first; `mark` is the position and label of a line."""
     figure = canvas.blank(canvas.WIDTH, 0.85 + 0.34 * len(scores))
     ax = canvas.axes(figure, 1.25, 0.48, canvas.WIDTH - 2.8, 0.12 + 0.34 * len(scores))
     for y, (value, interval) in enumerate(scores.values()):
@@ -60,7 +60,7 @@ def _bar(ax: Axes, y: int, value: float, interval: Sequence[float] | None) -> No
 
 
 def curves(variants: Variants, panels: Sequence[tuple[str, str]], caption: str) -> Picture:
-    """Return two figures per epoch: (key of a curve's points, label); the second one's axis ends at 0 and 1."""
+    """Return learning curves in two panels, (key of a curve's points, label) each; the second has the range 0 to 1."""
     figure = canvas.blank(canvas.WIDTH, 2.9)
     width = (canvas.WIDTH - 1.35) / 2
     for left, (key, text), is_share in zip((0.6, 1.3 + width), panels, (False, True), strict=True):

@@ -34,7 +34,7 @@ def pictures(result: Mapping[str, Any]) -> list[Picture]:
 
 
 def accuracy_chart(variants: Variants, mean_flow: float | None) -> Picture:
-    """Return accuracies with Wilson intervals, and the line of the commonest label."""
+    """Return accuracies with Wilson intervals, and a line at the share of the most common label."""
     model = next(iter(variants.values()))
     count = model["num_sources"]
     scores: dict[str, Score] = {name: (v["accuracy"], v["interval"]) for name, v in variants.items()}

@@ -1,4 +1,4 @@
-"""Classification: which label a clip has, from its frames. Judged by source, one vote each."""
+"""Classification: predicts a clip's label from its frames. Evaluated by source, one vote each."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ClassifyOptions(TrainOptions):
 
 @dataclass(frozen=True)
 class Classify:
-    """Cross entropy with label smoothing; accuracy of sources with Wilson's interval, and their confusion matrix."""
+    """Cross-entropy with label smoothing; accuracy over sources with Wilson's interval, and their confusion matrix."""
 
     options: ClassifyOptions
     classes: tuple[str, ...] = ()
@@ -54,11 +54,11 @@ class Classify:
         return tuple(sorted(set(targets)))
 
     def encode(self, target: str, outputs: tuple[str, ...]) -> int:
-        """Return the position of a label in the classes."""
+        """Return the index of a label in the classes."""
         return outputs.index(target)
 
     def problem(self, clips: Sequence[ClipRows], outputs: tuple[str, ...]) -> str | None:
-        """Return why these clips don't do: fewer than two labels, or none that can be learnt and judged."""
+        """Return why training is impossible: fewer than two labels, or none in both train and test; or None."""
         train, test = (Counter(int(clip.target) for clip in side) for side in sides_of(clips))
         if len(train | test) < 2:
             count = f"{len(train | test)} labels among {len(clips)} clips"
@@ -81,22 +81,22 @@ class Classify:
         return {"classes": list(self.classes)}
 
     def head(self, channels: int) -> nn.Module:
-        """Return a linear layer of the maps' mean, a logit per class."""
+        """Return a linear layer on the maps' mean, with one logit per class."""
         from patchlake.tasks.objectives.heads import MeanLinear
 
         return MeanLinear(channels, len(self.classes))
 
     def loss(self, outputs_BK: Tensor, target_B: Tensor) -> tuple[Tensor, int]:
-        """Return the cross entropy, a term per clip; targets are smoothed."""
+        """Return the cross-entropy with smoothed targets, one term per clip."""
         from torch.nn.functional import cross_entropy
 
         total = cross_entropy(outputs_BK, target_B, reduction="sum", label_smoothing=LABEL_SMOOTHING)
         return total, len(target_B)
 
     def statistics(self, outputs_NK: FloatArray, clips: Sequence[ClipRows]) -> Statistics:
-        """Return the true and the predicted class of each source: its clips of one label vote with their mean logits.
+        """Return the true and the predicted class of each source, by the mean logits of its clips of one label.
 
-        A source that has clips of several labels counts once per label.
+        A source with clips of several labels counts once per label.
         """
         members: dict[tuple[int, int], list[int]] = {}
         for row, clip in enumerate(clips):
@@ -122,7 +122,7 @@ class Classify:
         return {"test_accuracy": figures["accuracy"]}
 
     def baselines(self, clips: Sequence[ClipRows], stored: StoredProducts, run: MapOver) -> dict[str, Any]:
-        """Return what the mean |flow| of a source tells of its label, where a `flow` feature is stored."""
+        """Return the accuracy of predicting the label from a source's mean |flow|, if a `flow` feature is stored."""
         return mean_flow_control(clips, stored, run)
 
     def rows(self, result: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -139,6 +139,6 @@ class Classify:
 
     def pictures(self, result: Mapping[str, Any]) -> list[Picture]:
         """Return accuracies, learning curves and the model's confusion matrix."""
-        from patchlake.tasks.objectives.class_charts import pictures  # matplotlib only where something is drawn
+        from patchlake.tasks.objectives.class_charts import pictures  # imports matplotlib
 
         return pictures(result)

@@ -1,4 +1,4 @@
-"""Heads: what turns a model's maps into an objective's outputs."""
+"""Heads: from a model's maps to an objective's outputs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class MeanLinear(nn.Linear):
-    """A linear layer of the maps' mean over time and space."""
+    """A linear layer on the maps' mean over time and space."""
 
     def forward(self, maps_BTYXC: Tensor) -> Tensor:
         """Return outputs_BK."""

@@ -1,4 +1,4 @@
-"""How sure figures are: intervals, two-sided 95 %."""
+"""Confidence intervals of figures: two-sided, 95 %."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def wilson_interval(successes: int, n: int) -> tuple[float, float]:
 def bootstrap_interval(
     rows_SF: FloatArray, figure: Callable[[FloatArray], FloatArray], *, seed: int = 0
 ) -> tuple[float, float] | None:
-    """Return the percentile interval of a figure of sums over sources, drawn anew with replacement.
+    """Return the bootstrap percentile interval of a figure of sums over sources, resampled with replacement.
 
-    `figure` maps sums (draws, F) to values (draws,), NaN where a draw has none. None where fewer than half have one.
+    `figure` maps sums (draws, F) to values (draws,), NaN where undefined. None if it is defined for less than half.
     """
     sources = len(rows_SF)
     counts = np.random.default_rng(seed).multinomial(sources, np.full(sources, 1 / sources), size=DRAWS)

@@ -1,4 +1,4 @@
-"""The control that knows only how much moves: can the mean |flow| of a source tell its class?"""
+"""The control that knows only the amount of motion: how well does a source's mean |flow| predict its class?"""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CLIPS_PER_TASK = 64
 
 
 def mean_flow_control(clips: Sequence[ClipRows], stored: StoredProducts, run: MapOver) -> dict[str, Any]:
-    """Return {"mean_flow_accuracy": accuracy or None}; nothing where no `flow` feature is stored."""
+    """Return {"mean_flow_accuracy": accuracy or None}; {} if no `flow` feature is stored."""
     product = next((p for p in stored.products if p.attrs.get("kind") == "flow"), None)
     if product is None:
         return {}
@@ -31,7 +31,7 @@ def mean_flow_control(clips: Sequence[ClipRows], stored: StoredProducts, run: Ma
 
 
 def clip_speeds(lake: Location, product: Product, clips: Sequence[ClipRows]) -> dict[ClipRows, float]:
-    """Return the mean speed over time and space of each clip (nan where no cell is stored): a task on a worker."""
+    """Return the mean speed over time and space of each clip (NaN if no cell is stored). Runs on a worker."""
     values, stride, channel = (
         ProductRows(lake, product.name).values,
         product.time_stride,
@@ -45,9 +45,10 @@ def clip_speeds(lake: Location, product: Product, clips: Sequence[ClipRows]) -> 
 
 
 def mean_flow_accuracy(clips: Sequence[ClipRows], speeds: Mapping[ClipRows, float]) -> float | None:
-    """Return the accuracy on test sources of the mean speed of a source's clips (clips without one are left out).
+    """Return the accuracy on test sources of predicting from the mean speed of a source's clips.
 
-    A source has the label of its first clip. None where the clips with a speed leave nothing to learn or to judge.
+    Clips without a speed are left out. A source has the label of its first clip. None if the remaining sources don't
+    suffice for training or test.
     """
     sources: dict[int, list[ClipRows]] = {}
     for clip in clips:
@@ -68,11 +69,11 @@ def mean_flow_probe(
     test_speed: npt.ArrayLike,
     test_label: npt.ArrayLike,
 ) -> float:
-    """Return the test accuracy of a classifier of one number per source, its mean |flow| (any unit).
+    """Return the test accuracy of a classifier that gets one number per source, its mean |flow| (any unit).
 
     Speeds (N,) and integer labels (N,). The classifier is the best, by 5-fold cross-validation on the
     training part, of logistic regression on cubic splines of the log speed and of 5, 15 and 45 nearest
-    neighbours. Raises ValueError when a part is empty or the training part holds one class only.
+    neighbours. Raises ValueError if a part is empty or the training part has only one class.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import cross_val_score

@@ -1,4 +1,4 @@
-"""What an objective is: what a model learns to tell of a clip, and how well it does."""
+"""What an objective is: what a model learns to predict, and how its predictions are evaluated."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
     from patchlake.tasks.canvas import Picture
 
 MapOver = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
-"""Applies a function to items, here or on a cluster; results come in any order (`map` is one)."""
+"""Applies a function to items, locally (e.g. `map`) or on a cluster; results come in any order."""
 Statistics = dict[str, npt.NDArray[Any]]
-"""One row per judged source in each array; sums over rows are all that figures are made of."""
+"""Arrays with one row per evaluated source; figures depend only on sums over rows."""
 Figures = dict[str, Any]
 """JSON values."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredProducts:
-    """What a lake holds beside the frames."""
+    """The stored products of a lake."""
 
     lake: Location
     products: Sequence[Product]
 
 
 class Objective(Protocol):
-    """A task of training. Frozen; imports torch in `head` and `loss` alone.
+    """A training objective. Frozen; imports torch only in `head` and `loss`.
 
-    Targets and outputs are asked for by the coordinator, which makes the job of them; `fitted`, `head`, `loss`,
-    `statistics` and `figures` by each rank; `rows` and `pictures` by whoever shows a result.
+    The coordinator uses targets and outputs to make the job; each rank calls `fitted`, `head`, `loss`, `statistics`
+    and `figures`; `rows` and `pictures` present a result.
     """
 
     @property
@@ -49,7 +49,7 @@ class Objective(Protocol):
         ...
 
     def target_of(self, row: Mapping[str, Any]) -> Any:
-        """Return what there is to be told of a row of the table `clips`; None: the clip is left out."""
+        """Return the target of a row of the table `clips`; None: the clip is left out."""
         ...
 
     def outputs_of(self, targets: Iterable[Any]) -> tuple[str, ...]:
@@ -57,23 +57,23 @@ class Objective(Protocol):
         ...
 
     def encode(self, target: Any, outputs: tuple[str, ...]) -> int | float:
-        """Return a target as a sample holds it."""
+        """Return a target as stored in a sample."""
         ...
 
     def problem(self, clips: Sequence[ClipRows], outputs: tuple[str, ...]) -> str | None:
-        """Return a sentence that says why these clips can't be learnt from and judged, or None."""
+        """Return a sentence that says why these clips don't suffice for training and test, or None."""
         ...
 
     def fitted(self, clips: Sequence[ClipRows], outputs: tuple[str, ...]) -> Objective:
-        """Return the objective with what it has to know of the samples; only such a one has a head and a loss."""
+        """Return the objective fitted to the samples; only a fitted one has a head and a loss."""
         ...
 
     def described(self) -> dict[str, Any]:
-        """Return what a model's card and the result say of the outputs."""
+        """Return the description of the outputs for a model's card and the result."""
         ...
 
     def head(self, channels: int) -> nn.Module:
-        """Return a fresh head: maps_BTYXC to outputs_BK."""
+        """Return a new head: maps_BTYXC to outputs_BK."""
         ...
 
     def loss(self, outputs_BK: Tensor, target_B: Tensor) -> tuple[Tensor, int]:
@@ -81,19 +81,19 @@ class Objective(Protocol):
         ...
 
     def statistics(self, outputs_NK: FloatArray, clips: Sequence[ClipRows]) -> Statistics:
-        """Return what judges the outputs of N clips, each the mean over its windows."""
+        """Return the statistics of the outputs of N clips, each the mean over its windows."""
         ...
 
     def figures(self, statistics: Statistics) -> Figures:
-        """Return how well sources were told, as it is stored and shown."""
+        """Return the evaluation figures, as stored and shown."""
         ...
 
     def curve_point(self, figures: Figures) -> dict[str, float]:
-        """Return the figures that are told after each epoch; their names begin with `test_`."""
+        """Return the figures reported after each epoch; their names begin with `test_`."""
         ...
 
     def baselines(self, clips: Sequence[ClipRows], stored: StoredProducts, run: MapOver) -> dict[str, Any]:
-        """Return figures of controls that need no training, from stored features; keys of the result."""
+        """Return figures of controls that are computed from stored features, without a training; keys of the result."""
         ...
 
     def rows(self, result: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -106,12 +106,12 @@ class Objective(Protocol):
 
 
 def sides_of(clips: Sequence[ClipRows]) -> tuple[list[ClipRows], list[ClipRows]]:
-    """Return the clips that are learnt from, and those that judge."""
+    """Return the training clips and the test clips."""
     return [clip for clip in clips if not clip.test], [clip for clip in clips if clip.test]
 
 
 def empty_side(clips: Sequence[ClipRows]) -> str | None:
-    """Return a sentence where no clip is learnt from or none judges, or None."""
+    """Return a sentence if there are no training clips or no test clips, else None."""
     train, test = sides_of(clips)
     if train and test:
         return None
@@ -120,7 +120,7 @@ def empty_side(clips: Sequence[ClipRows]) -> str | None:
 
 
 def by_source(clips: Sequence[ClipRows]) -> dict[int, list[int]]:
-    """Return source -> positions of its clips."""
+    """Return source -> indices of its clips."""
     members: dict[int, list[int]] = {}
     for position, clip in enumerate(clips):
         members.setdefault(clip.source, []).append(position)

@@ -1,4 +1,4 @@
-"""What a recipe says about training, whatever the task."""
+"""Training options common to all objectives."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class TrainOptions(Strict):
 
     @property
     def window(self) -> Window:
-        """What the model sees at once."""
+        """The model's input window."""
         return Window(self.window_frames, self.window_stride)
 
     @field_serializer("model")
     def _as_a_word(self, model: models.ModelOptions) -> str | dict[str, Any]:
-        """Keys of trainings hold a model that has only default options as a word."""
+        """In keys of trainings, a model with only default options is written as a word."""
         given = model.model_dump(mode="json", exclude_defaults=True)
         return model.kind if given.keys() <= {"kind"} else model.model_dump(mode="json")
 

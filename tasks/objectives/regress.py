@@ -1,4 +1,4 @@
-"""Regression: a number of a clip, from its frames. Clips are judged, sources are what intervals count."""
+"""Regression: predicts a number of a clip from its frames. Errors are per clip; intervals resample sources."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ _SUMS = ("count", "squared_error", "absolute_error", "target", "squared_target")
 
 
 class RegressOptions(TrainOptions):
-    """Predict a number of a clip, one of its targets, from its frames."""
+    """Predict one of a clip's targets, a number, from its frames."""
 
     task: Literal["regress"]
     target: str = Field(pattern=r"^targets\..+", description="targets.NAME: a number that the manifest gives.")
 
     @property
     def target_name(self) -> str:
-        """Name of the target, as in the table `clips`."""
+        """Name of the target in the table `clips`."""
         return self.target.removeprefix(PREFIX)
 
 
@@ -52,10 +52,10 @@ class Regress:
     options: RegressOptions
     mean: float = 0.0
     scale: float = 1.0
-    """Mean and standard deviation of the training clips' targets; the model tells (target - mean) / scale."""
+    """Mean and standard deviation of the training clips' targets; the model predicts (target - mean) / scale."""
 
     def target_of(self, row: Mapping[str, Any]) -> float | None:
-        """Return a clip's target, None where it has none of that name."""
+        """Return a clip's target, None if it has none of that name."""
         return dict(row["targets"] or ()).get(self.options.target_name)
 
     def outputs_of(self, targets: Iterable[float]) -> tuple[str, ...]:
@@ -63,11 +63,11 @@ class Regress:
         return (self.options.target_name,)
 
     def encode(self, target: float, outputs: tuple[str, ...]) -> float:
-        """Return the target as it is."""
+        """Return the target unchanged."""
         return float(target)
 
     def problem(self, clips: Sequence[ClipRows], outputs: tuple[str, ...]) -> str | None:
-        """Return why these clips don't do: no target, or the same one everywhere on a side."""
+        """Return why training is impossible: no target, or the same one for all training or test clips; or None."""
         if not clips:
             return f"No clip has a {self.options.target}: give a column target_{self.options.target_name}."
         if (reason := empty_side(clips)) is not None:
@@ -78,24 +78,24 @@ class Regress:
         return None
 
     def fitted(self, clips: Sequence[ClipRows], outputs: tuple[str, ...]) -> Regress:
-        """Return the objective with mean and scale of the training clips."""
+        """Return the objective with the training clips' mean and scale."""
         values = [float(clip.target) for clip in clips if not clip.test]
         mean = math.fsum(values) / len(values)
         variance = math.fsum((value - mean) ** 2 for value in values) / len(values)
         return replace(self, mean=mean, scale=math.sqrt(variance) or 1.0)
 
     def described(self) -> dict[str, Any]:
-        """Return the target, and how outputs become its unit: output * scale + mean."""
+        """Return the target, and the conversion of outputs to its unit: output * scale + mean."""
         return {"target": self.options.target, "mean": self.mean, "scale": self.scale}
 
     def head(self, channels: int) -> nn.Module:
-        """Return a linear layer of the maps' mean, with one output."""
+        """Return a linear layer on the maps' mean, with one output."""
         from patchlake.tasks.objectives.heads import MeanLinear
 
         return MeanLinear(channels, 1)
 
     def loss(self, outputs_BK: Tensor, target_B: Tensor) -> tuple[Tensor, int]:
-        """Return the squared error in standard deviations of the target, a term per clip."""
+        """Return the squared error of the standardised target, one term per clip."""
         wanted_B = (target_B - self.mean) / self.scale
         return (outputs_BK[:, 0] - wanted_B.to(outputs_BK.dtype)).square().sum(), len(target_B)
 
@@ -126,7 +126,7 @@ class Regress:
         return {"test_r2": figures["r2"], "test_mae": figures["mae"]}
 
     def baselines(self, clips: Sequence[ClipRows], stored: StoredProducts, run: MapOver) -> dict[str, Any]:
-        """Return none: R2 is measured from the best constant already."""
+        """Return {}: R2 already compares with the best constant."""
         return {}
 
     def rows(self, result: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -140,7 +140,7 @@ class Regress:
 
     def pictures(self, result: Mapping[str, Any]) -> list[Picture]:
         """Return R2 of the model and of the controls, and learning curves."""
-        from patchlake.tasks.objectives import charts  # matplotlib only where something is drawn
+        from patchlake.tasks.objectives import charts  # imports matplotlib
 
         variants = result["variants"]
         count = next(iter(variants.values()))["num_sources"]

@@ -1,4 +1,4 @@
-"""What is trained in one go: the recipe's model, and controls, which show what can be told without it."""
+"""What one run trains: the recipe's model, and controls, which show what can be predicted with less information."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from patchlake.tasks.objectives.options import TrainOptions
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Variant:
-    """A model and what it may see."""
+    """A model and what it sees."""
 
     name: str
     """Its folder below models/, and its key in the results."""
     title: str
-    """As charts call it."""
+    """Title in charts."""
     meaning: str
-    """As captions explain it."""
+    """Explanation in captions."""
     view: View = IN_ORDER
     architecture: str | None = None
     """Kind of model; None: the recipe's."""
@@ -52,7 +52,7 @@ CONTROLS = {
 
 
 def variant_of(name: str) -> Variant:
-    """Return the control of a name; any other name is that of the recipe's model."""
+    """Return the control with this name; any other name is the recipe's model."""
     return CONTROLS.get(name) or Variant(name=name, title=name, meaning="the model")
 
 

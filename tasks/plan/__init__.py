@@ -1,1 +1,1 @@
-"""From a recipe and a lake to a plan: a value that can be printed, counted and run."""
+"""From a recipe and a lake to a plan: a value that can be printed and run."""

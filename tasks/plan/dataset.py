@@ -19,23 +19,23 @@ from patchlake.tasks.types import PIXELS
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
-    """A recipe, the lake it describes, and what that lake holds already."""
+    """A recipe, the lake it describes, and what that lake already holds."""
 
     recipe: Recipe
     lake: Location
     tables: Tables
     extractors: Mapping[str, Extractor]
     products: Mapping[str, Product]
-    """Those to bring up to date, by name, pixels first."""
+    """The products to bring up to date, by name, pixels first."""
     ledger: Ledger
-    """Read from the tables when this value was made; commits keep it up to date."""
+    """Read from the tables when this value was created; commits keep it up to date."""
 
     @classmethod
     def open(cls, recipe: Recipe, guard: Callable[[], None] | None = None) -> Dataset:
-        """Return the recipe on its lake as that is now. Nothing is written, and the lake need not exist yet.
+        """Return the recipe on its lake in its current state. Nothing is written, and the lake need not exist yet.
 
-        `guard` is called before each commit to a table and raises where this process may write no more. Raises
-        RecipeError for products that can't be had (a missing model, a time stride that does not fit).
+        `guard` is called before each commit to a table and raises if this process may no longer write. Raises
+        RecipeError for products that can't be made (a missing model, a time stride that does not fit).
         """
         extractors = extractors_of(recipe)
         products = products_of(recipe, extractors)
@@ -46,7 +46,7 @@ class Dataset:
 
     @property
     def frames_key(self) -> dict[str, Any]:
-        """What decides the bytes of stored frames, and so is in every product's key and in every span's."""
+        """What determines the bytes of stored frames; it is part of every product's key and every span's key."""
         key: dict[str, Any] = next(iter(self.products.values())).key["frames"]
         return key
 
@@ -56,16 +56,16 @@ class Dataset:
         return self.recipe.layout
 
     def reread(self) -> Dataset:
-        """Return the dataset with a ledger read from the tables now; what this run lost stays known."""
+        """Return the dataset with its ledger reread from the tables; spans lost in this run stay recorded."""
         ledger = Ledger.read(self.tables, self.products, self.layout)
         ledger.lost |= self.ledger.lost
         return replace(self, ledger=ledger)
 
     def narrowed(self, names: Iterable[str]) -> Dataset:
-        """Return the dataset with pixels and the named products alone to bring up to date."""
+        """Return the dataset with only pixels and the named products to bring up to date."""
         return replace(self, products={name: self.products[name] for name in (PIXELS, *names)})
 
 
 def lake_of(recipe: Recipe) -> Location:
-    """Return where the recipe's lake is: LAKE/NAME."""
+    """Return the location of the recipe's lake: LAKE/NAME."""
     return Location(recipe.lake) / recipe.name

@@ -1,4 +1,4 @@
-"""Deferred products: those that units of their own compute on GPU workers, from pixels that others have stored."""
+"""Deferred products: computed by units of their own on GPU workers, from pixels that other units have stored."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ class Workers:
 
     total: int
     with_gpu: int = 0
-    """Those of `total` that have a GPU."""
+    """How many of `total` have a GPU."""
 
 
 def gpu_products(products: Iterable[Product], workers: Workers) -> frozenset[str]:
-    """Return the names of those computed on GPUs: what needs one, and what takes one where there is any."""
+    """Return the names of products computed on GPUs: those that need one, and those that use one if there is any."""
     taking = [product for product in products if product.needs_gpu or product.wants_gpu]
     return frozenset(product.name for product in taking if product.needs_gpu or workers.with_gpu)
 
 
 def deferred_products(dataset: Dataset, workers: Workers) -> frozenset[str]:
-    """Return the names of the products that get units of their own, by the recipe's `units.fused`.
+    """Return the names of the products that get units of their own, according to the recipe's `units.fused`.
 
-    Sound is not in stored pixels: a product made of it keeps all that takes a GPU in the units that decode.
+    Sound is not in stored pixels: if any GPU product reads sound, all GPU products stay in the decoding units.
     """
     recipe = dataset.recipe
     names = gpu_products(dataset.products.values(), workers)
@@ -43,6 +43,6 @@ def deferred_products(dataset: Dataset, workers: Workers) -> frozenset[str]:
 
 
 def is_ready(dataset: Dataset, unit: Unit) -> bool:
-    """Return whether all pixels that a deferred unit reads are committed."""
+    """Return whether all pixels that a deferred unit reads have been committed."""
     done = dataset.ledger.done.get(PIXELS, SlotSet())
     return all(slot in done for slot in slots_read(unit, dataset.layout))

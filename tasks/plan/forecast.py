@@ -1,4 +1,4 @@
-"""What a run would do, counted and priced before anything runs: the plan as figures, and why anything is redone."""
+"""What a run would do, estimated before anything runs: the plan as figures, and why anything is recomputed."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from patchlake.tasks.recipe import Recipe
 from patchlake.tasks.types import PIXELS, Source
 
 Change = tuple[str, Any, Any]
-"""Which part of a key, what it was, what it is now."""
+"""(part of a key, old value, new value)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProductForecast:
-    """What is to be done for one product."""
+    """What a run would do for one product."""
 
     name: str
     slots_reused: int
     slots_new: int
     slots_redone: int
-    """Committed under another key: dropped, then computed anew from stored pixels."""
+    """Committed under another key: dropped, then recomputed from stored pixels."""
     changes: tuple[Change, ...]
-    """Parts of its key that are not as in the lake."""
+    """Parts of its key that differ from the lake's."""
     bytes_raw: int
-    """Of the slots to write, before compression."""
+    """Bytes of the slots to write, before compression."""
     bytes_expected: int | None
-    """On disk, by what the product's committed slots take; None: there are none yet."""
+    """Bytes on disk, estimated from the product's committed slots; None: there are none yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,33 +45,33 @@ class Forecast:
 
     lake: str
     sources: dict[str, int]
-    """Status -> how many."""
+    """Status -> number of sources."""
     reasons: dict[str, int]
     unmatched: dict[str, int]
-    """File of boxes or events -> how many of its names match no source."""
+    """Boxes or events file -> how many of its names match no source."""
     left_out: Mapping[str, Mapping[str, int]]
     """File of events -> why -> how many of its rows give no clip."""
     tracks: int
     clips: int
-    """Known before decoding; shots and scores find theirs later."""
+    """Clips known before decoding; those of `shots` and `scores` are found later."""
     spans_reused: int
     spans_new: int
     units: int
     slots: int
     rows: int
     padding: float
-    """Share of the rows to write that no frame fills."""
+    """Share of the rows to write that are padding."""
     video_hours: float
-    """Of the spans to decode."""
+    """Duration of the spans to decode."""
     work_hours: float | None
-    """At the rate of the lake's last run; None: it has none yet."""
+    """At the rate of the lake's last run; None: no rate known yet."""
     area_lost: float
-    """Share of the source pixels in the boxes that `fit: crop` cuts off, over the tracks; 0 otherwise."""
+    """Share of the boxes' source pixels that `fit: crop` cuts off, mean over the tracks; 0 otherwise."""
     area_black: float
     """Share of the frame grid that `fit: letterbox` leaves black."""
     products: tuple[ProductForecast, ...]
     differences: tuple[str, ...]
-    """Sentences: what is not as in the lake, and so what is redone, added or left alone."""
+    """Sentences: how recipe and corpus differ from the lake, and so what is recomputed, added or left alone."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -79,7 +79,7 @@ class Forecast:
 
 
 def forecast(dataset: Dataset, survey: Survey, plan: Plan) -> Forecast:
-    """Count what a plan would do; times and sizes are priced by what the lake tells of earlier runs."""
+    """Return what a plan would do; times and sizes are estimated from the lake's earlier runs."""
     recipe, ledger = dataset.recipe, dataset.ledger
     lost, black = _areas(survey, recipe)
     decoded = [unit for unit in plan.units if PIXELS in unit.products or not recipe.frames.keep]
@@ -111,7 +111,7 @@ def forecast(dataset: Dataset, survey: Survey, plan: Plan) -> Forecast:
 
 
 def _areas(survey: Survey, recipe: Recipe) -> tuple[float, float]:
-    """Return the mean share of source area cut off, and of grid area left black."""
+    """Return the mean share of source area that is cut off, and of grid area that is black."""
     grid, lost, black = recipe.frames.grid, 0.0, 0.0
     for wanted in survey.wanted.values():
         source, path = survey.frame_sources[wanted.track.video_id], wanted.track.boxes
@@ -142,7 +142,7 @@ def _product(dataset: Dataset, product: Product, plan: Plan, bytes_per_slot: flo
 
 
 def differences(before: Any, after: Any, where: str = "") -> Iterable[Change]:
-    """Yield the leaves that two JSON-like values differ in, by dotted path.
+    """Yield the leaves in which two JSON-like values differ, as (dotted path, before, after).
 
     >>> list(differences({"a": {"b": 1}, "c": [1]}, {"a": {"b": 2}, "c": [1]}))
     [('a.b', 1, 2)]
@@ -168,7 +168,7 @@ def _product_differences(products: Sequence[ProductForecast]) -> Iterable[str]:
 
 
 def _source_differences(judged: Sequence[Source], ledger: Ledger, plan: Plan, survey: Survey) -> Iterable[str]:
-    """Say what the corpus and the tracks and clips asked for have more or less of than the lake."""
+    """Yield sentences on how the corpus and the requested tracks and clips differ from the lake."""
     before = {uri: (size, version) for uri, size, version in ledger.sources}
     now = {source.uri: (source.size, source.version) for source in judged}
     counts = {

@@ -1,4 +1,4 @@
-"""What the files that a recipe names say of its sources: boxes, events, and what is to be hidden."""
+"""What the files named in a recipe say about its sources: boxes, events, and boxes to hide."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from patchlake.tasks.types import Annotation, BoxPath, Source
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """What the files that a recipe names say of its sources."""
+    """What the files named in a recipe say about its sources."""
 
     boxes: Mapping[str, Sequence[BoxPath]]
     """uri -> its boxes."""
     events: Mapping[str, Mapping[str, Sequence[Annotation]]]
     """File -> uri -> its events."""
     hidden: Mapping[str, Sequence[tuple[str, BoxPath]]]
-    """uri -> file and box of what the filter `blur` hides."""
+    """uri -> file and box of each area that a filter (`blur`) hides."""
     unmatched: Mapping[str, int]
     """File -> how many of its names match no source."""
     left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class Given:
 def read_given(
     recipe: Recipe, sources: Sequence[Source], found: Mapping[str, Sequence[BoxPath]] | None = None
 ) -> Given:
-    """Read the files of boxes and events that the recipe names; each must match at least one source.
+    """Read the boxes and events files that the recipe names; each must match at least one source.
 
     `found`: video_id -> boxes of regions that the lake already holds.
     """
@@ -68,7 +68,7 @@ def read_given(
 
 
 def found_boxes(dataset: Dataset) -> dict[str, list[BoxPath]]:
-    """Return video_id -> boxes of the regions that the lake holds, where the recipe's tracks follow regions."""
+    """Return video_id -> boxes of the regions in the lake; {} unless the recipe's tracks follow regions."""
     tracks = dataset.recipe.tracks
     if tracks == "frame" or not tracks.are_found:
         return {}

@@ -1,4 +1,4 @@
-"""The ledger: what the lake already holds, and so what is left to do. Receipts alone say that rows exist."""
+"""The ledger: what the lake already holds, and so what is left to do. Only receipts prove that rows exist."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from patchlake.tasks.types import Placement, Source, Video
 
 
 class SlotSet(Set[int]):
-    """Slots, a byte each; in a set of Python's each would take a hundred, and memory grow with every unit of a run."""
+    """A set of slots at one byte each; a Python set takes a hundred, so memory would grow with every unit of a run."""
 
     def __init__(self) -> None:
         self._held = bytearray()
@@ -43,28 +43,28 @@ class Ledger:
     """A snapshot of the tables, kept up to date by the coordinator while it commits."""
 
     sources: dict[tuple[str, int, str], tuple[Source, str | None]]
-    """(uri, size, version) -> the source as last judged, and its video."""
+    """(uri, size, version) -> the source with its last verdict, and its video's id."""
     videos: dict[str, Video]
     tracks: dict[str, int]
     """track_id -> number in the `track` coordinate."""
     placements: dict[str, Placement]
-    """span_key -> where it lies, planned or done."""
+    """span_key -> where the span lies, planned or done."""
     done: dict[str, SlotSet] = field(default_factory=dict)
-    """product -> slots with a receipt under the wanted digest."""
+    """product -> slots with a receipt under the current digest."""
     written: dict[int, set[str]] = field(default_factory=dict)
-    """slot -> span_keys with a receipt there, whatever the product."""
+    """slot -> span_keys with a receipt there, for any product."""
     stale: set[str] = field(default_factory=set)
     """Products with receipts under another digest: their options, model or code changed."""
     surplus: dict[str, list[tuple[int, bytes]]] = field(default_factory=dict)
-    """span_key -> row of the span, and PTS of the frames before it that the packets had not promised (`pts.pack`)."""
+    """span_key -> row of the span, and PTS of decoded frames before it that the packets had not listed (`pts.pack`)."""
     first_free_slot: int = 0
-    """No span was ever planned into it or a later one."""
+    """No span was ever planned into this slot or a later one."""
     lost: dict[str, str] = field(default_factory=dict)
-    """video_id -> message, of videos whose unit ended its workers again and again in this run."""
+    """video_id -> message, for videos whose unit repeatedly killed its workers in this run."""
 
     @classmethod
     def read(cls, tables: Tables, products: Mapping[str, Product], layout: Layout) -> Ledger:
-        """Return what the tables say."""
+        """Return the ledger read from the tables."""
         judged = {}
         for row in tables.sources.rows():
             source = schema.source_of(row)
@@ -75,7 +75,7 @@ class Ledger:
             tracks={row["track_id"]: row["track"] for row in tables.tracks.rows()},
             placements={
                 row["span_key"]: schema.placement_of(row)
-                for row in sorted(tables.spans.rows(), key=lambda row: row["row_start"])  # the last place counts
+                for row in sorted(tables.spans.rows(), key=lambda row: row["row_start"])  # the last placement wins
             },
         )
         ledger.first_free_slot = max(
@@ -98,12 +98,12 @@ class Ledger:
         return ledger
 
     def is_about(self, failure: Mapping[str, Any]) -> bool:
-        """Return whether a row of `failures` is about the place where its span lies now."""
+        """Return whether a row of `failures` is about the current placement of its span."""
         placement = self.placements.get(failure["span_key"])
         return placement is not None and placement.row_start <= failure["row_start"] < placement.row_stop
 
     def forget_failed(self, tables: Tables) -> None:
-        """Forget where spans lie of which nothing could be stored, by a fault of ours: they will be planned anew."""
+        """Forget placements of spans of which nothing was stored through no fault of the file: they are replanned."""
         failed = {row["span_key"] for row in tables.failures.rows() if self.is_about(row) and row["reason"] in OURS}
         for row in tables.receipts.rows(["span_keys", "num_rows"]):
             failed -= {key for key, num_rows in zip(row["span_keys"], row["num_rows"], strict=True) if num_rows}
@@ -111,7 +111,7 @@ class Ledger:
             del self.placements[key]
 
     def note_surplus(self, failure: Mapping[str, Any]) -> None:
-        """Remember frames that found no room, from a row of `failures`."""
+        """Record the surplus frames in a row of `failures`, for which there was no room."""
         if failure["surplus"]:
             placement = self.placements[failure["span_key"]]
             row = failure["row_start"] + failure["num_rows_planned"] - placement.row_start
@@ -120,7 +120,7 @@ class Ledger:
                 known.append((row, failure["surplus"]))
 
     def _forget_shut_out(self, layout: Layout) -> None:
-        """Forget placements in slots that were committed without them (their source was away then)."""
+        """Forget placements in slots that were committed without them (their source was missing then)."""
         for key, placement in list(self.placements.items()):
             if any(slot in self.written and key not in self.written[slot] for slot in slots_of(placement, layout)):
                 del self.placements[key]
@@ -128,13 +128,13 @@ class Ledger:
     def missing(
         self, placements: Iterable[Placement], products: Iterable[str], layout: Layout
     ) -> dict[int, tuple[str, ...]]:
-        """Return the products that each slot of some spans lacks; slots that lack none are left out."""
+        """Return slot -> missing products, for the slots of some spans; complete slots are left out."""
         names = tuple(products)
         slots = {slot for placement in placements for slot in slots_of(placement, layout)}
         lacking = {slot: tuple(n for n in names if slot not in self.done.get(n, ())) for slot in sorted(slots)}
         return {slot: lack for slot, lack in lacking.items() if lack}
 
     def complete(self, placement: Placement, products: Iterable[str], layout: Layout) -> bool:
-        """Return whether every wanted product of a span is committed."""
+        """Return whether all given products of a span are committed."""
         slots = slots_of(placement, layout)
         return all(slot in self.done.get(name, ()) for name in products for slot in slots)

@@ -1,4 +1,4 @@
-"""Packing: where spans lie on the time axis. Pure arithmetic in a stated order, so that a re-run repeats it.
+"""Packing: where spans lie on the time axis. Pure arithmetic in a fixed order, so that a re-run repeats it.
 
 R = 512, align = 8      slot 0            slot 1            slot 2            slot 3
 long A 1100, B 800      AAAAAAAAAAAAAAAA  AAAAAAAAAAAAAAAA  AABBBBBBBBBBBBBB  BBBBBBBBBBB.....
@@ -16,23 +16,24 @@ from patchlake.tasks.grid import Layout
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Spans to place together: one as a rule, or those of several tracks that share a decode."""
+    """Spans to place together: usually one, or those of several tracks that share a decode."""
 
     parts: tuple[tuple[str, int], ...]
     """(span_key, rows)."""
 
     def rows(self, layout: Layout) -> int:
-        """Return how many rows they take, one after the other."""
+        """Return how many rows they take one after the other."""
         return sum(_aligned(length, layout) for _, length in self.parts)
 
 
 def pack(loads: Sequence[Load], layout: Layout, *, first_slot: int) -> tuple[dict[str, int], int]:
     """Return the first row of each span, and the first slot that is still free.
 
-    Order: loads longer than a slot, as given: the first from a slot border, each next one right behind it, so that
-    little is padded; the parts of a load of several each from a border of its own, so that slots of one time can be
-    written together. Then the others, longest first (ties by key), each into the fullest slot that can hold it
-    (ties: the earliest). Spans without rows take no place; they get the first row of the first new slot.
+    First the loads longer than a slot, in the given order: the first starts at a slot border, each next one right
+    behind it, to keep padding small; if a load has several parts, each starts at a border of its own, so that slots of
+    the same time can be written together. Then the others, longest first (ties by key), each into the fullest slot
+    that can hold it (ties: the earliest). Spans without rows take no space; they get the first row of the first new
+    slot.
     """
     r = layout.slot_frames
     rows = {key: first_slot * r for load in loads for key, _ in load.parts}
@@ -68,7 +69,7 @@ def _aligned(length: int, layout: Layout) -> int:
 
 
 class _Bins:
-    """Slots with room, by how much: best fit in constant time for any number of slots."""
+    """Slots with free rows, by how many: best fit in constant time for any number of slots."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
@@ -78,14 +79,14 @@ class _Bins:
         heapq.heappush(self._by_room[(self._layout.slot_frames - used) // self._layout.align], slot)
 
     def close(self, row: int) -> int:
-        """Leave the rest of the slot that `row` lies in to short spans; return the next border."""
+        """Release the rest of the slot that contains `row` for short spans; return the next slot border."""
         slot, used = divmod(row, self._layout.slot_frames)
         if used:
             self.add(slot, used)
         return (slot + (used > 0)) * self._layout.slot_frames
 
     def take(self, need: int) -> tuple[int, int] | None:
-        """Return (slot, first free row in it) of the fullest slot with `need` rows of room, and use them."""
+        """Allocate `need` rows in the fullest slot that has them free; return (slot, first of these rows in it)."""
         for room in range(need // self._layout.align, len(self._by_room)):
             if self._by_room[room]:
                 slot = heapq.heappop(self._by_room[room])

@@ -1,4 +1,4 @@
-"""Planning: what is to be stored and where it will lie, as a value that is recorded before any work."""
+"""Planning: what to store and where, as a value that is recorded before any work."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from patchlake.tasks.types import PIXELS, Clip, Placement, Source, Span
 
 
 def make_plan(dataset: Dataset, survey: Survey, workers: Workers) -> Plan:
-    """Return what is to be done to bring the dataset up to date with a survey, on such workers.
+    """Return the plan that brings the dataset up to date with a survey, for the given workers.
 
-    Spans that the ledger places stay where they are; new ones are packed behind them.
+    Spans already placed in the ledger stay where they are; new ones are packed behind them.
     """
     ledger, layout, products = dataset.ledger, dataset.layout, dataset.products
     numbers = dict(ledger.tracks)
@@ -56,7 +56,7 @@ def make_plan(dataset: Dataset, survey: Survey, workers: Workers) -> Plan:
 
 
 def plan_from_pixels(dataset: Dataset, workers: Workers) -> tuple[Survey, Plan]:
-    """Return what the products lack on stored pixels; neither corpus nor videos are read."""
+    """Return the plan that computes missing products from stored pixels; neither corpus nor videos are read."""
     ledger, layout = dataset.ledger, dataset.layout
     placements = [p for p in ledger.placements.values() if p.span.num_rows and ledger.complete(p, (PIXELS,), layout)]
     videos = {p.span.video_id: ledger.videos[p.span.video_id] for p in placements}
@@ -77,7 +77,7 @@ def plan_from_pixels(dataset: Dataset, workers: Workers) -> tuple[Survey, Plan]:
 
 
 def clips_by_span(survey: Survey, plan: Plan) -> dict[str, list[Clip]]:
-    """Return span_key -> its clips, as far as they are known; a span of surplus frames is a clip itself."""
+    """Return span_key -> its clips known so far; a span of surplus frames is a clip itself."""
     found: dict[str, list[Clip]] = {}
     for placement in plan.placements:
         span = placement.span
@@ -94,7 +94,7 @@ def clips_by_span(survey: Survey, plan: Plan) -> dict[str, list[Clip]]:
 
 
 def _wanted_spans(dataset: Dataset, survey: Survey, numbers: dict[str, int]) -> tuple[list[Placement], dict[str, Span]]:
-    """Return the wanted spans that have a place, and the others by key; tracks without a number get one."""
+    """Return the wanted spans that have a placement, and the others by key; tracks without a number get one."""
     recipe, placements, frames = dataset.recipe, dataset.ledger.placements, dataset.frames_key
     kept: list[Placement] = []
     new: dict[str, Span] = {}
@@ -118,7 +118,7 @@ def _wanted_spans(dataset: Dataset, survey: Survey, numbers: dict[str, int]) -> 
 
 
 def _surplus_spans(dataset: Dataset, survey: Survey, placements: Iterable[Placement]) -> dict[str, Span]:
-    """Return the spans of frames that decoding gave beyond those that the packets promised, by key."""
+    """Return, by key, the spans of frames that decoding gave beyond those that the packets listed."""
     found, frames = {}, dataset.frames_key
     for placement in placements:
         for row, surplus in dataset.ledger.surplus.get(placement.span.span_key, ()):
@@ -134,7 +134,7 @@ def _by_row(placement: Placement) -> tuple[int, str]:
 
 
 def _loads(new: Iterable[Span]) -> list[Load]:
-    """Return what to pack: spans of several tracks of one video that overlap in time lie together."""
+    """Return the loads to pack: spans of several tracks of one video that overlap in time are placed together."""
     found: list[list[Span]] = []
     last: dict[str, list[Span]] = {}
     for span in new:

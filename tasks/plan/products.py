@@ -1,4 +1,4 @@
-"""Products: what one array family of the lake holds, as a value that plan, worker and lake share."""
+"""Builds the products of a recipe: values that describe the lake's array families."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _CHUNK_BYTES = 1 << 20
 
 
 def frames_key(recipe: Recipe) -> dict[str, Any]:
-    """Return what decides the bytes of stored frames; files that filters name (boxes, models) are read for it."""
+    """Return what determines the bytes of stored frames; this reads files named by filters (boxes, models)."""
     frames = recipe.frames
     key: dict[str, Any] = {"size": list(frames.size), "fit": frames.fit, "fps": frames.fps}
     return {**key, "filters": filters.keys_of(frames.filters, frames.size)} if frames.filters else key
 
 
 def constants_of(recipe: Recipe) -> dict[str, Any]:
-    """Return what a dataset keeps for good; files that filters name are read for it."""
+    """Return the constants of a dataset, which never change; this reads files named by filters."""
     layout = recipe.layout
     return {"slot_frames": layout.slot_frames, "grid_align": layout.align, "frames": frames_key(recipe)}
 
 
 def pixels_of(recipe: Recipe, frames: dict[str, Any]) -> Product:
-    """Return the product that stores frames: time stride 1, RGB bytes. `frames`: as `frames_key`."""
+    """Return the product that stores frames: time stride 1, RGB bytes. `frames`: from `frames_key`."""
     height, width = recipe.frames.size
     r, patch = recipe.layout.slot_frames, recipe.patches.size
     length = patch[0] if r % patch[0] == 0 else recipe.patches.grid.stride[0]
@@ -56,7 +56,7 @@ def pixels_of(recipe: Recipe, frames: dict[str, Any]) -> Product:
 
 
 def product_of(entry: FeatureOptions, extractor: Extractor, recipe: Recipe, frames: dict[str, Any]) -> Product:
-    """Return the product that an entry's extractor fills. `frames`: as `frames_key`."""
+    """Return the product that an entry's extractor fills. `frames`: from `frames_key`."""
     name, kind = entry.name, entry.kind
     rows = recipe.layout.slot_frames // extractor.time_stride
     y, x = extractor.centres
@@ -90,7 +90,7 @@ def product_of(entry: FeatureOptions, extractor: Extractor, recipe: Recipe, fram
 
 
 def extractors_of(recipe: Recipe) -> dict[str, Extractor]:
-    """Return the recipe's extractors by name; what can't be had (a model, say) is an error now."""
+    """Return the recipe's extractors by name; raises RecipeError now if e.g. a model is missing."""
     return {
         entry.name: features.build(entry, patches=recipe.patches.grid, frame_size=recipe.frames.size)
         for entry in recipe.features
@@ -98,7 +98,7 @@ def extractors_of(recipe: Recipe) -> dict[str, Extractor]:
 
 
 def products_of(recipe: Recipe, extractors: dict[str, Extractor]) -> dict[str, Product]:
-    """Return every product that the recipe wants, by name, pixels first."""
+    """Return every product of the recipe, by name, pixels first."""
     _check_reach(recipe, extractors)
     frames = frames_key(recipe)
     products = {PIXELS: pixels_of(recipe, frames)} if recipe.frames.keep else {}
@@ -115,14 +115,14 @@ def products_of(recipe: Recipe, extractors: dict[str, Extractor]) -> dict[str, P
 
 
 def _check_reach(recipe: Recipe, extractors: dict[str, Extractor]) -> None:
-    """Refuse filters that, with what features want around their windows, reach further than units read."""
+    """Refuse filters whose context, plus that of the features, reaches further than units read."""
     own = filters.context_of(filters.build_all(recipe.frames.filters, recipe.frames.size))
     for side, before_or_after in enumerate(("before", "after")):
         wanted = max((reach_of(extractor)[side] for extractor in extractors.values()), default=0)
         if own[side] and own[side] + wanted > LEAD_FRAMES:
             raise RecipeError(
-                f"frames.filters: got filters that want {own[side]} frames {before_or_after} each frame, and features "
-                f"that want {wanted} more, expected at most {LEAD_FRAMES} together; lower `frames` or `hold`"
+                f"frames.filters: got filters that need {own[side]} frames {before_or_after} each frame, and features "
+                f"that need {wanted} more, expected at most {LEAD_FRAMES} together; lower `frames` or `hold`"
             )
 
 

@@ -1,4 +1,4 @@
-"""Rates of earlier runs, by what a lake's tables say: what a slot took on disk, how fast a run decoded."""
+"""Rates of earlier runs, from a lake's tables: bytes per slot on disk, frames per second."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from patchlake.tasks.lake.tables import Tables
 
 
 def bytes_per_slot(tables: Tables) -> dict[str, float]:
-    """Return product -> bytes on disk of one of its committed slots, on average."""
+    """Return product -> mean bytes on disk of its committed slots."""
     totals: dict[str, tuple[int, int]] = {}
     for row in tables.receipts.rows(["product", "num_bytes", "slots"]):
         num_bytes, slots = totals.get(row["product"], (0, 0))
@@ -18,7 +18,7 @@ def bytes_per_slot(tables: Tables) -> dict[str, float]:
 
 
 def frames_per_second(tables: Tables) -> float | None:
-    """Return the rate of the last run that measured one; None: there is none yet."""
+    """Return the rate of the last run that measured one; None: no run has."""
     runs = sorted(tables.runs.rows(["started", "figures"]), key=lambda row: row["started"], reverse=True)
     for row in runs:
         ingest = RunFigures.from_json(json.loads(row["figures"])).ingest

@@ -1,4 +1,4 @@
-"""The survey: what the corpus is, by discovery, by what the lake knows, and by probing what is new."""
+"""The survey: the state of the corpus, from discovery, from what the lake knows, and from probing what is new."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from patchlake.tasks.video.probe import Probed
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What is known of the corpus: every source with its verdict so far, and the videos behind them."""
+    """What is known about the corpus: every source with its verdict so far, and the videos behind them."""
 
     sources: tuple[tuple[Source, str | None], ...]
-    """In uri order, each with the id of its video; status ok: stored, or to be stored."""
+    """In uri order, each with its video's id; status ok: stored, or to be stored."""
     videos: dict[str, Video]
     indexes: dict[str, FrameIndex]
-    """Of the videos probed in this run."""
+    """Indexes of the videos probed in this run."""
     wanted: dict[str, Wanted]
-    """track_id -> what is wanted of it; labelled by the first source that holds the video, in uri order."""
+    """track_id -> what to store of it; labelled by the first source with this video, in uri order."""
     frame_sources: dict[str, FrameSource]
-    """video_id -> what workers need to put its frames on the frame grid."""
+    """video_id -> what workers need to map its frames to the frame grid."""
     unmatched: Mapping[str, int]
-    """File of boxes or events -> how many of its names match no source."""
+    """Boxes or events file -> how many of its names match no source."""
     left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """File of events -> why -> how many of its rows give no clip."""
     probed: Mapping[str, Probed] = field(default_factory=dict)
-    """uri -> what probing said in this run."""
+    """uri -> result of probing in this run."""
 
     @property
     def boxes(self) -> dict[str, BoxPath | None]:
-        """track_id -> the boxes it is seen through."""
+        """track_id -> its boxes."""
         return {key: wanted.track.boxes for key, wanted in self.wanted.items()}
 
 
 def to_probe(dataset: Dataset, sources: Sequence[Source], given: Given) -> list[Source]:
-    """Return the sources whose content, or whose frames' times, must be read before planning."""
+    """Return the sources whose content or frame times must be read before planning."""
     ledger, recipe, frames = dataset.ledger, dataset.recipe, dataset.frames_key
     found, held = [], dict[str, list[Source]]()
     for source in sources:
@@ -60,7 +60,7 @@ def to_probe(dataset: Dataset, sources: Sequence[Source], given: Given) -> list[
 
 
 def _known(source: Source, ledger: Ledger) -> tuple[Source, str | None] | None:
-    """Return an earlier verdict on the same bytes, unless the machine was at fault: then it is worth another try."""
+    """Return an earlier verdict on the same bytes; None if there is none, or if the machine was at fault (retried)."""
     known = ledger.sources.get((source.uri, source.size, source.version))
     if known is None or (known[0].status == "failed" and known[1] is None):
         return None
@@ -68,7 +68,7 @@ def _known(source: Source, ledger: Ledger) -> tuple[Source, str | None] | None:
 
 
 def survey(dataset: Dataset, sources: Sequence[Source], probed: Mapping[str, Probed], given: Given) -> Survey:
-    """Join discovered sources with probes of this run (by uri) and verdicts of earlier runs."""
+    """Combine discovered sources with this run's probes (by uri) and verdicts of earlier runs."""
     ledger, recipe = dataset.ledger, dataset.recipe
     judged: list[tuple[Source, str | None]] = []
     videos, indexes = dict(ledger.videos), {}
@@ -116,7 +116,7 @@ def _left_out(
 
 
 def _judge(source: Source, probe: Probed | None, ledger: Ledger) -> tuple[Source, str | None]:
-    """Return a source with the verdict of its probe, or of an earlier run, and its video."""
+    """Return a source with the verdict of its probe or of an earlier run, and its video's id."""
     if source.status != "ok":
         return source, None
     if probe is not None:
@@ -125,7 +125,7 @@ def _judge(source: Source, probe: Probed | None, ledger: Ledger) -> tuple[Source
         return source, None if probe.video is None else probe.video.video_id
     if (known := _known(source, ledger)) is not None:
         before, video_id = known
-        if video_id is None:  # never became a video: the earlier verdict stands
+        if video_id is None:  # never became a video: keep the earlier verdict
             return replace(source, status=before.status, reason=before.reason, message=before.message), None
         if before.reason == "truncated" and before.status in ("partial", "skipped"):
             source = replace(source, status="partial", reason=before.reason, message=before.message)
@@ -136,7 +136,7 @@ def _judge(source: Source, probe: Probed | None, ledger: Ledger) -> tuple[Source
 def frame_source(
     sources: Sequence[Source], video: Video, hidden: Mapping[str, Sequence[tuple[str, BoxPath]]]
 ) -> FrameSource:
-    """Return what workers need of a video that these sources hold; what any of them hides is hidden."""
+    """Return what workers need to know about a video held by these sources; boxes hidden in any source are hidden."""
     boxes = [one for source in sources for one in hidden.get(source.uri, ())]
     return FrameSource(
         video_id=video.video_id,

@@ -1,4 +1,4 @@
-"""From placed spans to units: the plan is a value that can be printed, counted and run."""
+"""From placed spans to units of work; the plan is a value that can be printed and run."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ LONG_UNITS_PER_WORKER = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """All that is to be done for a recipe on a lake, before anything runs."""
+    """All work to do for a recipe on a lake, before anything runs."""
 
     placements: tuple[Placement, ...]
-    """Every wanted span, those in the lake included, in row order."""
+    """Every wanted span, including those already in the lake, in row order."""
     new: tuple[Placement, ...]
-    """Those placed by this plan; recorded before any work."""
+    """Spans placed by this plan; recorded before any work."""
     units: tuple[Unit, ...]
-    """Any worker that has what they need may do them, in any order."""
+    """May run in any order on any worker that has the resources they need."""
     num_slots: int
     """Length of the time axis after this plan, in slots."""
     layout: Layout
     surplus: frozenset[str] = frozenset()
-    """Keys of the spans whose frames the packets had not promised: a second pass."""
+    """Keys of spans of decoded frames that the packets had not listed; stored in a second pass."""
     deferred: tuple[Unit, ...] = ()
-    """Units that read stored pixels, each once those are committed (`slots_read`); the first to be ready come first."""
+    """Units that read stored pixels, each once these are committed (`slots_read`); the first to be ready come first."""
     new_tracks: Mapping[str, int] = field(default_factory=dict)
-    """track_id -> its number, of the tracks that this plan is the first to use."""
+    """track_id -> its number, for tracks first used by this plan."""
 
     @property
     def all_units(self) -> tuple[Unit, ...]:
-        """The units of both kinds."""
+        """Units and deferred units."""
         return (*self.units, *self.deferred)
 
     @property
@@ -53,12 +53,12 @@ class Plan:
 
     @property
     def padding(self) -> float:
-        """Share of the units' rows that no frame fills."""
+        """Share of the units' rows that are padding."""
         room = self.num_slots_written * self.layout.slot_frames
         return 1 - self.num_new_rows / room if room else 0.0
 
     def after(self, earlier: Plan) -> Plan:
-        """Return this plan with the units of an earlier pass before its own."""
+        """Return this plan with the units of an earlier pass in front."""
         return replace(self, units=(*earlier.units, *self.units), deferred=(*earlier.deferred, *self.deferred))
 
     def _rows_by_slot(self) -> dict[int, int]:
@@ -75,7 +75,7 @@ def slots_of(placement: Placement, layout: Layout) -> range:
 
 
 def slots_read(unit: Unit, layout: Layout) -> set[int]:
-    """Return the slots whose stored pixels a unit may read, those of its context included."""
+    """Return the slots whose stored pixels a unit may read, including those of its context."""
     r = layout.slot_frames
     row_starts = {piece.span_key: piece.row_start - piece.start for pieces in unit.pieces for piece in pieces}
     extents = [
@@ -86,7 +86,7 @@ def slots_read(unit: Unit, layout: Layout) -> set[int]:
 
 
 def in_turn(deferred: Iterable[Unit], units: Sequence[Unit], layout: Layout) -> tuple[Unit, ...]:
-    """Return units that read what others store in the order in which these may end, then the longest first."""
+    """Return deferred units ordered by when the units that store their pixels may end, then longest first."""
     turns = {slot: i for i, unit in enumerate(units) for slot in unit.slots}
 
     def key(unit: Unit) -> tuple[Any, ...]:
@@ -109,12 +109,12 @@ def make_units(
     """Return units that write the missing products of each slot.
 
     `placements`: every span that lies in a missing slot; `sources` by video_id; `boxes` by track_id; `missing` maps
-    a slot to the products it lacks. A unit is a run of neighbouring slots that lack the same products, at most
+    a slot to its missing products. A unit is a run of neighbouring slots that miss the same products, at most
     `max_slots` long; slots of several tracks of one video are neighbours by time. Slots that share no span are
-    grouped so that every worker gets many units, lest one waits for the last; cutting a long span costs decoding
-    from the key frame before, so its units are a few per worker, equally long, and it is not cut where that would
-    cost much: a span with one key frame is one unit. The longest come first. How slots are grouped never changes
-    what is written.
+    grouped so that every worker gets many units and none waits long for the last one. Cutting a long span costs
+    decoding again from the previous key frame, so it gives a few equally long units per worker, and it is not cut where
+    that would be expensive: a span with one key frame is one unit. The longest units come first. How slots are grouped
+    never changes what is written.
     """
     by_slot: dict[int, list[Placement]] = {}
     for placement in sorted(placements, key=lambda p: p.row_start):
@@ -141,14 +141,14 @@ def make_units(
 
 
 def _borders(num_slots: int, max_slots: int, num_workers: int) -> set[int]:
-    """Return where long spans are cut: into as many equal units for each worker, so that all end at once."""
+    """Return where long spans are cut: into equal units, the same number for each worker, so that all end together."""
     per_worker = max(LONG_UNITS_PER_WORKER, -(-num_slots // (max_slots * num_workers)))
     count = per_worker * num_workers
     return {-(-num_slots * i // count) for i in range(count)}
 
 
 def _in_order(by_slot: Mapping[int, Sequence[Placement]], layout: Layout) -> list[int]:
-    """Return slots by number, but those of several long tracks of one video by time, from where its first one lies."""
+    """Return slots by number, except that several long tracks of one video are ordered by time, from its first slot."""
     long = [p for p in _once(by_slot) if len(slots_of(p, layout)) > 1]
     tracks: dict[str, set[str]] = {}
     for placement in long:
@@ -167,7 +167,7 @@ def _once(by_slot: Mapping[int, Sequence[Placement]]) -> list[Placement]:
 
 
 def _seconds_at(placement: Placement, slot: int, layout: Layout) -> float:
-    """Return about when the span's first row in a slot is shown."""
+    """Return the approximate time of the span's first row in a slot."""
     span = placement.span
     share = max(0, slot * layout.slot_frames - placement.row_start) / span.num_rows
     return span.start_seconds + share * (span.stop_seconds - span.start_seconds)
@@ -180,7 +180,7 @@ def _is_beside(here: Sequence[Placement], there: Sequence[Placement]) -> bool:
 
 
 class _Cuts:
-    """Tells what it costs to begin a unit inside of spans."""
+    """The cost of starting a unit in the middle of spans."""
 
     def __init__(self, sources: Mapping[str, FrameSource], layout: Layout) -> None:
         self._sources = sources
@@ -188,12 +188,12 @@ class _Cuts:
         self._rows: dict[str, IntArray] = {}
 
     def cost_much(self, spans: Sequence[Placement], slot: int, group: Sequence[int]) -> bool:
-        """Return whether decoding again up to a slot's first row is more than an eighth of what the group decodes."""
+        """Return whether redecoding up to a slot's first row costs more than an eighth of what the group decodes."""
         limit = max(self._r // 2, len(group) * self._r // 8)
         return any(self._again(placement, slot * self._r - placement.row_start) > limit for placement in spans)
 
     def _again(self, placement: Placement, row: int) -> int:
-        """Return how many rows lie between a row and the last key frame before it."""
+        """Return the number of rows between a row and the last key frame before it."""
         span = placement.span
         if row <= 0:
             return 0
@@ -232,7 +232,7 @@ def _unit(
 def _decodes(
     extents: Sequence[tuple[Placement, int, int]], boxes: Mapping[str, BoxPath | None]
 ) -> tuple[tuple[ReadRange, ...], ...]:
-    """Return the read ranges of a unit, those of several tracks of one video together where their frames meet."""
+    """Return the read ranges of a unit; those of several tracks of one video share a decode if their frames overlap."""
     found: list[tuple[list[ReadRange], Span, int, int]] = []
     for placement, start, stop in extents:
         span = placement.span
@@ -264,7 +264,7 @@ def _piece(placement: Placement, slot: int, layout: Layout) -> Piece:
 
 
 def read_range_of(span: Span, boxes: BoxPath | None, start: int, stop: int) -> ReadRange:
-    """Return what to decode for rows [start, stop) of a span, with up to LEAD_FRAMES of context on both sides."""
+    """Return what to decode for rows [start, stop) of a span, with up to LEAD_FRAMES of context on each side."""
     low, high = max(0, start - LEAD_FRAMES), min(span.num_rows, stop + LEAD_FRAMES)
     shown = pts.unpack(span.pts)
     key_pts = pts.unpack(span.key_pts)

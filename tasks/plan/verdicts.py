@@ -1,4 +1,4 @@
-"""Verdicts: what became of every source, by what is committed and by the rows of `failures`."""
+"""Verdicts: the outcome for every source, from what is committed and from the rows of `failures`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from patchlake.tasks.plan.units import Plan
 from patchlake.tasks.types import Source, Status
 
 Judged = list[tuple[Source, str | None]]
-"""Sources, each with its verdict and the id of its video."""
+"""Sources with their verdicts, each with its video's id."""
 
 
 def verdicts(dataset: Dataset, survey: Survey, plan: Plan) -> Judged:
@@ -39,7 +39,7 @@ def verdicts(dataset: Dataset, survey: Survey, plan: Plan) -> Judged:
 
 
 def _open_videos(dataset: Dataset, plan: Plan) -> set[str]:
-    """Return the videos of which some wanted product is not committed."""
+    """Return the videos of which some product is not committed yet."""
     names = tuple(dataset.products)
     return {p.span.video_id for p in plan.placements if not dataset.ledger.complete(p, names, plan.layout)}
 
@@ -49,14 +49,14 @@ def _wanted_videos(survey: Survey) -> set[str]:
 
 
 def _failed(dataset: Dataset, plan: Plan) -> tuple[dict[str, Mapping[str, Any]], dict[str, int]]:
-    """Return video_id -> the first row of `failures` about it, and video_id -> how many rows of it are stored."""
+    """Return video_id -> the first row of `failures` about it, and video_id -> the number of its stored rows."""
     num_rows: dict[str, int] = {}
     for placement in plan.placements:
         num_rows[placement.span.video_id] = num_rows.get(placement.span.video_id, 0) + placement.span.num_rows
     spans_now = {placement.span.span_key: placement for placement in plan.placements}
     failed: dict[str, Mapping[str, Any]] = {}
     rows = dataset.tables.failures.rows()
-    for row in sorted(rows, key=lambda row: row["reason"] == "count_grew"):  # no loss: said where nothing else is
+    for row in sorted(rows, key=lambda row: row["reason"] == "count_grew"):  # last: nothing was lost
         now = spans_now.get(row["span_key"])
         if now is not None and now.row_start <= row["row_start"] < now.row_stop:
             failed.setdefault(row["video_id"], row)

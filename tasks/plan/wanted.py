@@ -1,4 +1,4 @@
-"""What a recipe wants of each video: its tracks, the clips known before decoding, and the spans to store."""
+"""What a recipe requests of each video: its tracks, the clips known before decoding, and the spans to store."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What is wanted of one track."""
+    """What is requested of one track."""
 
     track: Track
     clips: tuple[Clip, ...]
-    """Those known before anything is decoded."""
+    """Clips known before anything is decoded."""
     searched: tuple[Part, ...]
-    """Where clips will be found in stored scores."""
+    """Parts in which clips will be searched for in stored scores."""
     grown: tuple[Part, ...] = ()
-    """Where regions will be found, whose boxes are tracks of their own."""
+    """Parts in which regions will be searched for; their boxes become tracks of their own."""
 
     @property
     def ranges(self) -> list[Range]:
@@ -38,7 +38,7 @@ class Wanted:
 
 
 def wanted_of(sources: Sequence[Source], video: Video, recipe: Recipe, given: Given) -> list[Wanted]:
-    """Return what is wanted of the tracks of a video, by all sources that hold it."""
+    """Return what is requested of a video's tracks, by all sources that hold it."""
     tracked: dict[str, tuple[Track, Part, list[Part], dict[str, list[Part]]]] = {}
     for source in sources:
         for boxes, extent, parts in _tracked(source, video, recipe, given):
@@ -68,9 +68,9 @@ def wanted_of(sources: Sequence[Source], video: Video, recipe: Recipe, given: Gi
 def _tracked(
     source: Source, video: Video, recipe: Recipe, given: Given
 ) -> Iterable[tuple[BoxPath | None, Part, list[Part]]]:
-    """Yield each track that a source asks for: its boxes, how long it lasts, and the parts of it to cut clips from."""
+    """Yield each track that a source requests: its boxes, its extent, and the parts of it to cut clips from."""
     frame = float(1 / video.fps) if video.fps else 0.002
-    whole = Part(0.0, max(video.duration_seconds, frame / 2), source.label)  # a single frame may last for no time
+    whole = Part(0.0, max(video.duration_seconds, frame / 2), source.label)  # a single frame may have duration 0
     for annotation in source.annotations:
         if annotation.start_frame is not None and video.variable_rate:
             raise RecipeError(f"{source.uri}: got a range in frames, expected seconds: its frame rate is not constant")
@@ -118,6 +118,6 @@ def _inside(path: BoxPath | None, source: Source, video: Video) -> BoxPath | Non
 
 
 def span_keys(wanted: Wanted, frames: dict[str, Any]) -> list[tuple[str, float, float]]:
-    """Return span_key, start and stop (seconds) of the spans of a track. `frames`: the dataset's `frames_key`."""
+    """Return span_key, start and stop (seconds) of a track's spans. `frames`: the dataset's `frames_key`."""
     track = wanted.track
     return [(keys.span_key(track.video_id, track.boxes, a, b, frames), a, b) for a, b in wanted.ranges]

@@ -1,4 +1,4 @@
-"""The recipe: a YAML file, parsed once into frozen values; whatever is wrong is said by key, before anything runs."""
+"""The recipe: a YAML file, parsed once into frozen values; errors name the key, before anything runs."""
 
 from patchlake.tasks.recipe.model import Recipe
 from patchlake.tasks.recipe.reading import load, parse, with_feature

@@ -1,4 +1,4 @@
-"""A whole job as a value, and what its sections must agree in."""
+"""A whole job as a value, and the checks between its sections."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from patchlake.tasks.strict import LocalPath, Name, Strict
 from patchlake.tasks.types import PIXELS
 
 _RESERVED = (PIXELS, "zarr.json")
-"""Names beside those of features in the lake's array store."""
+"""Names in the lake's array store that no feature may have."""
 
 
 class Recipe(Strict):
@@ -49,7 +49,7 @@ class Recipe(Strict):
     @model_validator(mode="before")
     @classmethod
     def _shots_need_scores(cls, data: object) -> object:
-        """Shots are cut from the `shot_score` feature, which the decode that happens anyway computes."""
+        """Shots are cut from the `shot_score` feature, so add it: the ordinary decode also computes it."""
         if not isinstance(data, dict) or not isinstance(data.get("clips"), list | tuple):
             return data
         cuts = [{"method": cut} if isinstance(cut, str) else cut for cut in data["clips"]]
@@ -59,7 +59,7 @@ class Recipe(Strict):
     @model_validator(mode="before")
     @classmethod
     def _found_boxes_need_regions(cls, data: object) -> object:
-        """Boxes of regions need the `regions` feature."""
+        """Boxes of regions need the `regions` feature, so add it."""
         tracks = data.get("tracks") if isinstance(data, dict) else None
         if not isinstance(data, dict) or not isinstance(tracks, dict) or tracks.get("boxes") != FOUND:
             return data
@@ -67,7 +67,7 @@ class Recipe(Strict):
 
     @property
     def layout(self) -> Layout:
-        """The row model's constants."""
+        """The constants of the row model."""
         strides = (entry.time_stride for entry in self.features if entry.time_stride)
         align = self.grid_align or math.lcm(8, self.patches.grid.stride[0], *strides)
         return Layout(slot_frames=self.units.slot_frames, align=align)
@@ -82,7 +82,7 @@ class Recipe(Strict):
 
 def _clips_are_given(recipe: Recipe) -> None:
     if not recipe.clips:
-        raise ValueError("clips: got none, expected at least one entry, as {seconds: 2.0}; or leave the key out")
+        raise ValueError("clips: got none, expected at least one entry, e.g. {seconds: 2.0}; or leave the key out")
 
 
 def _patches_fit_frames(recipe: Recipe) -> None:
@@ -109,7 +109,7 @@ def _strides_fit_slots(recipe: Recipe) -> None:
         worst = max(strides, key=lambda key: (r % strides[key] > 0, strides[key]))
         raise ValueError(
             f"{worst}: got {strides[worst]}, expected a time stride that divides units.slot_frames = {r} "
-            f"(all strides and 8 have the common multiple {align}); take a divisor of {r}, "
+            f"(all strides and 8 have the common multiple {align}); use a divisor of {r}, "
             f"or set units.slot_frames to a multiple of {align}"
         )
     if recipe.patches.size[0] > r:
@@ -117,7 +117,7 @@ def _strides_fit_slots(recipe: Recipe) -> None:
 
 
 def _names_differ(recipe: Recipe) -> None:
-    """Products are folders of one array store, also on file systems that know no upper and lower case."""
+    """Products are folders of one array store, which may be on a case-insensitive file system."""
     taken = {name: name for name in _RESERVED}
     for name in (entry.name for entry in recipe.features):
         other = taken.setdefault(name.lower(), name)
@@ -151,7 +151,7 @@ def _reductions_have_products(recipe: Recipe) -> None:
     for i, reduction in enumerate(recipe.reduce):
         _check_measured(recipe, f"reduce[{i}].product", reduction.product)
         if reduction.name in [other.name for other in recipe.reduce[:i]]:
-            raise ValueError(f"reduce[{i}]: got a second {reduction.name}, expected one; take out the other")
+            raise ValueError(f"reduce[{i}]: got a second {reduction.name}, expected one; remove the other")
 
 
 def _something_is_stored(recipe: Recipe) -> None:
@@ -162,14 +162,14 @@ def _something_is_stored(recipe: Recipe) -> None:
 
 
 def _check_measured(recipe: Recipe, key: str, product: str) -> None:
-    """Refuse a name that is no feature's, or that of labels: these have no order."""
+    """Refuse a name that is not a feature's, or that of a labels feature: labels have no order."""
     measured = [entry.name for entry in recipe.features if not entry.labels]
     if product not in measured:
         raise ValueError(f"{key}: got {product!r}, expected one of: {', '.join(measured) or 'none'}")
 
 
 def _with_default(data: dict[str, Any], kind: str) -> dict[str, Any]:
-    """Return a recipe with the feature of a kind, under that name, unless it names one so."""
+    """Return a recipe with a feature of this kind added, unless a feature has this name."""
     features = data.get("features") or []
     named = [f.get("name") or f.get("kind") if isinstance(f, dict) else f for f in features]
     return data if kind in named else {**data, "features": [*features, kind]}

@@ -1,4 +1,4 @@
-"""From a YAML file, or a mapping, to a recipe; what is wrong is said by key."""
+"""From a YAML file or a mapping to a recipe; errors name the key."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Recipe:
 
 
 def parse(data: Mapping[str, Any], *, base: Path, where: str = "recipe") -> Recipe:
-    """Return the recipe of a mapping; relative paths in it are relative to `base`."""
+    """Return the recipe from a mapping; relative paths in it are relative to `base`."""
     try:
         given = {key: value for key, value in data.items() if key != "lake" or value is not None}  # `--set lake=`
         return Recipe.model_validate(given, context={"base": base})
@@ -44,9 +44,9 @@ def parse(data: Mapping[str, Any], *, base: Path, where: str = "recipe") -> Reci
 
 
 def with_feature(recipe: Recipe, text: str, path: str | os.PathLike[str]) -> Recipe:
-    """Return a recipe with one more feature, spelled as in a recipe: a name, or a mapping in YAML.
+    """Return a recipe with one more feature, written as in a recipe: a name, or a mapping in YAML.
 
-    `path` is the recipe's: relative paths are relative to it.
+    `path` is the recipe's path: relative paths are relative to it.
     """
     try:
         entry = yaml.safe_load(text)
@@ -62,7 +62,7 @@ def with_feature(recipe: Recipe, text: str, path: str | os.PathLike[str]) -> Rec
 def _override(data: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key:
-        raise RecipeError(f"--set {override}: expected KEY=VALUE, as in --set frames.size=[64,64]")
+        raise RecipeError(f"--set {override}: expected KEY=VALUE, e.g. --set frames.size=[64,64]")
     *parents, last = key.split(".")
     for parent in parents:
         child = data.setdefault(parent, {})
@@ -74,5 +74,5 @@ def _override(data: dict[str, Any], override: str) -> None:
     except yaml.YAMLError as error:
         raise RecipeError(f"--set {override}: the value is not YAML: {error}") from error
     if key == "cluster" and isinstance(parsed, str) and isinstance(old := data.get("cluster"), dict):
-        parsed = old if old.get("kind", "local") == parsed else {"kind": parsed}  # another kind has other keys
+        parsed = old if old.get("kind", "local") == parsed else {"kind": parsed}  # another kind has different keys
     data[last] = parsed

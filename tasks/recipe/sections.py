@@ -1,4 +1,4 @@
-"""Sections of a recipe that belong to no folder of their own: frames, patches, boxes, limits, units."""
+"""Recipe sections without a folder of their own: frames, patches, boxes, limits, units."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from patchlake.tasks.video.limits import Limits as ChildLimits
 
 Positive = Annotated[int, Field(ge=1)]
 FOUND = "regions"
-"""As `tracks.boxes`: boxes are those of regions."""
+"""Value of `tracks.boxes`: the boxes follow regions."""
 
 
 class Frames(Strict):
@@ -28,16 +28,16 @@ class Frames(Strict):
     keep: bool = True
     """Whether the lake stores `pixels`."""
     filters: tuple[frame_filters.Entry, ...] = ()
-    """What is done to frames before they are stored or looked at, in order."""
+    """Filters applied to frames, in order, before they are stored or used for features."""
 
     @property
     def rate(self) -> Fraction | None:
-        """Grid rate in frames per second, or None for the streams' own."""
+        """Grid rate in frames per second, or None for the stream's own."""
         return None if self.fps == "native" else Fraction(repr(self.fps)).limit_denominator(1_000_000)
 
     @property
     def grid(self) -> FrameGrid:
-        """The frame grid as workers are told it."""
+        """The frame grid as a value for workers."""
         return FrameGrid(size=self.size, fit=self.fit, fps=self.rate)
 
 
@@ -47,9 +47,9 @@ class Patches(Strict):
     size: tuple[Positive, Positive, Positive] = (8, 32, 32)
     """time, y, x in rows and pixels."""
     stride: tuple[Positive, Positive, Positive] | None = None
-    """By default the size: patches touch."""
+    """By default the size, so that patches touch."""
     chunk: Literal["frame", "patch"] = "frame"
-    """frame: a chunk is one patch length in time by the whole frame; patch: a chunk is one patch."""
+    """frame: a chunk is the whole frame over one patch length in time; patch: a chunk is one patch."""
 
     @property
     def grid(self) -> Grid:
@@ -62,22 +62,22 @@ class Boxes(Strict):
 
     boxes: Literal["regions"] | LocalPath
     """CSV, JSON or Parquet with the columns uri, x, y, width, height and any of track, seconds, label
-    (`annotations.read_boxes`); or `regions`: around regions that grow in the whole frame, as far as they are linked
-    over time. A file of that name is ./regions."""
+    (`annotations.read_boxes`); or `regions`: boxes around regions of the whole frame, as long as they are linked over
+    time. Write ./regions for a file of that name."""
     product: str = "regions"
-    """regions: name of the features' entry."""
+    """regions: name of the `regions` feature."""
     min_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
-    """regions: shorter tracks are none."""
+    """regions: shorter tracks are dropped."""
     most: Positive = 8
-    """regions: tracks of one video, those with the largest area times seconds."""
+    """regions: maximum tracks per video; those with the largest area times seconds are kept."""
     min_travel: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """regions: how far a box gets from where it begins, as a share of the frame's diagonal; else it is none."""
+    """regions: tracks that move less than this from their start, as a share of the frame's diagonal, are dropped."""
     margin: Annotated[float, Field(ge=0, le=10)] = 0.1
-    """regions: what a box has more on each side, as a share of its width or height."""
+    """regions: margin on each side of a box, as a share of its width or height."""
 
     @property
     def are_found(self) -> bool:
-        """Whether the boxes are those of regions."""
+        """Whether the boxes follow regions."""
         return self.boxes == FOUND
 
     @model_validator(mode="after")
@@ -89,16 +89,16 @@ class Boxes(Strict):
 
 
 class Limits(Strict):
-    """What one video may take; one that takes more is refused, with its reason."""
+    """Limits per video; a video that exceeds one is refused, with a reason."""
 
     wall_seconds: Annotated[float, Field(gt=0)] = 3600.0
-    """For one unit's part of a video, while its frames are waited for."""
+    """For one unit's part of a video; only time spent waiting for its frames counts."""
     stall_seconds: Annotated[float, Field(gt=0)] = 30.0
-    """Without a sign of life from the decoder."""
+    """Time without progress of the decoder."""
     memory_bytes: Annotated[int, Field(ge=1 << 28)] = 2 << 30
     """Address space of the decoding process."""
     max_pixels: Positive = 8192 * 4320
-    """Of a source frame."""
+    """Pixels of a source frame."""
     max_frames: Positive = 50_000_000
     max_seconds: Annotated[float, Field(gt=0)] = 7 * 24 * 3600.0
     min_seconds: Annotated[float, Field(ge=0)] = 0.0
@@ -106,18 +106,17 @@ class Limits(Strict):
 
     @property
     def of_child(self) -> ChildLimits:
-        """As the decoding process is told them."""
+        """The limits that the decoding process gets."""
         return ChildLimits(**self.model_dump(exclude={"min_seconds"}))
 
 
 class Units(Strict):
-    """The grain of work."""
+    """Size of the units of work."""
 
     slot_frames: Positive = 512
-    """R: rows of a slot, which is one shard of every product."""
+    """R: pixel rows of a slot, which is one shard of every product."""
     slots: Positive = 8
-    """The most slots that one task writes."""
+    """Maximum number of slots that one unit writes."""
     fused: bool | Literal["auto"] = "auto"
-    """Whether features that take a GPU are computed by the units that decode. auto: where every worker has one, or
-    frames are not kept; else units of their own read stored frames, on the workers that have a GPU, while all workers
-    decode."""
+    """Whether the decoding units also compute the features that use a GPU. auto: if every worker has a GPU, or frames
+    are not kept; else separate units read stored frames on the workers that have a GPU, while all workers decode."""

@@ -1,4 +1,4 @@
-"""Statistics of products: one file each, its options beside it. To add one: such a file, and a line in `REDUCTIONS`."""
+"""Statistics of products: one file each, with its options. To add one: one file, and a line in `REDUCTIONS`."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ def chunk(values: npt.NDArray[np.floating]) -> State:
 
 
 def combine(a: State, b: State) -> State:
-    """Return the moments of both parts together."""
-    a_count, b_count = int(a["count"]), int(b["count"])  # Python's integers: their product may pass 2^63
+    """Return the moments of both parts combined."""
+    a_count, b_count = int(a["count"]), int(b["count"])  # Python integers, since their product may exceed 2^63
     count = a_count + b_count
     delta = b["mean"] - a["mean"]
     return {

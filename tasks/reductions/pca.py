@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MAX_DIMENSIONS = 10_000
 MAX_COLOURS = 10
 SEED = 0
-"""Of the order in which points are drawn."""
+"""Seed of the order in which points are drawn."""
 
 
 class PcaOptions(ReductionOptions):
@@ -31,11 +31,11 @@ class PcaOptions(ReductionOptions):
 
     kind: Literal["pca"]
     components: Annotated[int, Field(ge=1)] = 16
-    """At most; fewer where the data has lower rank."""
+    """Maximum number; fewer if the data has lower rank."""
 
     @property
     def key(self) -> dict[str, Any]:
-        """All options; the product by its first name, so that results of before are current."""
+        """All options; the product under its former name `feature`, so that earlier results stay current."""
         return {"kind": self.kind, "feature": self.product, "components": self.components}
 
 
@@ -52,11 +52,11 @@ class Pca:
         return moments.chunk(values)
 
     def combine(self, a: State, b: State) -> State:
-        """Return the moments of both."""
+        """Return the moments of both combined."""
         return moments.combine(a, b)
 
     def finalize(self, state: State, channels: Sequence[str]) -> xr.Dataset:
-        """Return the components; see `pca`. Raises LakeError where a cell is not finite."""
+        """Return the components; see `pca`. Raises LakeError if a cell is not finite."""
         if not np.isfinite(state["scatter"]).all():
             raise LakeError(
                 f"reduce {self.options.name}: some cells of {self.options.product} are NaN or infinite, expected "
@@ -73,7 +73,7 @@ class Pca:
         }
 
     def picture(self, result: xr.Dataset, cells: SampledCells) -> Picture | None:
-        """Return scores of sampled cells on two components, and the explained variance; None without any."""
+        """Return scores of sampled cells on two components, and the explained variance; None without components."""
         return _picture(result, cells)
 
 
@@ -82,10 +82,10 @@ def pca(state: State, *, channels: Sequence[str], components: int) -> xr.Dataset
 
     Variables: components (component, channel) with unit rows, explained_variance (component) in the channels' squared
     units, explained_variance_ratio (component), mean (channel). Eigenvectors of the covariance (divisor n - 1),
-    largest first; each one's largest entry is positive. Eigenvalues below a floor of d eps times the largest count
-    as 0: `rank` says how many do not, and no more components than that are kept.
+    largest first; each one's largest entry is positive. Eigenvalues below d eps times the largest one count as 0;
+    `rank` is the number of the others, and at most that many components are kept.
 
-    Source: eigendecomposition of the exact covariance, as scikit-learn's PCA(svd_solver="covariance_eigh").
+    Source: eigendecomposition of the exact covariance, like scikit-learn's PCA(svd_solver="covariance_eigh").
     """
     import xarray as xr
 
@@ -126,7 +126,7 @@ def transform(samples: npt.NDArray[Any], model: xr.Dataset) -> npt.NDArray[np.fl
 
 
 def _picture(model: xr.Dataset, cells: SampledCells) -> Picture | None:
-    from patchlake.tasks import canvas  # matplotlib only where something is drawn
+    from patchlake.tasks import canvas  # imports matplotlib
 
     ratios = np.asarray(model["explained_variance_ratio"].values, np.float64)
     if not len(ratios):
@@ -165,7 +165,7 @@ def _scatter(figure: Figure, scores: np.ndarray, labels: Sequence[str | None], r
     ax = canvas.axes(figure, 0.62, 0.48, 3.9 if len(set(labels)) > 1 else 5.5, 2.95)
     colour_of = dict(zip(names[:MAX_COLOURS], canvas.COLOURS, strict=False))
     found = np.array([canvas.FAINT if label is None else colour_of.get(label, canvas.PALE) for label in labels])
-    order = np.random.default_rng(SEED).permutation(len(labels))  # no label lies on top of the others
+    order = np.random.default_rng(SEED).permutation(len(labels))  # so that no label covers the others
     ax.scatter(scores[order, 0], scores[order, 1], c=found[order], s=9, alpha=0.65, linewidths=0)
     ax.set_xlabel(f"component 1 ({ratios[0]:.0%} of the variance)")
     ax.set_ylabel(f"component 2 ({ratios[1]:.0%})")

@@ -1,8 +1,9 @@
 """Quantiles of a product's channels from 4,096 fixed bins: counts add up exactly, in any order.
 
-A bin is the top 12 bits of a float16: sign, exponent, 6 bits of the fraction. So bins are the same for any data, and
-1/64 of their lower edge wide: a bin's middle is off by at most 1/128 of the value for 6.1e-5 <= |x| < 65536. Nearer to
-zero bins are 2^-20 wide (the middle is off by at most 4.8e-7); the end bins hold finite values of 65536 and beyond.
+A bin is given by the top 12 bits of a float16: sign, exponent, 6 bits of the fraction. So bins are the same for any
+data, and their width is 1/64 of their power of two: a bin's middle is off by at most 1/128 of the value for
+6.1e-5 <= |x| < 65536. Closer to zero, bins are 2^-20 wide (the middle is off by at most 4.8e-7); the end bins hold
+finite values of 65536 and beyond.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ NUM_BINS = 4096
 HALF = NUM_BINS // 2
 FRACTION_BITS = 6
 OVERFLOW = 31 << FRACTION_BITS
-"""Bin, by magnitude, of what a float16 can't hold; those after it stay empty."""
+"""Bin, by magnitude, of values too large for a float16; later bins stay empty."""
 LEVELS = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 MAX_CHANNELS = 10_000
 BLOCK = 1 << 20
-"""Values that are counted at a time."""
+"""Number of values counted at a time."""
 MAX_BOXES = 24
-"""Channels of a picture with a box each; more become bands."""
+"""Maximum channels drawn as boxes; more are drawn as bands."""
 
 
 class QuantilesOptions(ReductionOptions):
@@ -44,14 +45,14 @@ class QuantilesOptions(ReductionOptions):
 
 @dataclass(frozen=True)
 class Quantiles:
-    """Counts of values in fixed bins, and quantiles read off them."""
+    """Counts of values in fixed bins, and quantiles derived from them."""
 
     options: QuantilesOptions
     version = 1
     heading = "Quantiles"
 
     def chunk(self, values: npt.NDArray[np.floating]) -> State:
-        """Return counts (channel, bin) of finite values, and how many are not (channel,)."""
+        """Return counts (channel, bin) of finite values, and the number of non-finite ones (channel,)."""
         channels = values.shape[1]
         if channels > MAX_CHANNELS:
             raise RecipeError(f"reduce {self.options.name}: got {channels} channels, expected at most {MAX_CHANNELS}")
@@ -67,13 +68,13 @@ class Quantiles:
         return {"counts": counts.reshape(channels, NUM_BINS), "non_finite": len(values) - finite}
 
     def combine(self, a: State, b: State) -> State:
-        """Return the sums of both."""
+        """Return the sums of both states."""
         return {name: a[name] + b[name] for name in a}
 
     def finalize(self, state: State, channels: Sequence[str]) -> xr.Dataset:
-        """Return quantiles (level, channel), NaN for a channel without a finite value, and the counts themselves.
+        """Return quantiles (level, channel), NaN for a channel without finite values, and the counts themselves.
 
-        A quantile is the middle of the bin that holds the value of rank ceil(level * n), as numpy's "inverted_cdf".
+        A quantile is the middle of the bin that holds the value of rank ceil(level * n), like numpy's "inverted_cdf".
         """
         import xarray as xr
 
@@ -96,7 +97,7 @@ class Quantiles:
         return {"cells": int(result.attrs["count"]), "non-finite values": int(result["non_finite"].sum())}
 
     def picture(self, result: xr.Dataset, cells: SampledCells) -> Picture | None:
-        """Return a box per channel, or bands over many channels; None where no value is finite."""
+        """Return a box per channel, or bands over many channels; None if no value is finite."""
         return _picture(result, cells.product)
 
 
@@ -112,7 +113,7 @@ def bin_of(values: npt.NDArray[np.float32]) -> IntArray:
 
 
 def edges() -> tuple[FloatArray, FloatArray]:
-    """Return the lower and the upper edge of each bin; bins without values of a float16 have none (NaN)."""
+    """Return the lower and upper edge of each bin; NaN for bins beyond float16's range."""
     code = np.arange(HALF)
     exponent, fraction = code >> FRACTION_BITS, code & 63
     near = np.where(exponent == 0, fraction * 2.0**-20, (1 + fraction / 64) * 2.0 ** (exponent - 15.0))
@@ -123,7 +124,7 @@ def edges() -> tuple[FloatArray, FloatArray]:
 
 
 def quantiles(counts: IntArray, levels: Sequence[float]) -> FloatArray:
-    """Return (level, channel) quantiles of counts (channel, bin): middles of bins, of an end bin its inner edge."""
+    """Return (level, channel) quantiles of counts (channel, bin): the bin's middle; for an end bin its inner edge."""
     low, high = edges()
     middle = (low + high) / 2
     middle[HALF + OVERFLOW], middle[HALF - 1 - OVERFLOW] = low[HALF + OVERFLOW], high[HALF - 1 - OVERFLOW]
@@ -137,7 +138,7 @@ def quantiles(counts: IntArray, levels: Sequence[float]) -> FloatArray:
 
 
 def _picture(result: xr.Dataset, product: str) -> Picture | None:
-    from patchlake.tasks import canvas  # matplotlib only where something is drawn
+    from patchlake.tasks import canvas  # imports matplotlib
 
     found = result["quantiles"].sel(level=[0.05, 0.25, 0.5, 0.75, 0.95]).values
     names = [str(name) for name in result.attrs["channel_names"]]

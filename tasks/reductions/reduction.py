@@ -1,4 +1,4 @@
-"""What a reduction is: a value that says how cells become a state, states one state, and a state a result."""
+"""What a reduction is: how to turn cells into a state, merge states into one, and turn that into a result."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from patchlake.tasks.canvas import Picture
 
 State = dict[str, npt.NDArray[Any]]
-"""What is known of some cells, as named arrays; small, and its size does not depend on how many cells there were."""
+"""Summary of some cells, as named arrays; small, and its size does not depend on the number of cells."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class Run(Protocol):
-    """Applies a function to items, here or on a cluster; results may come in any order (`map` is one)."""
+    """Applies a function to items, locally (e.g. `map`) or on a cluster; results may come in any order."""
 
     def __call__(self, function: Callable[[Item], Result], items: Iterable[Item], /) -> Iterable[Result]:
         """Return the results."""
@@ -32,39 +32,39 @@ class Run(Protocol):
 
 
 class ReductionOptions(Strict):
-    """What a recipe says about any reduction."""
+    """Base class of the recipe entries of reductions."""
 
     kind: str
     product: str = Field(validation_alias=AliasChoices("product", "feature"))
-    """Name of the product that is reduced."""
+    """Name of the product to reduce."""
 
     @property
     def name(self) -> str:
-        """The reduction's folder in the lake, and its row in the run's table."""
+        """Name of the reduction's folder in the lake and of its row in the run's table."""
         return f"{self.kind}-{self.product}"
 
     @property
     def key(self) -> dict[str, Any]:
-        """All options, as they go into the key of the result."""
+        """All options, as they enter the result's key."""
         return self.model_dump(mode="json")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SampledCells:
-    """Some cells of the reduced product, sampled for a picture."""
+    """Cells of the reduced product, sampled for a picture."""
 
     product: str
     values: npt.NDArray[np.float64]
-    """(n, channel)"""
+    """(n, channel)."""
     labels: Sequence[str | None]
-    """(n,) labels of the clips that they lie in."""
+    """(n,) labels of their clips."""
 
 
 class Reduction(Protocol):
-    """A statistic of all committed cells of a product. Frozen; pickles to workers.
+    """A statistic of all committed cells of a product. Frozen; pickled to workers.
 
-    `combine` meets states in the order of an aligned tree of slot numbers (see `tree`), so a result does not depend
-    on who computed which part, even where sums round.
+    States are combined in the order of an aligned tree of slot numbers (see `tree`), so a result does not depend on
+    which worker computed which part, even where sums are rounded.
     """
 
     @property
@@ -74,12 +74,12 @@ class Reduction(Protocol):
 
     @property
     def version(self) -> int:
-        """Raised when the same cells give another result than before."""
+        """Increased whenever the same cells give a different result than before."""
         ...
 
     @property
     def heading(self) -> str:
-        """Heading of the report's section that shows it."""
+        """Heading of its section in the report."""
         ...
 
     def chunk(self, values: npt.NDArray[np.floating]) -> State:
@@ -87,20 +87,20 @@ class Reduction(Protocol):
         ...
 
     def combine(self, a: State, b: State) -> State:
-        """Return the state of the cells of both; `a` lies before `b` in the lake. Neither is changed."""
+        """Return the state of the cells of both; `a` comes before `b` in the lake. Changes neither."""
         ...
 
     def finalize(self, state: State, channels: Sequence[str]) -> xr.Dataset:
-        """Return what is stored; `channels` are the names of the product's channels.
+        """Return the result to store; `channels` are the names of the product's channels.
 
-        Raises RecipeError or LakeError where these cells have no such result.
+        Raises RecipeError or LakeError if these cells have no such result.
         """
         ...
 
     def figures(self, result: xr.Dataset) -> dict[str, int]:
-        """Return the counts that the run's table and the report's list show, in order."""
+        """Return the counts shown in the run's table and the report, in order."""
         ...
 
     def picture(self, result: xr.Dataset, cells: SampledCells) -> Picture | None:
-        """Return the report's picture; None where there is nothing to see."""
+        """Return the report's picture; None if there is nothing to show."""
         ...

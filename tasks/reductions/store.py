@@ -1,4 +1,4 @@
-"""Reductions in the lake: LAKE/NAME/reductions/KIND-FEATURE.zarr, each with the key of what it was made from."""
+"""Reductions in the lake: LAKE/NAME/reductions/KIND-PRODUCT.zarr, each with the key of its inputs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from patchlake.tasks.storage.location import Location
 
 
 def place(lake: Location, name: str) -> Location:
-    """Return where a reduction lies."""
+    """Return the location of a reduction."""
     return lake / layout.reduction(name)
 
 
 def write(lake: Location, name: str, result: xr.Dataset, *, key: str) -> None:
-    """Write a reduction; its key comes last, so that a half-written one counts as missing."""
+    """Write a reduction; its key is written last, so that an incomplete one counts as missing."""
     target = place(lake, name)
     target.delete("")
     store = target.zarr_store()
@@ -28,12 +28,12 @@ def write(lake: Location, name: str, result: xr.Dataset, *, key: str) -> None:
 
 
 def read(lake: Location, name: str, *, key: str | None = None) -> xr.Dataset | None:
-    """Return a stored reduction, or None where there is none, or none made under `key`."""
+    """Return a stored reduction, or None if there is none, or none with this `key`."""
     target = place(lake, name)
     if target.get("zarr.json") is None:
         return None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # xarray wishes for consolidated metadata
+        warnings.simplefilter("ignore", RuntimeWarning)  # xarray recommends consolidated metadata
         found = xr.open_dataset(target.zarr_store(read_only=True), engine="zarr", consolidated=False)  # type: ignore[arg-type]
     if "key" not in found.attrs or (key is not None and found.attrs["key"] != key):
         return None

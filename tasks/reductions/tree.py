@@ -1,8 +1,8 @@
-"""The order in which states meet: an aligned binary tree of slot numbers.
+"""The order in which states are combined: an aligned binary tree of slot numbers.
 
-Leaves are slots (level 0); node i of level l holds slots [i 2^l, (i + 1) 2^l); neighbours 2i and 2i + 1 meet first, and
-a node without a partner moves up as it is. So neither who finished first nor what was added later changes a bit
-elsewhere.
+Leaves are slots (level 0); node i of level l holds slots [i 2^l, (i + 1) 2^l); neighbours 2i and 2i + 1 are combined
+first, and a node without a partner moves up unchanged. So neither the order of completion nor later slots change a bit
+of other nodes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def fold(parts: Iterable[tuple[int, T | None]], combine: Callable[[T, T], T]) -> T | None:
-    """Return the whole of aligned nodes of one level, given as (number, part) in ascending order; None has no cells.
+    """Combine aligned nodes of one level, given as (number, part) in ascending order; a part None has no cells.
 
     Keeps at most one part per level of the tree. Raises ValueError for numbers that do not ascend.
     """
@@ -35,19 +35,19 @@ def fold(parts: Iterable[tuple[int, T | None]], combine: Callable[[T, T], T]) ->
 
 
 def _meet(a: int, b: int) -> int:
-    """Return the level of the smallest node that holds both."""
+    """Return the level of the smallest node that contains both."""
     return (a ^ b).bit_length()
 
 
 def _join(waiting: list[tuple[int, T]], combine: Callable[[T, T], T]) -> None:
-    """Replace the last two by their node; its first slot stands for it: all of its slots meet others on one level."""
+    """Replace the last two parts by their node, under its first number: all its slots meet others at the same level."""
     _, right = waiting.pop()
     first, left = waiting.pop()
     waiting.append((first, combine(left, right)))
 
 
 def nodes_of(slots: Iterable[int], most: int) -> tuple[int, list[Sequence[int]]]:
-    """Return the lowest level at which about `most` nodes hold the slots, and each node's slots, ascending."""
+    """Return the lowest level at which about `most` nodes contain the slots, and each node's slots, ascending."""
     ordered = sorted(slots)
     level = 0
     while len(ordered) >> level > most:

@@ -1,4 +1,4 @@
-"""From committed cells to a stored result: which slots, on which nodes, under which key."""
+"""From committed cells to a stored result: which slots, in which tree nodes, under which key."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from patchlake.tasks.storage.location import Location
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Slots:
-    """Where the cells of a product lie; pickles to workers."""
+    """Where the cells of a product are stored; pickled to workers."""
 
     lake: Location
     product: str
@@ -36,33 +36,33 @@ class Slots:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CommittedCells:
-    """All that a reduction is made from."""
+    """All input of a reduction."""
 
     slots: Slots
     channels: tuple[str, ...]
     committed: tuple[int, ...]
     """Numbers of the slots with committed rows."""
     identity: list[Any]
-    """What tells these rows from others: spans and checksums, in row order."""
+    """What identifies these rows: spans and checksums, in row order."""
 
 
 def key_of(reduction: Reduction, cells: CommittedCells) -> str:
-    """Return what a result is stored under: equal options, version and rows have equal keys."""
+    """Return the key of a result: equal options, version and rows give equal keys."""
     version = {} if reduction.version == 1 else {"version": reduction.version}  # keys of version 1 never had it
     return digest("reduction", reduction.options.key | version, cells.identity)
 
 
 def is_current(reduction: Reduction, cells: CommittedCells) -> bool:
-    """Return whether the lake holds this result of these rows, or there are no rows to reduce."""
+    """Return whether the lake holds this result for these rows, or there are no rows to reduce."""
     if not cells.committed:
         return True
     return store.read(cells.slots.lake, reduction.options.name, key=key_of(reduction, cells)) is not None
 
 
 def update(reduction: Reduction, cells: CommittedCells, *, run: Run, num_nodes: int) -> dict[str, int]:
-    """Reduce the cells on about `num_nodes` nodes, store the result, and return its figures.
+    """Reduce the cells in about `num_nodes` tree nodes, store the result, and return its figures.
 
-    The result is the same for any number of nodes. Nothing is stored where the slots hold no cell.
+    The result is the same for any number of nodes. Nothing is stored if the slots hold no cells.
     """
     level, nodes = nodes_of(cells.committed, num_nodes)
     states: dict[int, State | None] = dict(run(partial(node_state, reduction.options, cells.slots, level), nodes))
@@ -76,7 +76,7 @@ def update(reduction: Reduction, cells: CommittedCells, *, run: Run, num_nodes: 
 
 
 def node_state(options: ReductionOptions, slots: Slots, level: int, numbers: Sequence[int]) -> tuple[int, State | None]:
-    """Return an aligned node's number and its state, None where its slots hold no cell: a task on a worker."""
+    """Return an aligned node's number and its state, None if its slots hold no cells. Runs on a worker."""
     reduction = reductions.build(options)
     leaves = ((number, _slot_state(reduction, slots, number)) for number in numbers)
     return numbers[0] >> level, fold(leaves, reduction.combine)

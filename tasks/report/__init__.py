@@ -1,1 +1,1 @@
-"""The page that a run leaves behind: figures and pictures in one HTML file."""
+"""The report of a run: figures and pictures in one HTML page."""

@@ -1,4 +1,4 @@
-"""The report's words and numbers: what ran, which sources are not ok, how to open the lake."""
+"""The report's text and numbers: what ran, which sources are not ok, how to open the lake."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WORST_FIRST = ("failed", "partial", "rejected", "skipped", "duplicate")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """A run, for its report."""
+    """A run, as its report shows it."""
 
     run_id: str
     started: datetime
@@ -29,7 +29,7 @@ class Run:
 
 
 def bad_sources(tables: Tables) -> tuple[list[dict[str, str]], int]:
-    """Return the first of the sources that are not ok, worst first, and how many there are."""
+    """Return up to MAX_SOURCES sources that are not ok, worst first, and how many there are in all."""
     table = tables.sources.read(["uri", "status", "reason", "message"])
     table = table.filter(pc.not_equal(table["status"], "ok"))
     rank = pc.index_in(table["status"], pa.array(_WORST_FIRST))

@@ -1,4 +1,4 @@
-"""Frame filters before and after: a few frames of a few clips are decoded once more, and filtered step by step."""
+"""Frame filters, before and after: decodes a few frames of a few clips again, and filters them step by step."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from patchlake.tasks.video.frames import Ticker
 MOST_CLIPS, ROWS = 2, 24
 _GAP, _TEXT = 0.1, 0.26
 _SLICE = 0.5
-"""Width of the picture of one column over time, as a share of a frame's."""
+"""Width of the picture of one column over time, as a share of the frame's width."""
 _HIDDEN = 150
-"""Grey that stands for what a filter hides."""
+"""Grey level shown in place of what a filter hides."""
 
 Steps = list[FrameArray]
 """The same frames as decoded, then after each filter."""
 
 
 def filter_pictures(tables: Tables, recipe: Recipe, clips: Sequence[ClipView]) -> tuple[list[Picture], str]:
-    """Return a picture of each filter, before and after, and a sentence about what is not shown."""
+    """Return a before-and-after picture of each filter, and a sentence about what is not shown."""
     kinds = [entry.kind for entry in recipe.frames.filters]
     chain = filters.build_all(recipe.frames.filters, recipe.frames.size)
     hiding = [i for i, one in enumerate(chain) if getattr(one, "hides", False)]
@@ -46,7 +46,7 @@ def filter_pictures(tables: Tables, recipe: Recipe, clips: Sequence[ClipView]) -
         try:
             shown.append((clip, _steps(tables, recipe, clip)))
         except PatchlakeError as error:
-            sentences.append(f"{clip.name} can't be looked at again: {error}")
+            sentences.append(f"{clip.name} can't be decoded again: {error}")
     first = hiding[-1] if hiding else 0
     if first:
         left_out = ", ".join(kinds[:first])
@@ -57,7 +57,7 @@ def filter_pictures(tables: Tables, recipe: Recipe, clips: Sequence[ClipView]) -
 
 
 def _steps(tables: Tables, recipe: Recipe, clip: ClipView) -> Steps:
-    """Decode up to 24 frames in the middle of a clip, and what filters want around them; return each step's."""
+    """Decode up to 24 frames in the middle of a clip, plus the filters' context; return the frames after each step."""
     placement, source = _placement(tables, clip), _source(tables, recipe, clip)
     first, stop = clip.row_start - placement.row_start, clip.row_stop - placement.row_start
     first = max(first, (first + stop - ROWS) // 2)
@@ -93,7 +93,7 @@ def _placement(tables: Tables, clip: ClipView) -> Placement:
 
 
 def _source(tables: Tables, recipe: Recipe, clip: ClipView) -> FrameSource:
-    """Return the video of a clip, with the boxes that `blur` is given for it."""
+    """Return the video of a clip, with the boxes that `blur` hides in it."""
     video_id = next(row["video_id"] for row in tables.tracks.rows() if row["track"] == clip.track)
     video = next(schema.video_of(row) for row in tables.videos.rows() if row["video_id"] == video_id)
     known = sorted(tables.sources.rows(), key=lambda row: row["uri"])
@@ -103,7 +103,7 @@ def _source(tables: Tables, recipe: Recipe, clip: ClipView) -> FrameSource:
 
 
 def _picture(kind: str, pairs: Sequence[tuple[ClipView, FrameArray, FrameArray]], *, is_hidden: bool) -> Picture:
-    """Draw, a row a clip: the middle frame before and after, and beside each its middle column over time."""
+    """Draw one row per clip: the middle frame before and after, and beside each its middle column over time."""
     height, width = pairs[0][1].shape[1:3]
     panel = (canvas.WIDTH - 3 * _GAP) / (2 + 2 * _SLICE)
     tall = panel * height / width
@@ -125,5 +125,5 @@ def _picture(kind: str, pairs: Sequence[tuple[ClipView, FrameArray, FrameArray]]
             left += panel * _SLICE + _GAP
     caption = f"{kind}: a frame before and after; beside it its middle column over time, left to right."
     if is_hidden:
-        caption += " What it covers is grey before: nothing that it hides is kept here."
+        caption += " What it covers is grey in the frame before: nothing hidden is kept here."
     return canvas.picture(figure, caption, title=kind)

@@ -1,4 +1,4 @@
-"""Feature maps over their frames."""
+"""Pictures of feature maps over their frames."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Map = npt.NDArray[np.float64]
 
 
 def _translucent(name: str, strength: npt.NDArray[np.float64]) -> ListedColormap:
-    """Return a colour map whose opacity follows the strength, so that where little is, the frame is seen."""
+    """Return a colour map whose opacity follows the strength, so that the frame shows through small values."""
     colours = colormaps[name](np.linspace(0, 1, len(strength)))
     colours[:, 3] = strength
     return ListedColormap(colours)
@@ -36,7 +36,7 @@ SIGNED = _translucent("RdBu_r", 0.15 + 0.65 * np.abs(np.linspace(-1, 1, 256)))
 
 @dataclass(frozen=True, kw_only=True)
 class _Look:
-    """What is shown of a feature: one number per cell, and how."""
+    """What is shown of a feature (one number per cell), and how."""
 
     maps: list[Map]
     what: str
@@ -50,7 +50,7 @@ class _Look:
 def feature_map(
     feature: Feature, clips: Sequence[ClipView], frames: Frames | None, frame_size: tuple[int, int]
 ) -> Picture | None:
-    """Return one row of the feature for each of a few clips, over the frame at its centre; None: no rows."""
+    """Return a picture of one row of the feature for each of a few clips, over its centre frame; None: no rows."""
     picked = []
     for clip in clips:
         rows, seconds = feature.rows_of(clip)
@@ -106,7 +106,7 @@ def _look(feature: Feature, values: list[npt.NDArray[np.float64]]) -> _Look:
 
 
 def first_component(values: list[npt.NDArray[np.float64]]) -> tuple[list[Map], float]:
-    """Return (y, x) maps of scores on the first principal component of all cells given, and its share."""
+    """Return (y, x) maps of scores on the first principal component of all given cells, and its share of variance."""
     stacked = np.stack(values)
     cells = stacked.reshape(-1, stacked.shape[-1])
     centred = cells - cells.mean(axis=0)
@@ -118,7 +118,7 @@ def first_component(values: list[npt.NDArray[np.float64]]) -> tuple[list[Map], f
 
 
 def _extent(feature: Feature, height: int, width: int) -> tuple[float, float, float, float]:
-    """Return left, right, bottom, top of the cells, each as wide as the way to its neighbour."""
+    """Return left, right, bottom, top of the cells; a cell's width is the distance between cell centres."""
     (top, bottom), (left, right) = (_ends(centres, size) for centres, size in ((feature.y, height), (feature.x, width)))
     return left, right, bottom, top
 
@@ -129,13 +129,13 @@ def _ends(centres: npt.NDArray[np.float64], size: int) -> tuple[float, float]:
 
 
 def _backdrop(ax: Axes, frame: FrameArray) -> None:
-    """Show the frame in light grey, so that all colour is the feature's."""
+    """Show the frame in light grey, so that all colours are the feature's."""
     box = (0, frame.shape[1], frame.shape[0], 0)
     ax.imshow(frame.mean(axis=2), extent=box, cmap="gray", vmin=-70, vmax=255, interpolation="nearest")
 
 
 def _draw_arrows(ax: Axes, feature: Feature, uv: npt.NDArray[np.float64], longest: float) -> None:
-    """Draw u and v at the cells' centres; the longest shown one is as long as a cell."""
+    """Draw u and v as arrows at the cells' centres; the longest arrow is as long as a cell."""
     x, y = np.meshgrid(feature.x, feature.y)
     pitch = min(_pitch(feature.x), _pitch(feature.y))
     scale = longest / (0.95 * pitch) if longest else 1.0

@@ -1,4 +1,4 @@
-"""Regions over their frames: filled in one colour as long as they are linked, with the boxes of tracks around them."""
+"""Pictures of regions over their frames: linked regions have one colour; boxes of the tracks that follow them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from patchlake.tasks.report.strips import bare
 from patchlake.tasks.types import Box, BoxPath
 
 STRIPS, FRAMES = 4, 5
-"""Tracks shown, and frames of each."""
+"""Number of tracks shown, and of frames of each."""
 _COLOURED = 10
-"""Linked regions of a strip that have a colour of their own: those with the largest area times seconds."""
+"""Number of linked regions of a strip with a colour of their own: those with the largest area times seconds."""
 _OTHERS = "#9aa5b1"
 _GAP, _TEXT = 0.08, 0.26
 _FILL = 0.5
@@ -56,7 +56,7 @@ def _strip(
     size: tuple[int, int],
     name: str,
 ) -> Picture:
-    """Return one track's strip; `followed` are the boxes cut out around linked regions, in frame-grid pixels."""
+    """Return one track's strip; `followed` are the boxes of tracks that follow regions, in frame-grid pixels."""
     ranks, (height, width) = _ranks(regions), size
     shown = _rows(regions, entry.window)
     panel = (canvas.WIDTH - _GAP * (FRAMES - 1)) / FRAMES
@@ -74,13 +74,13 @@ def _strip(
     kept = f", boxes: {len(followed)} tracks that follow them" if followed else ""
     caption = (
         f"{name}: regions grown by {entry.join} over windows of {entry.window} frames, seconds below. A colour is one "
-        f"thing linked over time, the {_COLOURED} largest of {len(ranks)} have one of their own, grey are others{kept}."
+        f"region linked over time: the {_COLOURED} largest of {len(ranks)}; the others are grey{kept}."
     )
     return canvas.picture(figure, caption, title=f"{entry.name} of {canvas.short(name)}")
 
 
 def _ranks(regions: Sequence[Row]) -> dict[str, int]:
-    """Return region_track -> 0 for the one with the largest area times seconds, 1 for the next, ..."""
+    """Return region_track -> its rank by area times seconds, from 0 for the largest."""
     volume: dict[str, float] = {}
     for row in regions:
         seconds = row["stop_seconds"] - row["start_seconds"]
@@ -89,7 +89,7 @@ def _ranks(regions: Sequence[Row]) -> dict[str, int]:
 
 
 def _rows(regions: Sequence[Row], window: int) -> list[int]:
-    """Return rows to show: the middle ones of windows spread evenly over those that hold regions."""
+    """Return rows to show: the middle rows of windows evenly spaced among those with regions."""
     windows = sorted({row["row_start"] // window for row in regions})
     picked = np.linspace(0, len(windows) - 1, min(FRAMES, len(windows))).round().astype(int)
     return [windows[i] * window + window // 2 for i in picked]
@@ -102,7 +102,7 @@ def _filled(
     ranks: dict[str, int],
     cell: int,
 ) -> npt.NDArray[np.uint8]:
-    """Return the frame in grey with each region in its colour, its outline in full."""
+    """Return the frame in grey with each region in its colour, translucent inside, opaque at the outline."""
     out = picture.mean(axis=2, keepdims=True).repeat(3, axis=2) * 0.75 + 45
     pixels = labels.repeat(cell, axis=0).repeat(cell, axis=1)[: out.shape[0], : out.shape[1]]
     whole = np.zeros(out.shape[:2], dtype=pixels.dtype)
@@ -123,7 +123,7 @@ def _colour(rank: int) -> str:
 
 
 def _followed(tables: Tables, number: int) -> dict[str, BoxPath]:
-    """Return first digits of region_track -> the boxes that follow it, in the whole frame's frame-grid pixels."""
+    """Return first digits of region_track -> the boxes that follow it, in frame-grid pixels of the whole frame."""
     known = tables.tracks.rows()
     whole = next(track for track in known if track["track"] == number)
     if whole["to_source"] is None:

@@ -1,4 +1,4 @@
-"""The page: its sections in reading order, and how they become one HTML file."""
+"""The report page: its sections in reading order, rendered as one HTML file."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ SECTIONS: tuple[SectionsOf, ...] = (
 
 
 def render(dataset: Dataset, run: Run, *, key: str) -> str:
-    """Return the report of a run on a dataset as one HTML page that asks for nothing from outside.
+    """Return the report of a run on a dataset as one HTML page that loads nothing from outside.
 
-    `key` stays in the page and says what it was made from (`keep.page_key`).
+    `key` is written into the page and identifies its inputs (`keep.page_key`).
     """
     rows, count = facts.bad_sources(dataset.tables)
     view = View(dataset=dataset, run=run)

@@ -1,4 +1,4 @@
-"""Pictures of reductions: each draws its own, from its result and a few cells."""
+"""Pictures of reductions: each reduction draws its own from its result and a few cells."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CELLS_A_CLIP = 256
 
 
 def reduction_pictures(lake: Location, tables: Tables, recipe: Recipe) -> dict[str, dict[str, Picture | None]]:
-    """Return heading -> name of a reduction -> its picture, None where there is nothing to show."""
+    """Return heading -> name of a reduction -> its picture, None if there is nothing to show."""
     clips = pick_clips(tables, MAX_CLIPS, min_rows=recipe.patches.size[0]) if recipe.reduce else []
     found: dict[str, dict[str, Picture | None]] = {}
     for options in recipe.reduce:

@@ -1,4 +1,4 @@
-"""What the pictures show: a few clips, frames and feature rows, by a fixed seed; never a whole array."""
+"""What the pictures show: a few clips, frames and feature rows, chosen by a fixed seed; never a whole array."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from patchlake.tasks.types import PIXELS, FloatArray, FrameArray, IntArray
 
 SEED = 0
 POOL_CLIPS = 8192
-"""Clips that a choice is made among."""
+"""Maximum number of clips to choose from."""
 CLIP_ROWS = 4096
-"""Rows of a clip that are looked at; longer clips are judged by their start."""
+"""Maximum rows read of a clip; of longer clips only the start is used."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClipView:
-    """A clip, as it is shown."""
+    """A clip, as pictures show it."""
 
     label: str | None
     name: str
@@ -40,7 +40,7 @@ class ClipView:
 
 @dataclass(frozen=True, kw_only=True)
 class Feature:
-    """A feature's arrays, open to read rows."""
+    """A feature's arrays, open for reading rows."""
 
     name: str
     kind: str
@@ -66,14 +66,14 @@ class Feature:
         return rows.row, rows.seconds
 
     def frame_row(self, row: int) -> int:
-        """Return the pixel row at the centre of a row (the later one of two)."""
+        """Return the pixel row at the centre of a row (of two, the later one)."""
         return row * self.time_stride + self.time_size // 2
 
 
 def pick_clips(tables: Tables, count: int, *, min_rows: int = 1) -> list[ClipView]:
-    """Return up to `count` clips of as many labels, then tracks, as there are; equal lakes, equal clips.
+    """Return up to `count` clips with as many labels, then tracks, as possible; equal lakes give equal clips.
 
-    Clips of at least `min_rows` rows go before shorter ones.
+    Clips of at least `min_rows` rows are preferred.
     """
     columns = ["label", "video_id", "track", "start_seconds", "stop_seconds", "row_start", "row_stop"]
     table = tables.clips.read(columns)
@@ -95,7 +95,7 @@ def pick_clips(tables: Tables, count: int, *, min_rows: int = 1) -> list[ClipVie
 
 
 def _round(rows: list[dict[str, Any]], count: int, tracks: set[int]) -> list[dict[str, Any]]:
-    """Return one clip per label, of tracks not shown yet where there are any."""
+    """Return one clip per label, if possible of tracks not chosen yet."""
     found: dict[str | None, dict[str, Any]] = {}
     for row in sorted(rows, key=lambda row: row["track"] in tracks):
         if len(found) == count:
@@ -105,17 +105,17 @@ def _round(rows: list[dict[str, Any]], count: int, tracks: set[int]) -> list[dic
 
 
 def names_of(tables: Tables, video_ids: set[str]) -> dict[int, str]:
-    """Return the file name of each of a few tracks."""
+    """Return track number -> file name, for the tracks of a few videos."""
     wanted = pa.array(sorted(video_ids), pa.string())
     tracks, sources = tables.tracks.read(["track", "video_id"]), tables.sources.read(["uri", "video_id"])
     tracks, sources = (t.filter(pc.is_in(t["video_id"], wanted)) for t in (tracks, sources))
-    sources = sources.sort_by([("uri", "descending")])  # duplicates: the first one's name stands
+    sources = sources.sort_by([("uri", "descending")])  # of duplicates, the first one's name is used
     uris = {row["video_id"]: row["uri"] for row in sources.to_pylist()}
     return {row["track"]: uris.get(row["video_id"], "").rpartition("/")[2] for row in tracks.to_pylist()}
 
 
 def open_feature(lake: Location, name: str) -> Feature | None:
-    """Return a feature of the lake, or None where it has no rows."""
+    """Return a feature of the lake, or None if it has no array."""
     if (attrs := product_attrs(lake, name)) is None:
         return None
     stored = ProductRows(lake, name)
@@ -136,7 +136,7 @@ def open_feature(lake: Location, name: str) -> Feature | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Frames:
-    """The stored frames, open to read rows."""
+    """The stored frames, open for reading rows."""
 
     stored: ProductRows
 
@@ -151,6 +151,6 @@ class Frames:
 
 
 def open_frames(lake: Location) -> Frames | None:
-    """Return the lake's frames, or None where it keeps none."""
+    """Return the lake's frames, or None if it keeps none."""
     stored = ProductRows(lake, PIXELS)
     return Frames(stored=stored) if stored.is_stored else None

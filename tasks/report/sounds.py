@@ -16,7 +16,7 @@ _TICKS = 5
 
 
 def sound_picture(feature: Feature, clips: Sequence[ClipView]) -> Picture | None:
-    """Return the bands of each clip's rows over time, or None where no clip has rows."""
+    """Return a picture of the bands of each clip's rows over time, or None if no clip has rows."""
     found = [(clip, *feature.rows_of(clip)) for clip in clips]
     found = [(clip, rows, seconds) for clip, rows, seconds in found if len(rows)]
     if not found:
@@ -41,5 +41,5 @@ def sound_picture(feature: Feature, clips: Sequence[ClipView]) -> Picture | None
     bar = figure.colorbar(image, cax=canvas.axes(figure, canvas.WIDTH - _BAR + 0.02, _BELOW, 0.13, _TALL))
     bar.outline.set_visible(False)
     bar.set_label("dB")
-    caption = f"{feature.name}: mean power in each mel band over time, decibels; black where nothing is heard."
+    caption = f"{feature.name}: mean power in each mel band over time, decibels; black where there is no sound."
     return canvas.picture(figure, caption, title=feature.name)

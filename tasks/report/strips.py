@@ -20,7 +20,7 @@ _TEXT = 0.26
 
 
 def film_strips(frames: Frames, clips: Sequence[ClipView], patches: Grid) -> list[Picture]:
-    """Return each clip's frames at up to six of its patch time steps, seconds under each."""
+    """Return a strip for each clip: frames at up to six of its patch time steps, with their times."""
     rows = [strip_rows(clip, patches) for clip in clips]
     columns = max(MIN_COLUMNS, *map(len, rows)) if rows else 0
     return [_film_strip(frames, clip, r, patches, columns) for clip, r in zip(clips, rows, strict=True)]
@@ -41,9 +41,9 @@ def _film_strip(frames: Frames, clip: ClipView, rows: list[int], patches: Grid, 
 
 
 def strip_rows(clip: ClipView, patches: Grid) -> list[int]:
-    """Return the pixel rows to show: first frames of the clip's patches, spread evenly over it.
+    """Return the pixel rows to show: first frames of the clip's patches, evenly spaced.
 
-    Spans start on multiples of every time stride, so a row starts a patch where the stride divides it.
+    Spans start on multiples of every time stride, so a patch starts at each row that the stride divides.
     """
     stride, length = patches.stride[0], patches.size[0]
     first = -(-clip.row_start // stride) * stride
@@ -70,21 +70,21 @@ def show(ax: Axes, frame: FrameArray) -> None:
 
 
 def bare(ax: Axes, height: float, width: float) -> None:
-    """Leave only what lies inside the frame."""
+    """Hide the axes and limit them to the frame."""
     ax.set_axis_off()
     ax.set_xlim(0, width)
     ax.set_ylim(height, 0)
 
 
 def draw_grid(ax: Axes, patches: Grid, size: Sequence[int]) -> None:
-    """Draw the borders of patches, and pale what lies in none."""
+    """Draw the borders of patches, and fade what lies in no patch."""
     height, width = size
     ys, xs = patches.starts(1, height), patches.starts(2, width)
     bottom, right = ys[-1] + patches.size[1], xs[-1] + patches.size[2]
     thickness = 0.8 if max(len(ys), len(xs)) <= 16 else 0.4
     y_lines = sorted({*ys, *(y + patches.size[1] for y in ys)})
     x_lines = sorted({*xs, *(x + patches.size[2] for x in xs)})
-    for colour, extra in (("black", 0.9), ("white", 0.0)):  # dark edges keep white lines seen on white
+    for colour, extra in (("black", 0.9), ("white", 0.0)):  # dark edges keep white lines visible on white
         alpha, line = (0.25, thickness + extra) if extra else (0.9, thickness)
         ax.hlines(y_lines, xs[0], right, colors=colour, linewidth=line, alpha=alpha)
         ax.vlines(x_lines, ys[0], bottom, colors=colour, linewidth=line, alpha=alpha)

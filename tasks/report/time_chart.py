@@ -1,4 +1,4 @@
-"""Where the time of a run went, beside its speed of light."""
+"""Where the time of a run went, compared with its speed of light."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from patchlake.tasks.canvas import Picture
 from patchlake.tasks.figures import IngestFigures
 
 GREYS = {"other": canvas.PALE, "wait": canvas.GRID}
-"""Parts of a run in which nothing of the job is done."""
+"""Parts of a run in which no work of the job is done."""
 LEGEND_COLUMNS = 6
 
 
 def time_chart(ingest: IngestFigures) -> Picture | None:
-    """Return where the workers' time went, per frame, and the bare parts beside it; None without figures.
+    """Return a chart of the workers' time per frame, and of the bare parts; None without figures.
 
-    Without a sample of the light (nothing was decoded) the run stands alone; without times of units, its sum does.
+    Without a sample of the light (nothing was decoded) only the run is shown; without times of units, only the light.
     """
     rows, spent, light = ingest.rows, ingest.time_spent(), ingest.light
     bars: list[tuple[str, dict[str, float]]] = []

@@ -1,1 +1,1 @@
-"""Where bytes lie: uris, local files and object stores, and which process holds what."""
+"""Storage: uris, local files and object stores, and the identity of processes."""

@@ -1,4 +1,4 @@
-"""What a failed read or write means to a user: the disk is full, or the object store does not answer."""
+"""Explains failed reads and writes: the disk is full, or the object store does not answer."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _AWAY_WORDS = ("error sending request", "generic s3 error", "connection refused"
 
 
 def explain(error: BaseException, lake: Location) -> LakeError | None:
-    """Return an error that says what to do, if the lake's disk is full or its store away; None for any other error.
+    """Return an error that says what to do if the lake's disk is full or its store unreachable; None for other errors.
 
-    Errors come from Rust (zarrs, deltalake, obstore) and from workers; their text is all that they have in common.
+    Errors come from Rust (zarrs, deltalake, obstore) and from workers; they have only their text in common.
     """
     text = f"{type(error).__name__}: {error}".lower()
     if getattr(error, "errno", None) in _FULL or any(words in text for words in _FULL_WORDS):

@@ -1,4 +1,4 @@
-"""Where a lake lies: a folder or a prefix of a bucket, and the few operations that a lake needs of it."""
+"""Location of a lake: a folder or a prefix of a bucket, with the few operations that a lake needs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from patchlake.tasks.storage.objects import s3_store
 
 @dataclass(frozen=True)
 class Location:
-    """A folder (an absolute path) or an s3:// URL. Credentials and endpoint come from the AWS_* environment alone."""
+    """A folder (an absolute path) or an s3:// URL. Credentials and endpoint come only from AWS_* variables."""
 
     url: str
 
@@ -47,7 +47,7 @@ class Location:
 
     @cached_property
     def objects(self) -> LocalStore | S3Store:
-        """The object store of this location; writing one object is atomic in folders and buckets alike."""
+        """The object store of this location; writing one object is atomic, in folders and in buckets."""
         if self.is_local:
             return LocalStore(self.path, mkdir=True)
         return s3_store(self.url)
@@ -65,11 +65,11 @@ class Location:
         return {"AWS_ALLOW_HTTP": "true"} if plain and not self.is_local else {}
 
     def put(self, name: str, data: bytes) -> None:
-        """Write an object, wholly or not at all."""
+        """Write an object atomically."""
         obstore.put(self.objects, name, data)
 
     def get(self, name: str) -> bytes | None:
-        """Return an object's bytes, or None where there is none."""
+        """Return an object's bytes, or None if there is none."""
         if self.is_local:
             try:
                 return (self.path / name).read_bytes()

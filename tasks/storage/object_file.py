@@ -1,4 +1,4 @@
-"""An S3 object as a binary file: read by ranges, never whole into memory."""
+"""An S3 object as a binary file: read in ranges, never as a whole."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from obstore import GetOptions
 
 FIRST_BYTES = 128 << 10
-"""Size of the first range that is fetched at a place."""
+"""Size of the first range fetched at a new position."""
 MOST_BYTES = 2 << 20
-"""Ranges double in size up to here while reading goes on in order."""
+"""During sequential reads ranges double in size up to this."""
 NUM_RANGES = 4
-"""Ranges kept in memory: one each for a container's index, its sound and its pictures, and one to spare."""
+"""Ranges kept in memory: one each for a container's index, audio and video, and one spare."""
 
 
 class ObjectFile:
-    """An S3 object, of which a few ranges are kept in memory; all are of the version that was opened.
+    """An S3 object with a few ranges kept in memory; all are of the version that was opened.
 
-    The first error is raised again at every later read, without asking the store: FFmpeg retries a file that can't be
-    read again and again, each time for seconds.
+    The first error is raised again at every later read, without asking the store: FFmpeg repeatedly retries a file that
+    can't be read, each time for seconds.
     """
 
     def __init__(self, uri: str, on_read: Callable[[], None] | None = None) -> None:
@@ -32,16 +32,16 @@ class ObjectFile:
         self.size, self.version = head(uri)
         bucket, self._key = object_of(uri)
         self.name = self._key.rpartition("/")[2]
-        """FFmpeg guesses the format from its suffix, as it does for files."""
+        """FFmpeg guesses the format from its suffix, like that of a file."""
         self._store = bucket_store(bucket)
         self._on_read = on_read or (lambda: None)
         self._at = 0
         self._held: list[tuple[int, bytes]] = []
-        """Start and bytes of ranges, the last used first."""
+        """Start and bytes of ranges, most recently used first."""
         self._failure: DecodeError | None = None
 
     def read(self, num_bytes: int, /) -> bytes:
-        """Return so many bytes, fewer at the end only."""
+        """Return `num_bytes` bytes, fewer only at the end."""
         parts = []
         while num_bytes > 0 and self._at < self.size:
             start, data = self._range_at(self._at)
@@ -57,7 +57,7 @@ class ObjectFile:
         return self._at
 
     def tell(self) -> int:
-        """Return where the next read begins."""
+        """Return the position of the next read."""
         return self._at
 
     def _range_at(self, at: int) -> tuple[int, bytes]:

@@ -1,6 +1,6 @@
-"""Objects of a bucket: sizes and versions, listings, and which error of a store means what.
+"""Objects of a bucket: sizes and versions, listings, and the meaning of a store's errors.
 
-The decoding child uses it too, so obstore is imported only where an object is read.
+The decoding child uses it too, so obstore is imported only when an object is read.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
     from obstore.store import S3Store
 
 GIVE_UP_SECONDS = 10
-"""Limit of one request, and of the time in which retries begin: a store that is away costs at most twice as much."""
+"""Limit of one request, and of the time in which retries may start: an unreachable store costs at most twice this."""
 
 
 class Unreachable(DecodeError):
-    """A store can't be reached or denies access. It says nothing about the video, so a later run tries again."""
+    """A store can't be reached or denies access. This says nothing about the video, so a later run tries again."""
 
     def __init__(self, message: str, *, is_away: bool = False) -> None:
         super().__init__("unreadable", message)
         self.is_away = is_away
-        """Whether the store did not answer at all: asking for another object would take as long and not help."""
+        """Whether the store did not answer at all: requests for other objects would take as long and fail, too."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (functools.partial(Unreachable, self.message, is_away=self.is_away), ())
 
 
 def s3_store(url: str, **config: Any) -> S3Store:
-    """Return the store of an s3:// URL; credentials and endpoint come from the AWS_* environment alone.
+    """Return the store of an s3:// URL; credentials and endpoint come only from AWS_* variables.
 
-    Plain HTTP is allowed only where AWS_ENDPOINT_URL begins with http://. `config` is passed to obstore.
+    Plain HTTP is allowed only if AWS_ENDPOINT_URL begins with http://. `config` is passed to obstore.
     """
     from obstore.store import S3Store
 
@@ -48,7 +48,7 @@ def s3_store(url: str, **config: Any) -> S3Store:
 
 
 def bucket_store(bucket: str) -> S3Store:
-    """Return a bucket's store, for reading sources: the same one, connections included, while AWS_* stays the same."""
+    """Return a bucket's store for reading sources: the same object, with its connections, while AWS_* is unchanged."""
     return _bucket_store(bucket, tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))))
 
 
@@ -63,7 +63,7 @@ def _bucket_store(bucket: str, _environment: tuple[tuple[str, str], ...]) -> S3S
 
 
 def head(uri: str) -> tuple[int, str]:
-    """Return size in bytes and etag of an S3 object; raises as `explained` does."""
+    """Return size in bytes and etag of an S3 object; raises the errors of `explained`."""
     import obstore
 
     bucket, key = object_of(uri)
@@ -73,15 +73,15 @@ def head(uri: str) -> tuple[int, str]:
 
 
 def _version(meta: Mapping[str, Any]) -> str:
-    """Return an object's etag without quotes; empty where the store gives none, or a weak one."""
+    """Return an object's etag without quotes; empty if the store gives none, or a weak one."""
     etag: str = meta["e_tag"] or ""
     return "" if etag.startswith("W/") else etag.strip('"')
 
 
 def list_prefix(bucket: str, prefix: str) -> dict[str, tuple[int, str] | None]:
-    """Return the keys below a prefix (whole parts of keys) with what `head` returns; None: call `head` for it.
+    """Return the keys below a prefix (of whole key parts) with the result of `head`; None: unknown, call `head`.
 
-    Raises as `explained` does.
+    Raises the errors of `explained`.
     """
     import obstore
     from obstore.exceptions import InvalidPathError
@@ -91,13 +91,13 @@ def list_prefix(bucket: str, prefix: str) -> dict[str, tuple[int, str] | None]:
         try:
             for batch in obstore.list(bucket_store(bucket), prefix=prefix or None):
                 found |= {meta["path"]: (meta["size"], _version(meta)) for meta in batch}
-        except InvalidPathError:  # one key that obstore can't spell hides all of its page
+        except InvalidPathError:  # one key that obstore can't represent hides its whole page
             return dict.fromkeys(_list_any(bucket, prefix))
     return found
 
 
 def _list_any(bucket: str, prefix: str) -> list[str]:
-    """Return all keys below a prefix, whatever characters they hold; pyarrow lists them, but without etags."""
+    """Return all keys below a prefix, with any characters; pyarrow can list them, but without etags."""
     from pyarrow.fs import FileSelector, S3FileSystem
 
     scheme, _, host = os.environ.get("AWS_ENDPOINT_URL", "").rpartition("://")
@@ -110,7 +110,7 @@ def _list_any(bucket: str, prefix: str) -> list[str]:
 
 @contextlib.contextmanager
 def explained(uri: str) -> Iterator[None]:
-    """Turn obstore's errors into what they say of the object (DecodeError) or of its store (Unreachable)."""
+    """Turn obstore's errors into errors about the object (DecodeError) or about its store (Unreachable)."""
     from obstore.exceptions import (
         BaseError,
         InvalidPathError,
@@ -139,7 +139,7 @@ def explained(uri: str) -> Iterator[None]:
 
 
 def _one_line(exc: Exception) -> str:
-    """Return the first line of obstore's message, and the code of the store's XML answer."""
+    """Return the first line of obstore's message, and the code in the store's XML response."""
     text = str(exc).partition("\n\nDebug source")[0]
     code = re.search(r"<Code>(\w+)</Code>", text)
     line = " ".join(text.partition("<?xml")[0].split()).rstrip(": ")

@@ -1,4 +1,4 @@
-"""Identify a process by machine, process id and start time, so that a record of it can be checked later."""
+"""Identifies a process by machine, process id and start time, so that a record of it can be checked later."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """One process of one machine. Its id may be reused by another process; id and start time together are not."""
+    """One process of one machine. A process id may be reused; id and start time together are not."""
 
     host: str
     machine: str
-    """This boot and this process namespace: containers may share a host name, and a machine may be restarted."""
+    """Identifies boot and process namespace: containers may share a host name, and a machine may be restarted."""
     pid: int
     start: int
     """Clock ticks from the machine's start to the process's; 0: there was no such process."""
 
     @property
     def is_here(self) -> bool:
-        """Whether it belongs to this machine, so that /proc tells whether it still runs."""
+        """Whether it belongs to this machine, so that /proc shows whether it still runs."""
         return self.machine == machine()
 
     @property
@@ -47,12 +47,12 @@ def start_of(pid: int) -> int:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return 0
-    fields = text.rpartition(")")[2].split()  # a command's name may hold spaces and brackets
+    fields = text.rpartition(")")[2].split()  # a command's name may contain spaces and brackets
     return 0 if fields[0] in "ZX" else int(fields[19])
 
 
 @cache
 def machine() -> str:
-    """Return what identifies this boot of this machine and this process namespace."""
+    """Return an identifier of this boot of this machine and this process namespace."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return f"{boot}/{os.readlink('/proc/self/ns/pid')}"

@@ -20,27 +20,27 @@ FILE_REASONS: dict[int, Reason] = {
     errno.EISDIR: "not_video",
     errno.ELOOP: "symlink_loop",
 }
-"""The verdict on a source by the error of opening its file; `unreadable` for any other."""
+"""errno of opening a file -> the source's reason; `unreadable` for any other."""
 
 
 class Readable(Protocol):
-    """What a file and an object have in common."""
+    """Common interface of a file and an object."""
 
     def read(self, num_bytes: int, /) -> bytes:
-        """Return so many bytes, fewer at the end only."""
+        """Return `num_bytes` bytes, fewer only at the end."""
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
         """Move to a position and return it."""
 
     def tell(self) -> int:
-        """Return where the next read begins."""
+        """Return the position of the next read."""
 
 
 @contextlib.contextmanager
 def open_uri(uri: str, on_read: Callable[[], None] | None = None) -> Iterator[Readable]:
-    """Open a source for reading; `on_read` is called after each range of an object that was fetched.
+    """Open a source for reading; `on_read` is called after each fetched range of an object.
 
-    Raises DecodeError(missing, ...) and the like, and Unreachable for a store that does not answer.
+    Raises DecodeError with a reason, e.g. missing, and Unreachable for a store that does not answer.
     """
     if is_s3(uri):
         yield ObjectFile(uri, on_read)
@@ -55,7 +55,7 @@ def open_uri(uri: str, on_read: Callable[[], None] | None = None) -> Iterator[Re
 
 
 def read_whole(uri: str) -> bytes:
-    """Return all bytes of a small file, e.g. a manifest; raises as `open_uri` does."""
+    """Return all bytes of a small file, e.g. a manifest; raises the errors of `open_uri`."""
     with open_uri(uri) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(0)

@@ -1,8 +1,8 @@
-"""Uris of sources: a local path of any bytes, or any S3 key, as printable ASCII and back.
+"""Uris of sources: converts a local path of any bytes, or any S3 key, to printable ASCII and back.
 
-A local file's uri is its absolute path; an object's is s3://BUCKET/KEY. In both, `%` and bytes outside of printable
-ASCII are percent-encoded, and nothing else is, so that different files never share a uri. Recipes and manifests name
-paths and keys as they are, not encoded.
+A local file's uri is its absolute path; an object's is s3://BUCKET/KEY. In both, only `%` and bytes outside printable
+ASCII are percent-encoded, so different files never share a uri. Recipes and manifests contain paths and keys
+unencoded.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import os
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 _SAFE = "/!$&'()*+,;=:@~ #?\"<>[]{}|^`\\-._"
-"""Printable ASCII that stays as it is; only `%`, control characters and bytes past ASCII are encoded."""
+"""Printable ASCII that stays unchanged; only `%`, control characters and non-ASCII bytes are encoded."""
 _S3 = "s3://"
 
 
 def uri_of(path: str | bytes | os.PathLike[str]) -> str:
-    """Return the uri of a local path: its bytes, percent-encoded outside of printable ASCII."""
+    """Return the uri of a local path: its bytes, percent-encoded outside printable ASCII."""
     return quote_from_bytes(os.fsencode(path), safe=_SAFE)
 
 
@@ -26,7 +26,7 @@ def path_of(uri: str) -> bytes:
 
 
 def is_s3(uri: str) -> bool:
-    """Whether a uri, or a place that a user wrote, is s3://."""
+    """Return whether a uri, or a path as written by a user, begins with s3://."""
     return uri.startswith(_S3)
 
 
@@ -42,6 +42,6 @@ def object_of(uri: str) -> tuple[str, str]:
 
 
 def split_s3(place: str) -> tuple[str, str]:
-    """Return bucket and key of an s3:// place as a user wrote it: nothing is encoded."""
+    """Return bucket and key of an s3:// URL as written by a user, i.e. unencoded."""
     bucket, _, key = place.removeprefix(_S3).partition("/")
     return bucket, key

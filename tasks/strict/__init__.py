@@ -1,4 +1,4 @@
-"""Parts of a recipe: strict values (`base`), and families of kinds, each with its options and builder (`family`)."""
+"""Building blocks of recipes: strict values (`base`); families of kinds, each with options and builder (`family`)."""
 
 from patchlake.tasks.strict.base import (
     ClassPath,

@@ -1,4 +1,4 @@
-"""What every part of a recipe shares: frozen values, errors that name the key, paths relative to the recipe."""
+"""Common base of all parts of a recipe: frozen values, errors that name the key, paths relative to the recipe."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 _UNKNOWN_KEY = "unknown_key"
 _UNION_MEMBER = re.compile(r"bool|int|float|str|.*[^a-z0-9_].*")
-"""Pydantic puts the member of a union that it tried into an error's place; keys of a recipe never look like that."""
+"""Union members in pydantic's error locations, to be left out; keys of a recipe never look like this."""
 
 
 class Strict(BaseModel):
-    """A part of a recipe: frozen once parsed; an unknown key is an error that says which keys there are."""
+    """A part of a recipe: frozen once parsed; the error for an unknown key lists the known ones."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -50,7 +50,7 @@ def _is_own_unknown_key(item: Any) -> bool:
 
 
 def _details(item: Any, known: Sequence[str]) -> InitErrorDetails:
-    """Return an error as pydantic takes it back; an unknown key is told the known ones."""
+    """Return an error in pydantic's input form; that of an unknown key lists the known ones."""
     kind: Any = item["type"]
     if _is_own_unknown_key(item):
         kind = PydanticCustomError(_UNKNOWN_KEY, "{expected}", {"expected": expected_one_of(item["loc"][0], known)})
@@ -60,7 +60,7 @@ def _details(item: Any, known: Sequence[str]) -> InitErrorDetails:
 
 
 def expected_one_of(given: object, known: Iterable[str], *, quoted: bool = False) -> str:
-    """Return `did you mean X? expected one of: X, Y`; the question only where a known word is close."""
+    """Return `did you mean X? expected one of: X, Y`; the question only if a known word is similar."""
     words = list(known)
     close = difflib.get_close_matches(str(given), words, n=1)
     hint = f"did you mean {close[0]}? " if close else ""
@@ -68,13 +68,13 @@ def expected_one_of(given: object, known: Iterable[str], *, quoted: bool = False
 
 
 def base_of(info: ValidationInfo) -> Path | None:
-    """Return the folder of the recipe that is parsed (`context={"base": folder}`), or None."""
+    """Return the folder of the recipe being parsed (`context={"base": folder}`), or None."""
     base = (info.context or {}).get("base")
     return None if base is None else Path(base)
 
 
 def resolved(path: str, base: Path | None) -> str:
-    """Return a path relative to `base` as an absolute one; a URL, or any path where base is None, stays."""
+    """Return a path relative to `base` as an absolute one; unchanged if it is a URL or `base` is None."""
     return path if base is None or "://" in path else os.path.normpath(base / Path(path).expanduser())
 
 
@@ -90,16 +90,16 @@ def _recipe_folder(given: str, info: ValidationInfo) -> str:
 LocalPath = Annotated[str, AfterValidator(_resolve)]
 """A path relative to the recipe, or a URL; `~` is expanded."""
 RecipeFolder = Annotated[str, AfterValidator(_recipe_folder), Field(validate_default=True)]
-"""The recipe's folder, filled in: where a user's own classes may lie."""
+"""The recipe's folder, filled in automatically: users' own modules may be there."""
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 ClassPath = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
-"""`module:Class`; the module is importable, or lies in the recipe's folder."""
+"""`module:Class`; the module is importable, or a file in the recipe's folder."""
 
 
 def sentences(error: ValidationError, *, prefix: tuple[str, ...] = (), known: Sequence[str] | None = None) -> str:
-    """Say everything that a validation found, a line for each place: what was given, what was expected.
+    """Return all errors of a validation, one line per key: what was given, what was expected.
 
-    `prefix` places a part that is checked elsewhere; `known` are its keys, where its models are not `Strict`.
+    `prefix` is the key of a part that is validated separately; `known` are its keys, if its models are not `Strict`.
     """
     lines: dict[tuple[str, str], list[str]] = {}
     for item in error.errors(include_url=False):
@@ -112,7 +112,7 @@ def sentences(error: ValidationError, *, prefix: tuple[str, ...] = (), known: Se
 
 
 def _sentence(item: Any, known: Sequence[str]) -> tuple[str, str, str]:
-    """Return the place of an error, what was given there, and what was expected."""
+    """Return the key of an error, what was given there, and what was expected."""
     *parents, last = item["loc"] or ("",)
     if item["type"] in (_UNKNOWN_KEY, "extra_forbidden"):
         is_ours = item["type"] == _UNKNOWN_KEY

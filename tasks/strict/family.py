@@ -1,15 +1,15 @@
-"""Families: the one registry of kinds (extractors, filters, models, ...), each with its options and its builder.
+"""Families: the registry of kinds (extractors, filters, models, ...), each with its options and its builder.
 
-A kind of ours is one file and one line: in the folder's `__init__`, `"edges": (".edges:EdgesSpec", ".edges:Edges")`.
-Other people's kinds need no line here:
+A built-in kind is one file and one line in the folder's `__init__`: `"edges": (".edges:EdgesSpec", ".edges:Edges")`.
+Kinds from outside need no line here:
 
-* a package offers one under the entry point group `patchlake.FAMILY` (`patchlake.features`, ...); it is imported only
-  where a recipe names it and no kind of ours has that name;
-* `module:Class` names one that is importable, or lies beside the recipe.
+* an installed package offers one under the entry point group `patchlake.FAMILY` (`patchlake.features`, ...); it is
+  imported only if a recipe names it and no built-in kind has that name;
+* `module:Class` names one in an importable module, or in a file in the recipe's folder.
 
-What either names is a class with an attribute `Options` (a subclass of the family's own options; without one the
-family's are taken), which is made as `Class(options, **context)`; a subclass of the family's options, where these know
-what to do themselves (clip methods); or a pair (options, builder).
+Both name either a class with an attribute `Options` (a subclass of the family's options; without it the family's
+options are used), built as `Class(options, **context)`; or, if options need no separate builder (clip methods), a
+subclass of the family's options; or a pair (options, builder).
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.strict.base import base_of, expected_one_of
 
 Ref = Any
-"""An object, or where it is: `module:name`, imported when first needed (`.module:name`: of the family's package)."""
+"""An object, or `module:name`, imported when first needed (`.module:name`: relative to the family's package)."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A member of a family; what it refers to is imported when first asked for."""
+    """A member of a family; its references are imported when first used."""
 
     to_options: Ref
     to_builder: Ref
     package: str | None = None
-    """Of references that begin with a dot."""
+    """Package of references that begin with a dot."""
 
     @property
     def options(self) -> type[BaseModel]:
-        """The model of its entries."""
+        """The options class of its entries."""
         options: type[BaseModel] = self._object(self.to_options)
         return options
 
     @property
     def builder(self) -> Callable[..., Any]:
-        """Called with the options, and with the family's context as keywords."""
+        """Callable that takes the options, and the family's context as keywords."""
         builder: Callable[..., Any] = self._object(self.to_builder)
         return builder
 
@@ -63,10 +63,10 @@ class Kind:
 
 
 class Family:
-    """Kind -> its options and its builder, as a registry and as the type of a recipe's entry.
+    """Kind -> its options and its builder, as a registry and as the type of a recipe entry.
 
-    `Annotated[FeatureOptions, FEATURES]` is an entry of a recipe: a mapping with the key `kind`; a bare word, which is
-    one with no other key; `kind:PATH`, where the kind's options have a `path`; or `module:Class`.
+    `Annotated[FeatureOptions, FEATURES]` is the type of an entry: a mapping with the key `kind`; a bare word, short for
+    a mapping without other keys; `kind:PATH`, if the kind's options have a `path`; or `module:Class`.
     """
 
     def __init__(
@@ -79,12 +79,12 @@ class Family:
         key: str = "kind",
         default: str | None = None,
     ) -> None:
-        """Make a family.
+        """Create a family.
 
-        `name`: of the entry point group `patchlake.NAME`. `kinds`: of ours, each (options, builder), or one class that
-        is both: options that know what to do. `options`: the
-        base of all kinds' options. `key`: of an entry, whose value is the kind; `default`: where it is left out.
-        A kind called `custom`, if there is one, takes what is spelled `module:Class` as its `path`.
+        `name`: also names the entry point group `patchlake.NAME`. `kinds`: the built-in kinds, each (options, builder),
+        or one options class without a builder. `options`: base class of all kinds' options. `key`: the entry's key
+        whose value is the kind; `default`: the kind if the key is left out. If there is a kind `custom`, an entry
+        `module:Class` becomes its `path`.
         """
         self.name, self.options, self.key, self.default = name, options, key, default
         self._kinds = {kind: to if isinstance(to, tuple) else (to, to) for kind, to in kinds.items()}
@@ -92,20 +92,20 @@ class Family:
 
     @property
     def ours(self) -> tuple[str, ...]:
-        """Names of the kinds that ship, in order."""
+        """Names of the built-in kinds, in order."""
         return tuple(self._kinds)
 
     def names(self) -> list[str]:
-        """Return the names of all kinds: ours, and those of installed packages, which are not imported for it."""
+        """Return the names of all kinds: built-in ones, and those of installed packages, without importing these."""
         return [*self._kinds, *(name for name in self._offered() if name not in self._kinds)]
 
     def only(self, *kinds: str) -> Family:
-        """Return the family of some of our kinds alone, for an entry that takes no other."""
+        """Return a family of only some built-in kinds, for an entry that accepts no others."""
         chosen = {kind: self._kinds[kind] for kind in kinds}
         return Closed(self.name, chosen, options=self.options, package=self._package, key=self.key)
 
     def get(self, kind: str, folder: str = "") -> Kind:
-        """Return a kind; one of `module:Class` may lie in `folder`. Raises RecipeError where there is none."""
+        """Return a kind; the module of `module:Class` may be in `folder`. Raises RecipeError if there is none."""
         if kind in self._kinds:
             options, builder = self._kinds[kind]
             return Kind(options, builder, self._package)
@@ -121,7 +121,7 @@ class Family:
         except (ImportError, AttributeError) as error:
             raise RecipeError(
                 f"{self.name}: {kind} is offered as {offered.value} by an installed package, but can't be imported: "
-                f"{error}; mend or remove that package"
+                f"{error}; repair or remove that package"
             ) from error
 
     def entry(self, data: object, base: Path | None = None) -> Any:
@@ -136,23 +136,23 @@ class Family:
         return options.model_validate(spelled, context={"base": base})
 
     def build(self, entry: Any, **context: Any) -> Any:
-        """Return what the entry is about, made as `builder(entry, **context)`."""
+        """Return what the entry describes, built as `builder(entry, **context)`."""
         if not isinstance(entry, self.options):
             raise TypeError(f"expected an entry of a recipe's {self.name}, got {entry!r}")
         return self.get(getattr(entry, self.key)).builder(entry, **context)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Return how pydantic reads an entry; it is written as its own options are."""
+        """Return the schema by which pydantic reads an entry; it is serialized by its own options class."""
         return core_schema.with_info_before_validator_function(self._validated, core_schema.any_schema())
 
     def _validated(self, value: object, info: ValidationInfo) -> Any:
         try:
             return self.entry(value, base_of(info))
-        except RecipeError as error:  # pydantic adds the place, which says more than the family's name
+        except RecipeError as error:  # pydantic adds the key, which is more precise than the family's name
             raise ValueError(str(error).removeprefix(f"{self.name}: ")) from error
 
     def _spelled_out(self, data: object) -> dict[str, Any]:
-        """Return an entry as a mapping that has the family's key; raises ValueError where it is none."""
+        """Return an entry as a mapping with the family's key; raises ValueError if it is not an entry."""
         if isinstance(data, str):
             kind, colon, path = data.partition(":")
             takes_path = kind in self._kinds and "path" in self.get(kind).options.model_fields
@@ -173,7 +173,7 @@ class Family:
         return {point.name: point for point in entry_points(group=f"patchlake.{self.name}")}
 
     def _kind_of(self, found: Any, kind: str) -> Kind:
-        """Return a kind from outside: a class with `Options`, options that know what to do, or (options, builder)."""
+        """Return a kind from outside: a class with `Options`, an options class, or (options, builder)."""
         options, builder = found if isinstance(found, tuple) else (getattr(found, "Options", self.options), found)
         if isinstance(found, type) and issubclass(found, self.options):
             options = found
@@ -186,10 +186,10 @@ class Family:
 
 
 class Closed(Family):
-    """A family that nobody adds to."""
+    """A family that can't be extended from outside."""
 
     def get(self, kind: str, folder: str = "") -> Kind:
-        """Return a kind of ours."""
+        """Return a built-in kind."""
         if kind not in self._kinds:
             raise RecipeError(f"{self.name}: {self._unknown(kind)}")
         return super().get(kind, folder)
@@ -199,9 +199,9 @@ class Closed(Family):
 
 
 def load_class(path: str, folder: str, *, where: str) -> Any:
-    """Return the class that `module:Class` names; the module is importable or lies in `folder`, the recipe's."""
+    """Return the class that `module:Class` names; the module is importable, or a file in `folder`, the recipe's."""
     module, _, name = path.partition(":")
-    if folder and folder not in sys.path:  # workers, too, find a module that lies beside the recipe
+    if folder and folder not in sys.path:  # so that workers, too, find a module next to the recipe
         sys.path.append(folder)
     try:
         return getattr(importlib.import_module(module), name)
@@ -211,7 +211,7 @@ def load_class(path: str, folder: str, *, where: str) -> Any:
 
 
 def _reduced(family: Family, kind: str, folder: str, entry: BaseModel) -> tuple[Any, ...]:
-    """Pickle options whose class lies beside the recipe: another process must find the module first."""
+    """Pickle options whose class is in the recipe's folder: another process must find the module first."""
     return _restored, (family.name, family.options, kind, folder, dict(entry), entry.model_fields_set)
 
 

@@ -1,1 +1,1 @@
-"""Training: data, loop, metrics, checkpoint; distribution comes from outside."""
+"""Training: job, loop, evaluation, checkpoints; ranks are started from outside."""

@@ -1,4 +1,4 @@
-"""What survives a rank: a checkpoint after each epoch, the model at the end; whole files or none."""
+"""Files that outlive a rank: a checkpoint after each epoch, the model at the end; each written atomically."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from patchlake.tasks.storage.location import Location
 
 
 def save(folder: Location, name: str, state: Any) -> None:
-    """Write a torch file, whole or not at all."""
+    """Write a torch file atomically."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     folder.put(name, buffer.getvalue())
 
 
 def load(folder: Location, name: str, digest: str) -> dict[str, Any] | None:
-    """Return a checkpoint's state (on the CPU), or None when there is none or it is another job's."""
+    """Return a checkpoint's state (on the CPU), or None if there is none or it is another job's."""
     data = folder.get(name)
     if data is None:
         return None
@@ -30,7 +30,7 @@ def load(folder: Location, name: str, digest: str) -> dict[str, Any] | None:
 
 
 def save_model(folder: Location, weights: dict[str, Any], card: dict[str, Any]) -> None:
-    """Write `model.pt` (a state_dict) and `model.json` (what it takes to use it)."""
+    """Write `model.pt` (a state_dict) and `model.json` (what is needed to use it)."""
     save(folder, "model.pt", weights)
     failpoints.reach("model_written")
     folder.put("model.json", json.dumps(card, indent=1).encode())

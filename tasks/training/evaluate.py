@@ -1,4 +1,4 @@
-"""What a model tells of the clips that judge it."""
+"""A model's outputs for the test clips."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def clip_outputs(
 ) -> FloatArray:
     """Return (clips, num_outputs): each clip's outputs, the mean over its windows, on every rank.
 
-    Each rank does its share of the clips; no clip is seen twice.
+    Each rank evaluates its share of the clips; no clip is evaluated twice.
     """
     windows = sampler.test_windows(clips[group.rank :: group.world_size])
     parts = [windows[i : i + batch_size] for i in range(0, len(windows), batch_size)]

@@ -1,4 +1,4 @@
-"""The ranks that train together; with one rank there is nobody to talk to, and nothing is started."""
+"""The ranks that train together; with a single rank no communication is set up."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """This process' place among the ranks; joined by `join`."""
+    """This process's rank in the group; created by `join`."""
 
     rank: int = 0
     world_size: int = 1
@@ -29,7 +29,7 @@ class Group:
         """Return the sum of a number over ranks."""
         if self.world_size == 1:
             return number
-        box = torch.tensor(number)  # on the CPU, which every group can do
+        box = torch.tensor(number)  # on the CPU, which every group supports
         dist.all_reduce(box)
         return int(box)
 
@@ -44,7 +44,7 @@ class Group:
             p.grad = grad.view_as(p)
 
     def average_buffers(self, model: nn.Module) -> None:
-        """Replace running figures (batch norm's) by their mean over ranks: one model on all."""
+        """Replace running statistics (batch norm's) by their mean over ranks, so that all have the same model."""
         for buffer in model.buffers():
             if self.world_size > 1 and buffer.is_floating_point():
                 dist.all_reduce(buffer)
@@ -59,7 +59,7 @@ class Group:
         return box[0]
 
     def check_equal(self, value: str) -> None:
-        """Raise RuntimeError unless all ranks hold the same value, such as the digest of their weights."""
+        """Raise RuntimeError unless all ranks have the same value, e.g. the digest of their weights."""
         if self.world_size > 1:
             values: list[Any] = [None] * self.world_size
             dist.all_gather_object(values, value)
@@ -67,7 +67,7 @@ class Group:
                 raise RuntimeError(f"ranks have drifted apart: {values}")
 
     def wait(self) -> None:
-        """Return when every rank is here."""
+        """Return once every rank has called this."""
         if self.world_size > 1:
             dist.barrier()
 
@@ -75,7 +75,7 @@ class Group:
 def join() -> Group:
     """Join the group that torchrun's environment variables describe: gloo for the CPU, nccl for CUDA.
 
-    PATCHLAKE_GROUP_TIMEOUT_SECONDS (default 300) bounds the wait for a peer, its reading of data included.
+    PATCHLAKE_GROUP_TIMEOUT_SECONDS (default 300) limits the wait for a peer, including the time it reads data.
     """
     group = Group(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
     if group.world_size > 1:
@@ -88,7 +88,7 @@ def join() -> Group:
 
 
 def _store(group: Group, timeout: timedelta) -> Any:
-    """Return where ranks find each other, on MASTER_ADDR alone: torch by itself listens on all addresses."""
+    """Return the store by which ranks meet, on MASTER_ADDR only; by default torch listens on all addresses."""
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     listener = None
     if group.rank == 0:

@@ -1,4 +1,4 @@
-"""A training job as one JSON document: which rows of the frames array are which clip, and what to learn."""
+"""A training job as one JSON document: the clips' rows in the frames array, and what to learn."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from patchlake.tasks.objectives.objective import sides_of
 
 @dataclass(frozen=True, kw_only=True)
 class TrainJob:
-    """All that a rank is told; equal jobs, equal results (for one world size and kind of device)."""
+    """Everything a rank needs; equal jobs give equal results (for one world size and kind of device)."""
 
     pixels: str
     """Path or s3:// URL of the Zarr v3 array of uint8 frames (time, y, x, channel)."""
     clips: tuple[ClipRows, ...]
     outputs: tuple[str, ...]
-    """Names of what the model tells: the classes, or a target."""
+    """Names of the model's outputs: the classes, or a target."""
     options: dict[str, Any]
     """The recipe's section, dumped."""
     folder: str
-    """Folder or s3:// URL where rank 0 keeps what it makes: FOLDER/VARIANT/{checkpoint.pt, model.pt, model.json}."""
+    """Folder or s3:// URL where rank 0 writes its files: FOLDER/VARIANT/{checkpoint.pt, model.pt, model.json}."""
     variants: tuple[str, ...]
 
     def to_json(self) -> str:
@@ -42,27 +42,27 @@ class TrainJob:
 
     @cached_property
     def train_options(self) -> TrainOptions:
-        """The recipe's section, checked."""
+        """The recipe's section, validated."""
         options: TrainOptions = objectives.OBJECTIVES.entry(self.options)
         return options
 
     @property
     def objective(self) -> Objective:
-        """What is learnt."""
+        """The objective to train."""
         return objectives.build(self.train_options)
 
     def digest(self, variant: str) -> str:
-        """Return what makes a checkpoint of this variant this job's own; folders are not part of it."""
+        """Return the digest by which this job recognises its checkpoint of a variant; folders are not part of it."""
         clips = [[c.row_start, c.row_stop, c.target, c.source, c.test] for c in self.clips]
         return digest("train", variant, clips, self.outputs, self.train_options.model_dump(mode="json"))
 
     def key(self, frames: list[Any]) -> str:
-        """Return what a result is stored under; `frames` identifies the stored rows."""
+        """Return the key of a result; `frames` identifies the stored rows."""
         return digest("train", [self.digest(variant) for variant in self.variants], frames)
 
 
 def check(job: TrainJob) -> str | None:
-    """Return a sentence that says why this job can't be trained and judged, or None."""
+    """Return a sentence that says why this job can't be trained and tested, or None."""
     if any(clip.num_rows < 1 for clip in job.clips):
         return "Some clips have no frames; leave them out."
     if (reason := job.objective.problem(job.clips, job.outputs)) is not None:

@@ -1,7 +1,7 @@
 """The training loop of one variant on one rank: epochs of steps, a test and a checkpoint after each.
 
-Gradients are sums over shares divided by the number of terms of the whole batch, added up over ranks: exact for uneven
-shares. What is learnt is the objective's.
+Each rank's gradient is its share's sum over the number of terms of the whole batch; ranks add these up, which is exact
+for uneven shares. The objective defines what is learnt.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from patchlake.tasks.training.group import Group
 from patchlake.tasks.training.job import TrainJob
 
 NORMALISATION = {"mean": 127.5, "scale": 64.0}
-"""Models see (pixel - mean) / scale."""
+"""A model's input is (pixel - mean) / scale."""
 
 CHECKPOINT = "checkpoint.pt"
 WEIGHT_DECAY = 0.05
@@ -41,7 +41,7 @@ WARM_UP = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Rank:
-    """Where a loop runs and whom it tells."""
+    """Where a loop runs, and how it reports."""
 
     group: Group
     device: torch.device
@@ -50,10 +50,9 @@ class Rank:
 
 
 def train(job: TrainJob, variant: str, frames: ClipFrames, rank: Rank) -> dict[str, Any]:
-    """Train one variant, from its checkpoint where there is one, and return its results (on every rank).
+    """Train one variant, from its checkpoint if there is one, and return its results (on every rank).
 
-    Rank 0 writes FOLDER/VARIANT/{checkpoint.pt, model.pt, model.json}. Raises RuntimeError when a peer is
-    lost.
+    Rank 0 writes FOLDER/VARIANT/{checkpoint.pt, model.pt, model.json}. Raises RuntimeError if a peer is lost.
     """
     trainer = _Trainer(job, variant, frames, rank)
     for epoch in range(trainer.resume(), trainer.options.epochs):
@@ -65,7 +64,7 @@ def train(job: TrainJob, variant: str, frames: ClipFrames, rank: Rank) -> dict[s
 
 
 def learning_rate(step: int, total: int, peak: float) -> float:
-    """Return the rate of a step: a line up, then a half cosine to zero (Loshchilov and Hutter 2017)."""
+    """Return the rate of a step: linear warm-up, then a half cosine to zero (Loshchilov and Hutter 2017)."""
     rise = max(1, round(WARM_UP * total))
     if step < rise:
         return peak * (step + 1) / rise
@@ -93,7 +92,7 @@ class _Trainer:
         self.figures: Figures = {}
 
     def resume(self) -> int:
-        """Take over rank 0's checkpoint, or else its fresh weights; return the first epoch to train."""
+        """Load rank 0's checkpoint, or else its initial weights, on every rank; return the first epoch to train."""
         group = self.rank.group
         mine = None
         if group.rank == 0:
@@ -136,7 +135,7 @@ class _Trainer:
         return self.objective.figures(self.objective.statistics(outputs_NK, clips))
 
     def keep(self, epoch: int, loss: float, figures: Figures, seconds: float) -> None:
-        """Add the epoch to the curve; on rank 0 put the checkpoint in place, then tell."""
+        """Add the epoch to the curve; on rank 0 write the checkpoint, then report the epoch."""
         point = {"epoch": epoch, "train_loss": loss, **self.objective.curve_point(figures), "seconds": seconds}
         self.curve.append(point)
         self.figures = figures
@@ -177,7 +176,7 @@ class _Trainer:
         }
 
     def _state(self) -> dict[str, Any]:
-        """All that training depends on; draws follow from (seed, epoch), schedules from the step."""
+        """The full state of training; random draws depend only on (seed, epoch), schedules on the step."""
         return {
             "digest": self.digest,
             "variant": self.variant.name,
@@ -188,7 +187,7 @@ class _Trainer:
         }
 
     def _step(self, batch: Batch, rate: float) -> tuple[Tensor, int]:
-        """Update the weights by one batch; return the sum of own losses, and the number of terms of all ranks."""
+        """Update the weights by one batch; return this rank's sum of losses, and the number of terms on all ranks."""
         for settings in self.optimizer.param_groups:
             settings["lr"] = rate
         self.optimizer.zero_grad()
@@ -204,7 +203,7 @@ class _Trainer:
         return loss.detach(), number
 
     def _input(self, batch: Batch) -> Tensor:
-        """Return x_BCTHW, float and normalised, on the device; frames travel as uint8."""
+        """Return x_BCTHW, float and normalised, on the device; frames are transferred as uint8."""
         x_BCTHW = torch.from_numpy(batch.x_BTHWC).to(self.rank.device).permute(0, 4, 1, 2, 3).float()
         gain_BC111 = torch.from_numpy(batch.gain_BC).to(self.rank.device)[:, :, None, None, None]
         return (x_BCTHW * gain_BC111 - NORMALISATION["mean"]) / NORMALISATION["scale"]

@@ -3,10 +3,10 @@
     RANK=0 WORLD_SIZE=1 python -P -m patchlake.tasks.training.rank < job.json
 
 Lines: {"event": "epoch", "variant", "epoch", "train_loss", figures of the objective, "seconds"} after each epoch and
-at the end {"event": "result", ...}, from rank 0 alone. It ends by os._exit(0) once all ranks are through:
+at the end {"event": "result", ...}, from rank 0 only. It ends by os._exit(0) once all ranks have finished:
 teardown of process groups hangs about one time in five. An error is a traceback on standard error and exit
-code 1, at once; whoever started the gang then ends the others and starts all anew, which go on from the
-last checkpoint.
+code 1, at once; the process that started the gang then ends the other ranks and restarts all of them, and
+they continue from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 def main() -> None:
     """Train the job on standard input; never returns."""
     events = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever else prints, native code included, goes to standard error
+    os.dup2(2, 1)  # all other output, also of native code, goes to standard error
     code = 1
     try:
         run(json_text=sys.stdin.read(), events=events)
@@ -32,13 +32,13 @@ def main() -> None:
         traceback.print_exc()
     finally:
         for stream in (events, sys.stdout, sys.stderr):
-            with suppress(OSError):  # whoever listened may be gone
+            with suppress(OSError):  # the reader may be gone
                 stream.flush()
         os._exit(code)
 
 
 def run(*, json_text: str, events: Any) -> None:
-    """Train every variant of a job, one after the other, as the rank that the environment says."""
+    """Train every variant of a job, one after the other, as the rank given by the environment."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before CUDA starts: equal runs, equal sums
     import torch
 

@@ -1,4 +1,4 @@
-"""From a lake's tables to a training job: which clips are learnt from, which judge."""
+"""From a lake's tables to a training job: which clips are for training, which for test."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from patchlake.tasks.types import PIXELS
 def train_job(lake: Location, tables: Tables, options: TrainOptions) -> TrainJob:
     """Return the job of the lake's clips that have a target, in track and time order.
 
-    A clip is on its source's side; see `split`. Clips of sources that failed are left out.
+    A clip belongs to its source's split; see `split`. Clips of sources that failed are left out.
     """
     objective = objectives.build(options)
     sources = {}

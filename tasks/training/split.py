@@ -1,4 +1,4 @@
-"""Which side a source is on: learnt from, or judged by."""
+"""The split: which sources are for training, which for test."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from patchlake.tasks.keys import hash01
 
 
 def is_test(source: Mapping[str, Any], test_fraction: float) -> bool:
-    """Return whether a row of `sources` judges: the split that it gives, else hash01(group) < test_fraction.
+    """Return whether a row of `sources` is for test: by its `split` if given, else if hash01(group) < test_fraction.
 
-    The group of a source that names none is its video, so that a video is never on both sides.
+    A source without a group is grouped by its video, so that a video is never in both parts.
     """
     if source["split"] is not None:
         return bool(source["split"] == "test")

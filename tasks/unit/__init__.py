@@ -1,1 +1,1 @@
-"""What one Dask task does, and how what it wrote is committed."""
+"""What one Dask task does, and how its results are committed."""

@@ -1,4 +1,4 @@
-"""Committing: what makes written rows exist. One writer, one order: coordinates, rows of other tables, receipts."""
+"""Committing: makes written rows exist. One writer, in a fixed order: coordinates, rows of other tables, receipts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ GROUP_SECONDS = 2.0
 
 
 class Committer:
-    """Gathers results of units and commits them in groups; safe to use from several threads."""
+    """Collects results of units and commits them in groups; thread-safe."""
 
     def __init__(self, dataset: Dataset, survey: Survey, plan: Plan) -> None:
         self._dataset = dataset
@@ -49,7 +49,7 @@ class Committer:
         self._known_clips = {row["clip_id"] for row in dataset.tables.clips.rows(["clip_id"])}
 
     def add(self, result: UnitResult) -> None:
-        """Take one unit's result; commit when a group is full or old enough."""
+        """Add one unit's result; commit if the group is full or old enough."""
         with self._lock:
             if not self._pending:
                 self._since = time.monotonic()
@@ -59,13 +59,13 @@ class Committer:
                 self._commit()
 
     def flush_old(self) -> None:
-        """Commit what is pending if it is old enough: deferred units wait for it even if no new result comes."""
+        """Commit pending results if old enough: deferred units wait for them, even if no new result comes."""
         with self._lock:
             if time.monotonic() - self._since >= GROUP_SECONDS:
                 self._commit()
 
     def flush(self) -> None:
-        """Commit what is pending."""
+        """Commit all pending results."""
         with self._lock:
             self._commit()
 
@@ -90,7 +90,7 @@ class Committer:
         failpoints.reach("receipts_written")
 
     def _new_clips(self, results: Sequence[UnitResult]) -> list[dict[str, Any]]:
-        """Return the rows of `clips` in the spans that these results complete."""
+        """Return the new rows of `clips` in the spans that these results complete."""
         ledger, products = self._dataset.ledger, self._dataset.products
         touched = sorted({piece.span_key for result in results for piece in result.frames})
         placements = [ledger.placements[key] for key in touched]
@@ -108,7 +108,7 @@ class Committer:
         return found
 
     def _index_times(self, piece: PieceFrames) -> RowTimes:
-        """Return the times of pixel rows, which every dataset has, its frames kept or not."""
+        """Return the times of pixel rows, which every dataset has, even if it keeps no frames."""
         times = self._row_times(PIXELS, piece.span_key, piece.row_start, piece.ticks)
         if not piece.pts:
             return times
@@ -143,7 +143,7 @@ class Committer:
 def clip_rows(
     lake: Location, placements: Sequence[Placement], clips: Mapping[str, Sequence[Clip]]
 ) -> list[dict[str, Any]]:
-    """Return the `clips` rows of committed spans: which of their rows lie in [start, stop) of each clip."""
+    """Return the rows of `clips` for committed spans: which rows lie in [start, stop) of each clip."""
     if not placements:
         return []
     low, high = min(p.row_start for p in placements), max(p.row_stop for p in placements)

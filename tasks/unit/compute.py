@@ -1,4 +1,4 @@
-"""Computing a unit: the rows that each piece gives each product, with their receipts."""
+"""Computing a unit: the rows of each product for each piece, with their receipts."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ class _PieceCells(NamedTuple):
 
 @dataclass(frozen=True)
 class UnitComputer:
-    """What computes the products of a unit, pixels apart."""
+    """Computes the products of a unit, except pixels."""
 
     job: Job
     unit: Unit
     extractors: Mapping[str, Extractor]
-    """By product."""
+    """Product -> extractor."""
     sound: UnitSound
     receipts: UnitReceipts
 
     def slot(self, slot: int) -> SlotProducts:
-        """Return the products of a slot, without rows yet."""
+        """Return the products of a slot, still without rows."""
         return SlotProducts(self, slot)
 
 
 class SlotProducts:
-    """The products of one slot, which fill piece by piece."""
+    """The products of one slot, filled piece by piece."""
 
     def __init__(self, computer: UnitComputer, slot: int) -> None:
         self._computer, self._slot = computer, slot
@@ -53,10 +53,10 @@ class SlotProducts:
             name: np.zeros((p.rows_per_slot, *p.cell_shape), dtype=p.dtype) for name, p in products.items()
         }
         self._waiting: dict[str, list[_PieceCells]] = {}
-        """What is computed when the slot ends, at once."""
+        """Pieces to be computed together at the end of the slot."""
 
     def add(self, piece: Piece, window: Window) -> None:
-        """Compute the rows of a piece, or keep its frames until all pieces of the slot are there."""
+        """Compute the rows of a piece, or keep its frames until all pieces of the slot have been added."""
         job, sound = self._computer.job, self._computer.sound
         source = next(s for s in self._computer.unit.sources if s.video_id == piece.video_id)
         seconds = float(tick_seconds(source, job.frames.fps))
@@ -68,7 +68,7 @@ class SlotProducts:
                 self._compute(name, [one])
 
     def finish(self) -> dict[str, npt.NDArray[Any]]:
-        """Compute what waited, and return the rows of each product, (rows_per_slot, y, x, channel)."""
+        """Compute waiting pieces, and return the rows of each product, (rows_per_slot, y, x, channel)."""
         for name, waiting in self._waiting.items():
             self._compute(name, waiting)
         self._waiting = {}
@@ -93,7 +93,7 @@ class SlotProducts:
 def cells_of(
     extractor: Extractor, window: Window, seconds_per_tick: float, open_sound: Callable[[], Sound]
 ) -> tuple[Cells, IntArray]:
-    """Return what a piece gives an extractor, and the centre time of each row in ticks (rows,).
+    """Return an extractor's input for a piece, and the centre time of each row in ticks (rows,).
 
     Windows start at the piece's own frames, and each needs all of its frames.
     """
@@ -111,5 +111,5 @@ def cells_of(
 
 
 def clock_of(extractor: Extractor) -> Callable[[], float]:
-    """CPU time of this thread, since the decoding child shares the core; a GPU's work is seen by the wall clock."""
+    """Return an extractor's clock: thread CPU time, since the decoding child shares the core; for a GPU, wall time."""
     return time.perf_counter if extractor.needs_gpu else time.thread_time

@@ -1,4 +1,4 @@
-"""Dropping: a product goes, or what failed is forgotten, so that a plan computes it anew."""
+"""Dropping: removes a product, or forgets failed spans, so that the next plan recomputes them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from patchlake.tasks.types import PIXELS
 
 
 def drop_product(dataset: Dataset, name: str) -> None:
-    """Remove a product: first its receipts, so that none names rows that are gone, then its arrays."""
+    """Remove a product: first its receipts, so that none names rows that no longer exist, then its arrays."""
     tables = dataset.tables
     tables.receipts.overwrite([row for row in tables.receipts.rows() if row["product"] != name])
     dataset.ledger.done.pop(name, None)
@@ -18,7 +18,7 @@ def drop_product(dataset: Dataset, name: str) -> None:
 
 
 def drop_feature(dataset: Dataset, name: str) -> None:
-    """Remove a feature of the lake by its name. Raises RecipeError for any other name."""
+    """Remove a feature of the lake by name. Raises RecipeError if the lake has no such feature."""
     lake = dataset.lake
     if name == PIXELS or arrays.product_attrs(lake, name) is None:
         held = ", ".join(n for n in arrays.product_names(lake) if n != PIXELS) or "none"
@@ -27,11 +27,11 @@ def drop_feature(dataset: Dataset, name: str) -> None:
 
 
 def drop_stale(dataset: Dataset) -> None:
-    """Drop products whose options, model or code changed: they are computed anew, from stored pixels."""
+    """Drop products whose options, model or code changed: they are recomputed from stored pixels."""
     if PIXELS in dataset.ledger.stale:
         raise RecipeError(
-            f"frames: {dataset.lake} holds pixels that this version would decode otherwise; "
-            "give the recipe another `name:` to store them anew"
+            f"frames: {dataset.lake} holds pixels that this version would decode differently; "
+            "give the recipe another `name:` to store them again"
         )
     for name in sorted(dataset.ledger.stale):
         drop_product(dataset, name)

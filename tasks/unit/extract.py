@@ -1,4 +1,4 @@
-"""The fused unit: one decode feeds every product; whole shards go to the lake, receipts come back."""
+"""The fused unit: one decode feeds all products; whole shards go to the lake, receipts are returned."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from patchlake.tasks.unit.worker_state import Job, WorkerState, worker_state_of
 
 
 def try_unit(job: Job, unit: Unit) -> None:
-    """Decode and compute a unit as `extract_unit` does, but store nothing: does the process live through it?"""
+    """Decode and compute a unit like `extract_unit`, but store nothing: tests whether the process survives it."""
     work = _Work.of(job, unit)
     for slot, pieces in zip(unit.slots, unit.pieces, strict=True):
         work.fill(slot, pieces)
@@ -27,7 +27,7 @@ def try_unit(job: Job, unit: Unit) -> None:
 
 
 def extract_unit(job: Job, unit: Unit) -> UnitResult:
-    """Write every product of a unit and return its receipts. Safe to run twice, at once too: same bytes, same place."""
+    """Write all products of a unit and return its receipts. Safe to run twice, even at once: same bytes, same place."""
     started = time.perf_counter()
     work = _Work.of(job, unit)
     for slot, pieces in zip(unit.slots, unit.pieces, strict=True):
@@ -48,7 +48,7 @@ def extract_unit(job: Job, unit: Unit) -> UnitResult:
 
 @dataclass(frozen=True)
 class _Work:
-    """A unit under way, slot by slot."""
+    """A unit in progress, slot by slot."""
 
     job: Job
     unit: Unit
@@ -100,12 +100,12 @@ class _Work:
             failpoints.reach("shard_written")
 
     def close(self) -> None:
-        """Make both decoders ready for the next unit."""
+        """Make the video and sound decoders ready for the next unit."""
         self.reader.close()
         self.sound.close()
 
     def _add(self, piece: Piece, out: FrameArray, products: SlotProducts, slot: int) -> int:
-        """Read a piece's pixel rows into `out`, compute what comes of them, and return how many there are."""
+        """Read a piece's pixel rows into `out`, compute its products, and return the number of rows read."""
         with self.receipts.timed(DECODE):
             window = self.reader.read(piece, out)
         if PIXELS in self.unit.products:
@@ -121,7 +121,7 @@ class _Work:
         return len(window.own)
 
     def _leave_out(self, piece: Piece, poison: PoisonPiece, slot: int) -> None:
-        """Give a piece no rows."""
+        """Record a piece as having no rows."""
         self.reader.leave_out(poison)
         none = np.empty(0, dtype=np.int64)
         for name in self.unit.products:

@@ -1,4 +1,4 @@
-"""Clips found in what is stored: the rows of a span, searched by a recipe's `shots` or `scores`."""
+"""Clips found in stored rows: those of a span, searched by the recipe's methods `shots` or `scores`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from patchlake.tasks.types import Clip, Placement
 
 
 def add_found_clips(dataset: Dataset, survey: Survey, done: Sequence[Placement], clips: dict[str, list[Clip]]) -> None:
-    """Add to `clips` (by span_key) what the recipe's methods find in the stored rows of committed spans."""
+    """Add to `clips` (by span_key) the clips that the recipe's methods find in the stored rows of committed spans."""
     for method in dataset.recipe.clips:
         if method.searches is not None:
             product = dataset.products[method.searches]

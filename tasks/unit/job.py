@@ -1,4 +1,4 @@
-"""What the units of a run need of its dataset."""
+"""What the units of a run need to know about its dataset."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from patchlake.tasks.unit.worker_state import Job
 
 
 def job_of(dataset: Dataset, key: str) -> Job:
-    """Return what is the same for every unit of a run, whose id is `key`."""
+    """Return what all units of a run share; `key` is the run's id."""
     recipe = dataset.recipe
     return Job(
         key=key,

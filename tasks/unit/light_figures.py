@@ -1,4 +1,4 @@
-"""A run beside its speed of light: what workers did, over what its bare parts take alone."""
+"""A run compared with its speed of light: its speed over that of its bare parts alone."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def light_figures(
 ) -> LightFigures:
     """Return the figures of a run whose units took `wall_seconds`.
 
-    `lights`: a sample of each worker, without the deferred products; `on_gpus`: of each that computes those. All
-    workers share all of the work, those with a GPU the deferred part; whatever takes longer is the limit.
+    `lights`: one sample per worker, without deferred products; `on_gpus`: one sample per worker that computes those.
+    All workers share all work, those with a GPU also the deferred part; whichever takes longer is the limit.
     """
     parts = _mean_parts(lights)
     gpu_parts = _mean_parts(on_gpus) | {"decode": 0.0} if on_gpus else {}
@@ -33,7 +33,7 @@ def light_figures(
 
 
 def _mean_parts(lights: Sequence[Light]) -> dict[str, float]:
-    """Return seconds per row of each part, over the workers."""
+    """Return seconds per row of each part, mean over the workers."""
     sums = {"decode": sum(one.decode for one in lights), "write": sum(one.write for one in lights)}
     sums |= {name: sum(one.compute[name] for one in lights) for name in lights[0].compute}
     return {name: value / len(lights) for name, value in sums.items()}

@@ -1,4 +1,4 @@
-"""A unit that kills its workers is taken apart, to find which of its pieces does it."""
+"""Takes apart a unit that kills its workers, to find which piece does it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from patchlake.tasks.types import Unit
 
 
 def pieces_of(unit: Unit) -> list[Unit]:
-    """Return units of one piece each, in order; each decodes for itself, and only its own span.
+    """Return units of one piece each, in order; each decodes only its own span, and alone.
 
     A piece is the part of a span in one slot, so the answer does not depend on how slots are grouped into units.
     """

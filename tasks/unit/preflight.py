@@ -1,4 +1,4 @@
-"""Checks of the workers before any unit: they reach the lake and a video, have the memory, and one thread each."""
+"""Checks of the workers before any unit: each reaches the lake and a video, has enough memory, and one thread."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ PACKAGES = (
     "patchlake", "distributed", "dask", "cloudpickle", "numpy", "zarr", "zarrs", "obstore", "av", "xxhash",
     "opencv-python-headless", "torch", "transformers",
 )  # fmt: skip
-"""Packages whose objects cross the network or that decide bytes: their versions have to be equal everywhere."""
+"""Packages whose objects cross the network or that affect bytes: their versions must be equal everywhere."""
 BASE_BYTES = 250 << 20
 """Memory of a worker before its first unit, mostly libraries."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Marker:
-    """A file that the coordinator writes into the lake: who finds it sees this lake, not one of the same name."""
+    """A file that the coordinator writes into the lake: a worker that finds it sees this lake, not a namesake."""
 
     lake: Location
     folder: str
@@ -37,14 +37,14 @@ class Marker:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerCheck:
-    """What a worker could not do; empty where it could."""
+    """What a worker could not do; empty if it could."""
 
     lake: str = ""
     sample: str = ""
 
 
 def write_marker(lake: Location, sample: str | None = None) -> Marker:
-    """Write a marker into the lake; `remove_marker` removes it. `sample`: a source that workers are to read."""
+    """Write a marker into the lake; `remove_marker` removes it. `sample`: a source for workers to try to read."""
     name = uuid.uuid4().hex
     marker = Marker(lake=lake, folder=f"{STAGE}/{name}", text=name, sample=sample if _readable(sample) == "" else None)
     (lake / marker.folder).put("marker", marker.text.encode())
@@ -52,12 +52,12 @@ def write_marker(lake: Location, sample: str | None = None) -> Marker:
 
 
 def remove_marker(marker: Marker) -> None:
-    """Remove the marker and what workers wrote beside it."""
+    """Remove the marker and what workers wrote next to it."""
     marker.lake.delete(marker.folder)
 
 
 def check_worker(marker: Marker) -> WorkerCheck:
-    """Look for the marker, write beside it, and read the sample's first byte. Runs on each worker."""
+    """Look for the marker, write a file next to it, and read the sample's first byte. Runs on each worker."""
     return WorkerCheck(lake=_lake_problem(marker), sample=_readable(marker.sample))
 
 
@@ -85,13 +85,13 @@ def _readable(uri: str | None) -> str:
 
 
 def bytes_needed(recipe: Recipe) -> int:
-    """Return the least memory of a unit: the libraries, and a slot of frames twice (one in work, one being written)."""
+    """Return the minimum memory of a unit: libraries, and two slots of frames (one in work, one being written)."""
     height, width = recipe.frames.size
     return BASE_BYTES + 2 * recipe.units.slot_frames * height * width * 3
 
 
 def unit_bytes(recipe: Recipe, products: Mapping[str, Product], names: Iterable[str]) -> int:
-    """Return the least memory of a unit that writes these products: beside frames, a slot of each other one."""
+    """Return the minimum memory of a unit that writes these products: as above, plus a slot of each other product."""
     return bytes_needed(recipe) + sum(products[name].slot_bytes for name in names if name != PIXELS)
 
 
@@ -100,7 +100,7 @@ def _offered(worker: Mapping[str, Any]) -> float:
 
 
 def _is_left_out(worker: Mapping[str, Any], others_fit: bool) -> bool:
-    """Return whether a small worker gets no units, since it offers its memory as a resource and others have enough."""
+    """Return whether a small worker gets no units: it declares its memory as a resource, and others have enough."""
     return others_fit and _offered(worker) > 0
 
 

@@ -1,4 +1,4 @@
-"""Reading a unit: the frames of each piece with those around it, what broke, and the sound of its videos."""
+"""Reading a unit: each piece's frames and context, what went wrong, and the sound of its videos."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from patchlake.tasks.video.frames import Block, Clock, Reader, Ticker, Window
 
 @dataclass
 class _OpenSpan:
-    """A span whose frames are being handed out."""
+    """A span whose frames are being read."""
 
     start: int
     """Row of the first frame read, counted in the span."""
@@ -53,14 +53,14 @@ class _OpenSpan:
 
 
 class UnitReader:
-    """Hands out the frames of a unit's pieces, which are asked for in order, and notes what was read of each."""
+    """Reads the frames of a unit's pieces, in order, and records what was read of each."""
 
     def __init__(self, job: Job, unit: Unit, filters: Sequence[Filter], reach: tuple[int, int]) -> None:
-        """`reach`: the frames wanted before and after each piece, filters' context left out."""
+        """`reach`: the frames needed before and after each piece, without filters' context."""
         self.notes: list[PieceFrames] = []
-        """What reading gave, piece by piece."""
+        """Result of reading, piece by piece."""
         self.num_decoded = 0
-        """Source frames decoded; of those, `num_redecoded` only to reach the first wanted one."""
+        """Source frames decoded; of those, `num_redecoded` only to reach the first one needed."""
         self.num_redecoded = 0
         self.from_store = PIXELS in job.products and PIXELS not in unit.products
         self.filtering = Filtering(() if self.from_store else filters, job.frames)
@@ -77,14 +77,14 @@ class UnitReader:
         """Spans during which the decoding child died."""
 
     def read(self, piece: Piece, out: FrameArray) -> Window:
-        """Read a piece's frames into `out` (rows, height, width, 3); what is missing is noted, not raised.
+        """Read a piece's frames into `out` (rows, height, width, 3); missing frames are recorded, not raised.
 
-        Raises Unreachable if the store is away: that is not the video's fault, so nothing of the unit is committed and
-        a re-run tries again.
+        Raises Unreachable if the store does not answer: that is not the video's fault, so nothing of the unit is
+        committed and a re-run tries again.
         """
         span, window = self._tried(piece, out)
         if span.broken is not None and span.broken.reason == "crash" and piece.span_key not in self._crashed:
-            self._crashed.add(piece.span_key)  # somebody else may have killed the child: a second try tells
+            self._crashed.add(piece.span_key)  # something else may have killed the child: try again
             self.close()
             span, window = self._tried(piece, out)
         reason, message = self._fault(piece, span, window)
@@ -104,7 +104,7 @@ class UnitReader:
         return window
 
     def leave_out(self, poison: PoisonPiece) -> None:
-        """Note why a piece has no rows; the pieces after it read past its frames."""
+        """Record why a piece has no rows; later pieces skip its frames."""
         self.notes.append(
             PieceFrames(
                 span_key=poison.span_key,
@@ -118,11 +118,11 @@ class UnitReader:
         )
 
     def close(self) -> None:
-        """Read the present decode to its end, so that the decoder is ready for the next, and take its summary."""
+        """Read the current decode to its end, so that the decoder is ready for the next, and take its summary."""
         if not self._open:
             return
         for span in self._open.values():
-            with suppress(DecodeError):  # what broke the decode was noted with the piece it broke
+            with suppress(DecodeError):  # already recorded with the piece that it affected
                 span.reader.drain()
         self._open = {}
         if not self.from_store and (summary := self._decoder.summary) is not None:
@@ -146,7 +146,7 @@ class UnitReader:
         return span, _nothing(out)
 
     def _fault(self, piece: Piece, span: _OpenSpan, window: Window) -> tuple[Reason | None, str]:
-        """Return why a piece has other rows than planned, if it has."""
+        """Return why a piece's rows differ from the plan, if they do."""
         if span.broken is not None:
             return cast(Reason, span.broken.reason), span.broken.message
         if len(window.surplus):
@@ -158,7 +158,7 @@ class UnitReader:
     def _why_short(self, piece: Piece, span: _OpenSpan, window: Window) -> tuple[Reason, str]:
         """Return why a piece has fewer rows than planned: its end is missing, or frames in between.
 
-        What else a decode counted on its way depends on where units begin and end: that goes into the message alone.
+        Anything else that the decode counted depends on where units begin and end, so it goes only into the message.
         """
         num_rows = len(window.own)
         message = f"{num_rows} of {piece.num_rows} promised frames could be decoded"
@@ -170,7 +170,7 @@ class UnitReader:
         return reason, message
 
     def _open_spans(self, ranges: Sequence[ReadRange], piece: Piece) -> None:
-        """Open the spans that share a decode, from the first piece on that needs it."""
+        """Open the spans that share a decode, starting at the first piece that needs it."""
         job, source = self._job, self._sources[piece.video_id]
         parts = [self._part(one, source, piece) for one in ranges]
         if self.from_store:
@@ -184,7 +184,7 @@ class UnitReader:
             self._open[part.read_range.span_key] = _OpenSpan(part.start, clock, part.ticker, reader)
 
     def _part(self, read_range: ReadRange, source: FrameSource, piece: Piece) -> Part:
-        """Return the rows of a range that are still wanted, with the context of products and filters."""
+        """Return the rows of a range that are still needed, with the context of products and filters."""
         first = piece.start if read_range.span_key == piece.span_key else self._first_rows[read_range.span_key]
         before, after = self.filtering.context_frames
         start = max(read_range.start, first - self._before - before)
@@ -198,21 +198,21 @@ class UnitReader:
 
 
 class UnitSound:
-    """The sound of a unit's videos, one open at a time: one child decodes it, and pieces go on where others ended."""
+    """The sound of a unit's videos, one open at a time: one child decodes it, pieces continue where others ended."""
 
     def __init__(self, sources: Sequence[FrameSource]) -> None:
         self._sources = {source.video_id: source for source in sources}
         self._open: tuple[str, Sound] | None = None
 
     def of(self, video_id: str) -> Sound:
-        """Return the sound of a video; that of another one is closed."""
+        """Return the sound of a video; closes that of another one."""
         if self._open is None or self._open[0] != video_id:
             self.close()
             self._open = video_id, Sound(get_listener(), self._sources[video_id])
         return self._open[1]
 
     def close(self) -> None:
-        """Leave the rest unread."""
+        """Close the sound; the rest stays unread."""
         if self._open is not None:
             self._open[1].close()
         self._open = None

@@ -1,4 +1,4 @@
-"""What a unit wrote and what it took, gathered into a receipt per product."""
+"""Collects what a unit wrote, and the time it took, into one receipt per product."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class UnitReceipts:
         self.num_bytes = dict.fromkeys(unit.products, 0)
         """Bytes of the shards on disk, by product."""
         self.seconds: defaultdict[tuple[str, str], float] = defaultdict(float)
-        """Time spent, by (DECODE | COMPUTE | WRITE, product); decoding is done for all products at once: ""."""
+        """Time spent, by (DECODE | COMPUTE | WRITE, product); product is "" for decoding, which all products share."""
 
     @contextmanager
     def timed(self, what: str, product: str = "", clock: Callable[[], float] = time.perf_counter) -> Iterator[None]:
-        """Count the time of the block."""
+        """Add the time of the block."""
         started = clock()
         try:
             yield
@@ -42,7 +42,7 @@ class UnitReceipts:
     def add(
         self, product: str, span_key: str, *, slot: int, row_start: int, values: npt.NDArray[Any], ticks: IntArray
     ) -> None:
-        """Note the rows (n, y, x, channel) of a piece, as the product's array holds them, and their centre times.
+        """Record the rows (n, y, x, channel) of a piece, as stored in the product's array, and their centre times.
 
         `row_start` counts on the product's time axis.
         """
@@ -63,7 +63,7 @@ class UnitReceipts:
     ) -> tuple[Receipt, ...]:
         """Return a receipt per product.
 
-        The first one bears the decode, of which filters, that run while frames are waited for, are no part, and the
+        The first receipt includes the decode time (without filters, which run while frames are waited for) and the
         filters' CPU time.
         """
         first = self._unit.products[0]

@@ -1,4 +1,4 @@
-"""Recording a plan: what was decided is written down before any work, so that a re-run repeats it."""
+"""Recording a plan: decisions are stored before any work, so that a re-run repeats them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from patchlake.tasks.types import Track
 
 
 def record(dataset: Dataset, survey: Survey, plan: Plan) -> Judged:
-    """Write sources as they stand, new videos, tracks and spans; then make room. Return the sources' verdicts.
+    """Write current sources, new videos, tracks and spans; then grow the arrays. Return the sources' verdicts.
 
-    The order matters: a row names only rows that are there already, and a run killed in between goes on from here.
+    The order matters: a row refers only to rows that already exist, and a killed run continues from there.
     """
     tables, ledger = dataset.tables, dataset.ledger
     judged = record_sources(dataset, survey, plan)
@@ -26,13 +26,13 @@ def record(dataset: Dataset, survey: Survey, plan: Plan) -> Judged:
     tables.track_boxes.append(row for number, track in new_tracks for row in schema.box_rows(number, track))
     tables.spans.append(schema.placement_row(placement) for placement in plan.new)
     ledger.placements |= {placement.span.span_key: placement for placement in plan.new}
-    _drop_old_failures(dataset)  # after the spans: until a new place is known, the old verdict stands
+    _drop_old_failures(dataset)  # after the spans: until a new placement is known, the old verdict is valid
     make_room(dataset, plan)
     return judged
 
 
 def record_sources(dataset: Dataset, survey: Survey, plan: Plan) -> Judged:
-    """Make `sources` and `annotations` what is known now; return every source with its verdict."""
+    """Bring `sources` and `annotations` up to date; return every source with its verdict."""
     judged = verdicts(dataset, survey, plan)
     dataset.tables.sources.overwrite(schema.source_row(source, video_id) for source, video_id in judged)
     dataset.tables.annotations.overwrite(row for pair in judged for row in schema.annotation_rows(*pair))
@@ -40,14 +40,14 @@ def record_sources(dataset: Dataset, survey: Survey, plan: Plan) -> Judged:
 
 
 def make_room(dataset: Dataset, plan: Plan) -> None:
-    """Make the wanted arrays, as long as the plan needs them."""
+    """Create the arrays of all products, and make them as long as the plan needs."""
     create.ensure_arrays(dataset.lake, dataset.products.values(), with_pts=dataset.recipe.frames.rate is not None)
     num_slots = max(plan.num_slots, dataset.ledger.first_free_slot)
     create.grow(dataset.lake, num_slots, slot_frames=plan.layout.slot_frames)
 
 
 def _drop_old_failures(dataset: Dataset) -> None:
-    """Keep the rows of `failures` that are about spans where they lie now."""
+    """Keep only the rows of `failures` that are about the current placements of spans."""
     ledger, r = dataset.ledger, dataset.layout.slot_frames
     dataset.tables.failures.overwrite(
         row
@@ -57,7 +57,7 @@ def _drop_old_failures(dataset: Dataset) -> None:
 
 
 def _to_source(dataset: Dataset, survey: Survey, track: Track) -> tracks.Affine | None:
-    """Return the way from frame-grid to source pixels; None: the box moves."""
+    """Return the mapping from frame-grid to source pixels; None: the box moves."""
     if track.boxes is not None and track.boxes.seconds:
         return None
     source, grid = survey.frame_sources[track.video_id], dataset.recipe.frames.grid

@@ -1,4 +1,4 @@
-"""The table `regions`: a row for each region of stored labels, linked over time."""
+"""The table `regions`: one row per region of stored labels, linked over time."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class RegionWork:
-    """What the table lacks of one `regions` feature."""
+    """What is missing in the table for one `regions` feature."""
 
     entry: RegionsSpec
     product: Product
     known: tuple[Row, ...]
-    """Rows that stay."""
+    """Existing rows to keep."""
     parts: tuple[rows.Part, ...]
-    """Stored labels to describe, on workers (`rows.describe`)."""
+    """Stored labels that workers have to describe (`rows.describe`)."""
 
 
 def region_entries(dataset: Dataset) -> list[RegionsSpec]:
@@ -34,9 +34,9 @@ def region_entries(dataset: Dataset) -> list[RegionsSpec]:
 
 
 def region_work(dataset: Dataset, placements: Iterable[Placement]) -> list[RegionWork]:
-    """Return, by feature, which of these spans the table lacks, as far as they are committed.
+    """Return, by feature, which committed ones of these spans are missing in the table.
 
-    Spans that it has are not read again. Where tracks follow regions, those are looked for in whole frames alone.
+    Spans already in it are not read again. If tracks follow regions, only the regions of whole frames are used.
     """
     paths = schema.paths_of(dataset.tables.tracks.rows(), dataset.tables.track_boxes.rows())
     tracks = dataset.recipe.tracks
@@ -74,7 +74,7 @@ def describe_job(dataset: Dataset, work: RegionWork) -> rows.Job:
 def write_regions(
     dataset: Dataset, works: Sequence[RegionWork], described: Mapping[str, Sequence[Row]]
 ) -> tuple[int, bool]:
-    """Make the table of what stays and of what was described (by feature); return its length, and if it changed."""
+    """Write kept rows and newly described ones (by feature); return the table's length, and whether it changed."""
     names = {work.entry.name for work in works}
     found = [row for row in dataset.tables.regions.rows() if row["product"] not in names]
     for work in works:

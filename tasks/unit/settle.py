@@ -1,4 +1,4 @@
-"""Settling: when the units are done, every source gets its verdict and `clips` becomes what the recipe says."""
+"""Settling: once the units are done, every source gets its verdict, and `clips` is made to match the recipe."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Row = dict[str, Any]
 
 
 class Settled(NamedTuple):
-    """What a dataset is once its units are done."""
+    """State of a dataset once its units are done."""
 
     judged: Judged
     num_clips: int
 
 
 def settle(dataset: Dataset, survey: Survey, plan: Plan) -> Settled:
-    """Bring `clips` and `sources` up to date, then tend all tables. Labels and ranges are table edits, never work."""
+    """Bring `clips` and `sources` up to date, then compact all tables. Changed labels and ranges only edit tables."""
     done = [p for p in plan.placements if dataset.ledger.complete(p, dataset.products, plan.layout)]
     clips = clips_by_span(survey, plan)
     add_found_clips(dataset, survey, done, clips)
@@ -39,7 +39,7 @@ def settle(dataset: Dataset, survey: Survey, plan: Plan) -> Settled:
 
 
 def _clip_rows(dataset: Dataset, done: Sequence[Placement], clips: Mapping[str, Sequence[Clip]]) -> list[Row]:
-    """Return the rows of `clips` of committed spans: known ones with their new labels, the others made now."""
+    """Return the rows of `clips` for committed spans: known ones with their current labels, and new ones."""
     known = {(row["clip_id"], row["span_key"], row["track"]): row for row in dataset.tables.clips.rows()}
     rows: list[Row] = []
     missing = []

@@ -1,4 +1,4 @@
-"""Speed of light: what the bare parts of a unit take alone, on the same files and cores, sampled in a few seconds."""
+"""Speed of light: the time of a unit's bare parts alone, on the same files and cores, sampled in a few seconds."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from patchlake.tasks.video.decoder import get_decoder, get_listener
 SAMPLE_SECONDS = 5.0
 SAMPLE_ROWS = 256
 PART_ROWS = 128
-"""Frames that each extractor is given."""
+"""Frames given to each extractor."""
 FILTER_ROWS = 32
-"""Some filters take a tenth of a second a frame."""
+"""Frames given to each filter; fewer, as some filters take a tenth of a second per frame."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +32,7 @@ class Light:
     """Seconds per pixel row of each part, alone on one worker."""
 
     decode: float
-    """Bare decode and scale, frames thrown away."""
+    """Bare decode and scale; frames are discarded."""
     write: float
     """Bare encode and write of every product's shards, arrays in memory."""
     compute: dict[str, float]
@@ -44,7 +44,7 @@ def samples_of(
 ) -> tuple[tuple[ReadRange, FrameSource], ...]:
     """Return read ranges spread evenly over the units, each with its video.
 
-    `without`: keys of spans that failed, whose clips might end these workers too, or keep them waiting.
+    `without`: keys of failed spans to leave out, since they might kill or block these workers, too.
     """
     usable = [
         (one, unit)
@@ -62,13 +62,13 @@ def sample_light(
 ) -> Light | None:
     """Measure the parts on this worker for about SAMPLE_SECONDS; None if nothing could be decoded.
 
-    `names`: of the products that this worker computes; by default all.
+    `names`: the products that this worker computes; by default all.
     """
     state = worker_state_of(job)
     decode, frames_found = _decode(job, samples, state.slot)
     if not frames_found:
         return None
-    for start in range(frames_found, len(state.slot), frames_found):  # a full slot of what was sampled
+    for start in range(frames_found, len(state.slot), frames_found):  # repeat the sample to fill the slot
         state.slot[start : start + frames_found] = state.slot[: min(frames_found, len(state.slot) - start)]
     write, compute = 0.0, {}
     part = state.slot[: min(len(state.slot), PART_ROWS)]
@@ -87,7 +87,7 @@ def sample_light(
 
 
 def _decode(job: Job, samples: tuple[tuple[ReadRange, FrameSource], ...], block: FrameArray) -> tuple[float, int]:
-    """Return the seconds a row that bare decoding takes, and how many frames of `block` were filled by it."""
+    """Return the seconds per row of bare decoding, and how many frames of `block` it filled."""
     decoder, seconds, rows, filled = get_decoder(), 0.0, 0, 0
     deadline = time.perf_counter() + SAMPLE_SECONDS / 2
     for read_range, source in samples:
@@ -109,15 +109,15 @@ def _decode(job: Job, samples: tuple[tuple[ReadRange, FrameSource], ...], block:
 def _compute(
     extractor: Extractor, part: FrameArray, job: Job, read_range: ReadRange, source: FrameSource
 ) -> tuple[npt.NDArray[Any], float]:
-    """Return what an extractor gives for some rows, and the seconds a frame that takes."""
+    """Return an extractor's result for some frames, and its seconds per frame."""
     sound = Sound(get_listener(), source)
     cells, num_frames = _cells(extractor, part, job, read_range, source, sound)
     if extractor.reads == SOUND:
-        sound.read(0, 1)  # a child has started by then
+        sound.read(0, 1)  # starts the child before the clock
     else:  # models load at the first call
         few = max(16, window_frames(extractor)[0] + sum(extractor.context_frames))
         extractor.compute([replace(cells, frames=cells.frames[:few])])
-    clock = time.perf_counter if extractor.reads == SOUND else clock_of(extractor)  # its child decodes beside it
+    clock = time.perf_counter if extractor.reads == SOUND else clock_of(extractor)  # its child decodes in parallel
     started = clock()
     (found,) = extractor.compute([cells])
     spent = (clock() - started) / num_frames
@@ -128,7 +128,7 @@ def _compute(
 def _filter_seconds(
     state: WorkerState, job: Job, part: FrameArray, read_range: ReadRange, source: FrameSource
 ) -> float:
-    """Return the CPU time of all filters on frames that none of them has seen."""
+    """Return the CPU time of all filters on frames that none of them has cached."""
     seconds = 0.0
     for one in state.filters:
         before, after = one.context_frames
@@ -143,7 +143,7 @@ def _filter_seconds(
 def _cells(
     extractor: Extractor, part: FrameArray, job: Job, read_range: ReadRange, source: FrameSource, sound: Sound
 ) -> tuple[Cells, int]:
-    """Return one piece for an extractor, frames in memory or sound to be read, and how many frames it stands for."""
+    """Return one piece for an extractor (frames in memory, or sound to be read), and how many frames it represents."""
     if extractor.reads != SOUND:
         return Cells(np.concatenate([part[: sum(extractor.context_frames)], part])), len(part)
     ticks = frames.clock_of(read_range, source, job.frames.fps).ticks[:SAMPLE_ROWS]
@@ -154,7 +154,7 @@ def _cells(
 
 
 def _write_seconds(writer: ShardWriter, values: npt.NDArray[Any]) -> float:
-    """Return how long a shard takes, as a new file each time: overwriting one costs half."""
+    """Return the time to write a shard, each time as a new file: overwriting one costs only half."""
     times, written = [], []
     for i in range(3):
         begun = time.perf_counter()

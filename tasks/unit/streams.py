@@ -1,4 +1,4 @@
-"""Where the frames of a unit's spans come from: a decode, one decode that several spans share, or stored pixels."""
+"""Sources of a unit's frames: a decode, a decode shared by several spans, or stored pixels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from patchlake.tasks.video.frames import Block, Ticker
 
 @dataclass(frozen=True)
 class Part:
-    """The rows of a read range that are read from one seek."""
+    """The rows of a read range that are read after one seek."""
 
     read_range: ReadRange
     start: int
@@ -30,14 +30,14 @@ class Part:
     ticker: Ticker
 
     def request(self, source: FrameSource, grid: FrameGrid) -> DecodeRequest:
-        """Return what to ask the decoder for."""
+        """Return the request to the decoder."""
         return frames.request_of(self.read_range, source, grid, start=self.start, stop=self.stop)
 
 
 def decoded(
     decoder: Decoder, parts: Sequence[Part], source: FrameSource, grid: FrameGrid, lake: Location
 ) -> list[Iterator[Block]]:
-    """Return the frames of each part, from one decode; several parts are spooled into files of the lake's scratch."""
+    """Return the frames of each part, from one decode; several parts are spooled to files in the scratch folder."""
     if len(parts) == 1:
         return [frames.decoded(decoder, parts[0].request(source, grid), parts[0].ticker)]
     folder, broken = shards.scratch_folder(lake), None
@@ -52,16 +52,16 @@ def decoded(
 
 
 def _then_raise(blocks: Iterator[Block], error: DecodeError | None) -> Iterator[Block]:
-    """Yield a part's frames, then raise what broke the decode: its pieces say so when their turn comes."""
+    """Yield a part's frames, then raise what broke the decode, so that it is recorded with the right pieces."""
     yield from blocks
     if error is not None:
         raise error
 
 
 def stored(lake: Location, *, row_start: int, row_stop: int, tick: Fraction) -> Iterator[Block]:
-    """Yield those of the pixel rows [row_start, row_stop) that are stored, a chunk at a time.
+    """Yield the stored ones of the pixel rows [row_start, row_stop), a chunk at a time.
 
-    `tick` is the seconds of one tick: the store holds seconds, blocks carry ticks.
+    `tick` is the length of one tick in seconds: the store holds seconds, blocks carry ticks.
     """
     for rows in ProductRows(lake, PIXELS).chunks(row_start, row_stop):
         yield rows.values, np.rint(rows.seconds / float(tick)).astype(np.int64)

@@ -1,4 +1,4 @@
-"""What a worker keeps from unit to unit: extractors with their models, shard writers, memory for one slot."""
+"""State that a worker keeps from unit to unit: extractors with their models, shard writers, memory for one slot."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from patchlake.tasks.types import FrameGrid
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is the same for all units of a run; it is sent along with each of them."""
+    """What all units of a run share; it is sent with each unit."""
 
     key: str
-    """Names the run: a worker builds its extractors and writers once for it."""
+    """Identifies the run: a worker builds its extractors and writers once per run."""
     lake: Location
     layout: Layout
     frames: FrameGrid
@@ -35,14 +35,14 @@ class Job:
 
 
 class WorkerState:
-    """What a worker process keeps while units of one job come."""
+    """What a worker process keeps for the units of one job."""
 
     def __init__(self, job: Job, kept: Mapping[Any, Extractor]) -> None:
-        """`kept`: extractors of the job before, by what they were built from; those wanted again are reused."""
+        """`kept`: extractors of the previous job, by what they were built from; those needed again are reused."""
         self.built: dict[Any, Extractor] = {}
         self.extractors: dict[str, Extractor] = {}
         for entry in job.entries:
-            digest = job.products[entry.name].digest  # it knows the model's bytes
+            digest = job.products[entry.name].digest  # covers the model's bytes
             key = repr(entry), job.patches, job.frames.size, digest
             extractor = kept.get(key) or features.build(entry, patches=job.patches, frame_size=job.frames.size)
             self.built[key] = self.extractors[entry.name] = extractor
@@ -50,10 +50,10 @@ class WorkerState:
         self._job = job
         self._writers: dict[str, ShardWriter] = {}
         self.slot = np.zeros((job.layout.slot_frames, *job.frames.size, 3), dtype=np.uint8)
-        """The pixels of the slot in work."""
+        """Pixels of the current slot."""
 
     def writer(self, product: str) -> ShardWriter:
-        """Return the product's writer; its array must exist by now."""
+        """Return the product's writer; its array must exist."""
         if product not in self._writers:
             self._writers[product] = ShardWriter(self._job.lake, self._job.products[product])
         return self._writers[product]
@@ -63,7 +63,7 @@ _state: tuple[str, WorkerState] | None = None
 
 
 def worker_state_of(job: Job) -> WorkerState:
-    """Return what this process keeps for a job; of the job before, only extractors that this one wants too."""
+    """Return this process's state for a job; of the previous job only extractors that this one needs are kept."""
     global _state
     if _state is None or _state[0] != job.key:
         _state = (job.key, WorkerState(job, _state[1].built if _state else {}))

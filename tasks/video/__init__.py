@@ -1,1 +1,1 @@
-"""From a file to frames with times: probing and decoding in a child process."""
+"""From a file to timed frames: probing and decoding in a child process."""

@@ -1,4 +1,4 @@
-"""The sound of a video as a worker reads it: forwards, in samples, with gaps where there is none."""
+"""The sound of a video, as read by a worker: forwards, in samples, NaN where there is none."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from patchlake.tasks.video.decoder import Decoder, SoundBlock
 
 Samples = npt.NDArray[np.float32]
 _KEPT_SECONDS = 60.0
-"""How much sound already read is kept, for tracks of one video that are read in turns."""
+"""How much already read sound is kept, for tracks of one video that are read alternately."""
 _DRAINED = 64
-"""Most blocks that are read to reach a file's end when closing, which is cheaper than starting another child."""
+"""Maximum blocks read on closing to reach the file's end, which is cheaper than starting another child."""
 
 
 class Sound:
-    """Reads ranges of one video's sound; for a range before what is kept it starts again from the file's beginning."""
+    """Reads ranges of one video's sound; for a range before the kept part it restarts at the file's beginning."""
 
     def __init__(self, decoder: Decoder, source: FrameSource) -> None:
         self._decoder, self._uri = decoder, source.uri
         self.start_seconds = float(source.first_pts * source.time_base)
-        """Of the first displayed frame, on the file's clock."""
+        """Time of the first displayed frame, on the file's clock."""
         self._begin()
 
     def _begin(self) -> None:
@@ -35,14 +35,14 @@ class Sound:
 
     @property
     def rate(self) -> int:
-        """Samples per second; 0: there is no sound that can be read."""
+        """Samples per second; 0: no readable sound."""
         if self._rate is None:
             self._rate = 0
             self._more()
         return self._rate
 
     def read(self, start: int, stop: int) -> Samples:
-        """Return samples [start, stop) of the file's clock; NaN where there are none."""
+        """Return samples [start, stop) on the file's clock; NaN where there are none."""
         if not self.rate:
             return np.full(stop - start, np.nan, dtype=np.float32)
         if self._forgot and start < self._kept[0][0]:
@@ -58,14 +58,14 @@ class Sound:
         return out
 
     def close(self) -> None:
-        """Leave the rest of the sound unread."""
+        """Stop reading; the rest of the sound stays unread."""
         for _ in range(_DRAINED):
             if not self._more():
                 return
         self._blocks.close()
 
     def _more(self) -> bool:
-        """Read one block; return whether there was one. Errors end the sound: they do not cost the pictures."""
+        """Read one block; return whether there was one. A decoding error ends the sound, but not the frames."""
         try:
             block: SoundBlock | None = next(self._blocks, None)
         except Unreachable:

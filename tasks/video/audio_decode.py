@@ -24,9 +24,9 @@ DECODERS = (
     "pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_f32le,pcm_f32be,pcm_f64le,pcm_u8,pcm_s8,pcm_mulaw,pcm_alaw,"
     "pcm_bluray,pcm_dvd,adpcm_ms,adpcm_ima_wav,adpcm_ima_qt,wmav1,wmav2,amrnb,amrwb,dca"
 )
-"""Decoders of sound that may see a file's bytes, by FFmpeg's names."""
+"""Audio decoders that may see a file's bytes, by FFmpeg's names."""
 JITTER_SECONDS = 0.005
-"""Containers round times, Matroska to milliseconds: samples follow one another unless their time says more."""
+"""Containers round times (Matroska to milliseconds): samples are contiguous unless their times differ by more."""
 BLOCK_SAMPLES = 1 << 16
 Samples = npt.NDArray[np.float32]
 
@@ -34,9 +34,9 @@ Samples = npt.NDArray[np.float32]
 def samples_of(uri: str, beat: Callable[[], None]) -> Iterator[tuple[int, int, Samples]]:
     """Yield rate, number of the first sample (the container's clock in samples), and mono samples, in order.
 
-    Always from the file's start: decoders of AAC, Opus and others carry state that no seek restores exactly. Where the
-    clock jumps, numbers do; what overlaps what came before is left out. A packet that does not decode leaves a gap; a
-    change of rate ends the sound. A file without sound that can be decoded yields nothing.
+    Always from the file's start: decoders of AAC, Opus and others have state that no seek restores exactly. Where the
+    clock jumps, sample numbers jump; samples that overlap earlier ones are left out. An undecodable packet leaves a
+    gap; a change of rate ends the sound. A file without decodable sound yields nothing.
     """
     file = ObjectFile(uri, beat) if is_s3(uri) else os.fsdecode(path_of(uri))
     container = open_container(uri, file, DECODERS)
@@ -78,7 +78,7 @@ def _placed(frames: Iterator[AudioFrame]) -> Iterator[tuple[int, int, Samples]]:
 
 
 def _frames(container: InputContainer, stream: AudioStream, beat: Callable[[], None]) -> Iterator[AudioFrame]:
-    """Yield what decodes."""
+    """Yield the frames that can be decoded."""
     faults: collections.Counter[str] = collections.Counter()
     try:
         for packet in container.demux(stream):

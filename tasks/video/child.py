@@ -1,8 +1,8 @@
-"""The decoding child: a small process that reads videos for its parent; a hang or crash costs that video alone.
+"""The decoding child: a small process that reads videos for its parent; a hang or crash costs only that video.
 
 `child_process.Child` starts it: `python -P -m patchlake.tasks.video.child RING_FD PARENT_PID LIMITS`. Requests come on
-stdin, a JSON line each; an empty line frees the oldest slot of the ring. Answers leave on stdout (see
-`wire`); frames lie in the ring, a memfd that both map.
+stdin, one JSON line each; an empty line frees the oldest slot of the ring. Answers go to stdout (see `wire`); frames
+are in the ring, a memfd that both processes map.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import time
 from typing import Any
 
 BEAT_SECONDS = 0.5
-"""A sign of life is sent if nothing else was for so long; a hang inside one frame sends none."""
+"""A heartbeat is sent if nothing else was for this long; a hang inside one frame sends none."""
 
 
 def _guard(parent_pid: int, memory_bytes: int) -> None:
-    """Die with the parent's thread, and never take more memory than allowed; write no file."""
+    """Die with the parent's thread; never use more memory than allowed; write no file."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     if os.getppid() != parent_pid:
         os._exit(3)
@@ -31,7 +31,7 @@ def _guard(parent_pid: int, memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
 
-if __name__ == "__main__":  # before anything that reads files or takes memory is imported
+if __name__ == "__main__":  # before importing anything that reads files or uses memory
     _guard(int(sys.argv[2]), json.loads(sys.argv[3])["memory_bytes"])
 
 import av.error  # noqa: E402
@@ -52,14 +52,14 @@ from patchlake.tasks.video.wire import BLOCK, DONE, ERROR, HEADER, PROGRESS  # n
 
 
 class Parent:
-    """The two pipes to the parent, and the ring of slots between both."""
+    """The two pipes to the parent, and the shared ring of slots."""
 
     def __init__(self, ring_fd: int, limits: dict[str, Any]) -> None:
         self._slots = limits["slots"]
         ring = mmap.mmap(ring_fd, self._slots * limits["slot_bytes"])
         self._ring: npt.NDArray[np.uint8] = np.frombuffer(ring, np.uint8).reshape(self._slots, -1)
         self._out = os.dup(1)
-        os.dup2(2, 1)  # whatever a library prints must not meet the answers
+        os.dup2(2, 1)  # output of libraries must not mix with the answers
         self._sent = self._given_back = 0
         self._last = time.monotonic()
 
@@ -79,7 +79,7 @@ class Parent:
         return slot
 
     def block(self, pts: list[int], views: list[int]) -> None:
-        """Hand over the slot last taken, with the PTS and the number of the view of each row."""
+        """Send the slot last taken, with each row's PTS and view number."""
         self.send(BLOCK, np.array([pts, views], np.int64).tobytes(), slot=self._sent % self._slots)
         self._sent += 1
 
@@ -95,7 +95,7 @@ class Parent:
         self.send(DONE, b"\n".join((json.dumps(facts).encode(), b"".join(a.tobytes() for a in arrays))))
 
     def beat(self) -> None:
-        """Send a sign of life if it is time."""
+        """Send a heartbeat if it is time."""
         if time.monotonic() - self._last > BEAT_SECONDS:
             self.send(PROGRESS)
 
@@ -104,7 +104,7 @@ class Parent:
 
 
 def probe(parent: Parent, job: dict[str, Any], limits: dict[str, Any]) -> None:
-    """Answer with what headers, packets and the first frame say of a video."""
+    """Answer with the facts of a video from its headers, packets and first frame."""
     container, stream = demux.open_video(job["uri"], limits["max_pixels"], 1, for_index=True, beat=parent.beat)
     with container:
         facts = packet_index.header_facts(container, stream)
@@ -129,7 +129,7 @@ def probe(parent: Parent, job: dict[str, Any], limits: dict[str, Any]) -> None:
 
 
 def decode(parent: Parent, job: dict[str, Any], limits: dict[str, Any]) -> None:
-    """Send the frames asked for through the ring, then a summary; a bare job throws the frames away."""
+    """Send the requested frames through the ring, then a summary; a bare job discards the frames."""
     start_cpu, start = time.process_time(), time.perf_counter()
     playing = playback.Playback(job, limits, parent.beat)
     views = [View(asked, job) for asked in job["views"]]
@@ -165,7 +165,7 @@ def decode(parent: Parent, job: dict[str, Any], limits: dict[str, Any]) -> None:
 
 
 def listen(parent: Parent, job: dict[str, Any], limits: dict[str, Any]) -> None:
-    """Send the sound of a file through the ring, from its start on: mono float32, with the first sample's number."""
+    """Send the sound of a file through the ring, from its start: mono float32, with the first sample's number."""
     for rate, first, samples in audio_decode.samples_of(job["uri"], parent.beat):
         most = limits["slot_bytes"] // samples.itemsize
         for start in range(0, len(samples), most):
@@ -176,7 +176,7 @@ def listen(parent: Parent, job: dict[str, Any], limits: dict[str, Any]) -> None:
 
 
 def main(ring_fd: int, limits: dict[str, Any]) -> None:
-    """Answer requests until the parent goes; if memory runs out the process ends, so that the next one starts clean."""
+    """Answer requests until the parent is gone; exit if memory runs out, so that the next child starts clean."""
     av.logging.set_libav_level(av.logging.PANIC)
     parent = Parent(ring_fd, limits)
     commands = {"probe": probe, "decode": decode, "listen": listen}

@@ -1,4 +1,4 @@
-"""The decoding child, as its parent sees it: it is started, asked, watched, and killed if it hangs."""
+"""The decoding child from its parent's side: starts it, sends requests, watches it, and kills it if it hangs."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from patchlake.tasks.video.limits import Limits
 from patchlake.tasks.video.wire import DONE, ERROR, HEADER, PROGRESS
 
 _FORKER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="patchlake-fork")
-"""Children die with the *thread* that forked them (PR_SET_PDEATHSIG): this one lives as long as we do."""
+"""Children die with the *thread* that forked them (PR_SET_PDEATHSIG); this thread lives as long as the process."""
 
 
 def _after_fork() -> None:
-    """A forked process (a DataLoader's, say) has one thread: the forker's is gone."""
+    """A forked process, e.g. a DataLoader's, has only one thread, so it needs a new forker."""
     global _FORKER
     _FORKER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="patchlake-fork")
 
@@ -44,7 +44,7 @@ class Child:
         self.limits = limits
         self.num_requests = 0
         self.busy = False
-        """A request was sent whose answer has not ended."""
+        """Whether the answer to a request has not ended yet."""
         size = limits.slots * limits.slot_bytes
         fd = os.memfd_create("patchlake-ring")
         try:
@@ -93,12 +93,12 @@ class Child:
         self._write(b"\n")
 
     def _write(self, data: bytes) -> None:
-        with contextlib.suppress(BrokenPipeError):  # the next message() says why
+        with contextlib.suppress(BrokenPipeError):  # the next message() raises the cause
             while data:
                 data = data[os.write(self._stdin, data) :]
 
     def message(self) -> tuple[int, int, bytes]:
-        """Wait for a block or the end and return kind, slot, payload. Raises the error that the child answers with."""
+        """Wait for a block or the end; return kind, slot, payload. Raises the error with which the child answers."""
         kind, slot, payload = self._receive()
         while kind == PROGRESS:
             kind, slot, payload = self._receive()
@@ -156,7 +156,7 @@ class Child:
         return DecodeError("memory", f"decoding takes more than the cap of {cap}")
 
     def close(self) -> None:
-        """Kill the process and free the pipes; the ring goes with its last view."""
+        """Kill the process and close the pipes; the ring is freed with its last view."""
         self.process.kill()
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):

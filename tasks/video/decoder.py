@@ -1,6 +1,6 @@
-"""Decoding, as a worker sees it: it asks a long-lived child process, and frames come back through shared memory.
+"""Decoding from a worker's side: requests go to a long-lived child process, frames come back through shared memory.
 
-A video that hangs, crashes the decoder or eats memory costs that one video: the child is killed and replaced.
+A video that hangs, crashes the decoder or uses too much memory costs only itself: the child is killed and replaced.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class DecodeRequest:
     """Which frames of a video, on which frame grid."""
 
     uri: str
-    """Of a local file or an S3 object."""
+    """Uri of a local file or an S3 object."""
     geometry: Geometry
     time_base: Fraction
     first_pts: int
@@ -38,17 +38,17 @@ class DecodeRequest:
     counted: bool = False
     """See `Video.counted`; then decoding always begins at the file's start."""
     seek_pts: int | None = None
-    """PTS of a key frame at or before `pts_lo`; None begins at the file's start."""
+    """PTS of a key frame at or before `pts_lo`; None: start at the file's beginning."""
     pts_lo: int
-    """PTS of the first frame to show; with a grid it only tells which frames were decoded on the way."""
+    """PTS of the first frame to show; with a grid it only serves to count the frames decoded on the way."""
     pts_hi: int | None = None
     """PTS of the first frame not to show; None: until the file ends. Not used with a grid."""
     grid: tuple[int, int, int, int] | None = None
     """fps as two integers, first and stop row: row k shows the last frame at or before k / fps seconds."""
     moves: tuple[tuple[int, Geometry], ...] = ()
-    """A moving box: ascending PTS, each with the geometry that holds from there on."""
+    """A moving box: ascending PTS, each with the geometry that is valid from then on."""
     source_size: tuple[int, int] | None = None
-    """height, width of the video, upright (None: of the first frame); a frame of another size ends the decode."""
+    """Upright height, width of the video (None: of the first frame); a frame of another size ends the decode."""
 
     def __post_init__(self) -> None:
         geometry, grid = self.geometry, self.grid
@@ -71,7 +71,7 @@ class FrameBlock(NamedTuple):
     """Consecutive frames."""
 
     frames: FrameArray
-    """(n, height, width, 3); a view of the ring that is overwritten once the next block is asked for."""
+    """(n, height, width, 3); a view of the ring, overwritten by the next block."""
     pts: IntArray
     """(n,) PTS of the frames shown."""
 
@@ -82,7 +82,7 @@ class SharedBlock(NamedTuple):
     frames: FrameArray
     pts: IntArray
     requests: IntArray
-    """(n,) number of the request that each frame answers."""
+    """(n,) number of each frame's request."""
 
 
 class SoundBlock(NamedTuple):
@@ -93,12 +93,12 @@ class SoundBlock(NamedTuple):
     first: int
     """Number of the first sample: the file's clock in samples."""
     samples: npt.NDArray[np.float32]
-    """(n,) mean of the channels, full scale 1; a view of the ring that is overwritten with the next block."""
+    """(n,) mean of the channels, full scale 1; a view of the ring, overwritten by the next block."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Summary:
-    """What a request gave and took."""
+    """Result and cost of a request."""
 
     num_rows: int
     num_decoded: int
@@ -109,20 +109,20 @@ class Summary:
     """User and system time of the child, over all its threads."""
     wall_seconds: float
     reason: Reason | None = None
-    """Why rows may be missing or damaged: truncated, corrupt, resolution_change; None: nothing is wrong."""
+    """Why rows may be missing or damaged: truncated, corrupt, resolution_change; None: no problem."""
     message: str = ""
 
 
 class Decoder:
-    """A worker's handle on its decoding child, which is started on demand, kept, and replaced when it fails.
+    """A worker's handle on its decoding child, which is started on demand, kept, and replaced if it fails.
 
-    One request at a time: other threads wait for its end.
+    One request at a time; other threads wait.
     """
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self.summary: Summary | None = None
-        """Of the last request for frames, once it has ended."""
+        """Summary of the last request for frames, once it has ended."""
         self._child: Child | None = None
         self._lock = threading.Lock()
         self._owner: int | None = None
@@ -133,19 +133,19 @@ class Decoder:
         return self._child.process.pid if self._child else None
 
     def probe(self, uri: str) -> tuple[dict[str, Any], FrameIndex]:
-        """Return the facts of a video (`packet_index.header_facts` and more), and when its frames are shown."""
+        """Return the facts of a video (`packet_index.header_facts` and more), and the times of its frames."""
         with self._answer({"command": "probe", "uri": uri}) as (_, (_, _, payload)):
             facts, arrays = _end(payload)
         pts, key_rows = np.split(np.frombuffer(arrays, np.int64), [facts["num_frames"]])
         return facts, FrameIndex(pts=pts, key_rows=key_rows)
 
     def frames(self, request: DecodeRequest) -> Iterator[FrameBlock]:
-        """Yield the frames asked for, in order; `summary` is there afterwards."""
+        """Yield the requested frames, in order; `summary` is set afterwards."""
         for frames, pts, _ in self.shared([request]):
             yield FrameBlock(frames, pts)
 
     def shared(self, requests: Sequence[DecodeRequest]) -> Iterator[SharedBlock]:
-        """Yield the frames that several requests of one video ask for, from one decode; each request's in order."""
+        """Yield the frames of several requests for one video, from one decode; those of each request are in order."""
         height, width = requests[0].geometry.size
         row_bytes = height * width * 3
         if row_bytes > self.limits.slot_bytes:
@@ -162,12 +162,12 @@ class Decoder:
             self.summary = Summary(**_end(payload)[0])
 
     def bare(self, request: DecodeRequest) -> Summary:
-        """Decode and scale the frames, throw them away, and return how long it took."""
+        """Decode and scale the frames, discard them, and return how long it took."""
         with self._answer(_job([request], bare=True)) as (_, (_, _, payload)):
             return Summary(**_end(payload)[0])
 
     def sound(self, uri: str) -> Generator[SoundBlock]:
-        """Yield the sound of a file from its start on; nothing where it has none."""
+        """Yield the sound of a file from its start; nothing if it has none."""
         with self._answer({"command": "listen", "uri": uri}) as (child, (kind, slot, payload)):
             while kind == BLOCK:
                 (first, rate), (count, _) = np.frombuffer(payload, np.int64).reshape(2, -1).tolist()
@@ -176,14 +176,14 @@ class Decoder:
                 kind, slot, payload = child.message()
 
     def close(self) -> None:
-        """End the child; the next request starts another."""
+        """End the child; the next request starts a new one."""
         if self._child:
             self._child.close()
             self._child = None
 
     @contextlib.contextmanager
     def _answer(self, job: dict[str, Any]) -> Iterator[tuple[Child, tuple[int, int, bytes]]]:
-        """Send a request and give its answer's first message; a child that was not heard to the end is replaced."""
+        """Send a request and yield its answer's first message; a child whose answer is not read whole is replaced."""
         if self._owner == threading.get_ident():
             raise RuntimeError("this thread still reads frames from this decoder: exhaust or close them first")
         with self._lock:
@@ -196,7 +196,7 @@ class Decoder:
                 except DecodeError as exc:
                     if exc.reason != "crash" or child.num_requests == 1:
                         raise
-                    self.close()  # it may have died before: the video is to blame only if a new child dies, too
+                    self.close()  # it may have died earlier: blame the video only if a new child dies, too
                     child = self._ready()
                     child.ask(job)
                     message = child.message()
@@ -220,7 +220,7 @@ def _end(payload: bytes) -> tuple[dict[str, Any], bytes]:
 
 
 def _job(requests: Sequence[DecodeRequest], *, bare: bool) -> dict[str, Any]:
-    """Return the request as the child reads it: what the decode has once, then each view."""
+    """Return the request in the child's format: what all views share, then each view."""
     first = requests[0]
     seeks = [r.seek_pts for r in requests if r.seek_pts is not None]
     return {
@@ -247,7 +247,7 @@ def _view(request: DecodeRequest) -> dict[str, Any]:
 
 
 def _plain(geometry: Geometry) -> dict[str, Any]:
-    """Return the fields; dataclasses.asdict copies deeply, which is a millisecond per short file."""
+    """Return the fields; dataclasses.asdict makes deep copies, which costs a millisecond per short file."""
     return {field.name: getattr(geometry, field.name) for field in fields(geometry)}
 
 
@@ -258,7 +258,7 @@ atexit.register(_LISTENER.close)
 
 
 def limit_decoder(limits: Limits) -> None:
-    """Set the limits of this process' decoders; a child that was started with others is replaced."""
+    """Set the limits of this process's decoders; a child started with other limits is replaced."""
     for decoder in (_DECODER, _LISTENER):
         if decoder.limits != limits:
             decoder.close()
@@ -271,5 +271,5 @@ def get_decoder() -> Decoder:
 
 
 def get_listener() -> Decoder:
-    """Return the decoder of this process for sound, which is read while frames are: it has a child of its own."""
+    """Return this process's decoder for sound: it has a child of its own, since sound is read alongside frames."""
     return _LISTENER

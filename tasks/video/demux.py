@@ -1,4 +1,4 @@
-"""Opening a video safely; its packets, and the frames that each decodes to. Used in the decoding child only."""
+"""Opens a video safely; its packets, and the frames decoded from each. Used only in the decoding child."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ BEGINNINGS = {
     0: (b"\x1aE\xdf\xa3", b"RIFF", b"OggS", b"FLV\x01", b"GIF8", b"\x30\x26\xb2\x75"),
     4: (b"ftyp", b"moov", b"mdat", b"wide"),
 }
-"""Where the first bytes of known containers stand: a file that begins so and does not open is cut off."""
+"""Offset -> first bytes of known containers: a file that begins like this but does not open is cut off."""
 SELF_ORDERED = ("hevc", "av1", "vp9", "vp8", "mjpeg")
-"""Codecs whose streams always say how far frames are out of order, or whose frames never are."""
+"""Codecs whose streams always state how far frames are reordered, or whose frames never are."""
 GUESSED_FPS = Fraction(25)
 """For streams that have neither PTS nor a rate."""
 
 
 class Refused(Exception):
-    """The video can't be read as asked: a reason from `types.Reason` and a sentence."""
+    """The video can't be read as requested: a reason from `types.Reason` and a sentence."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(reason, message)
@@ -46,9 +46,9 @@ def open_video(
 ) -> tuple[InputContainer, VideoStream]:
     """Open a file or object and the video stream that ffmpeg would pick, ready to decode.
 
-    Opening decodes some frames to learn what headers leave out, so a first opening that allows no codec at
-    all (0.3 ms) checks names and sizes before any decoder runs. Where headers say all that decoding needs,
-    it is enough, and saves 1 to 7 ms: much for a short clip.
+    Opening decodes some frames to find what headers leave out. So the file is first opened without any codec
+    (0.3 ms), to check names and sizes before a decoder runs. If the headers contain all that decoding needs,
+    this is enough and saves 1 to 7 ms, which matters for a short clip.
     """
     file = ObjectFile(uri, beat) if is_s3(uri) else os.fsdecode(path_of(uri))
     container, stream = _open_stream(uri, file, "none", max_pixels)
@@ -62,9 +62,9 @@ def open_video(
 
 
 def _says_order(container: InputContainer, stream: VideoStream) -> bool:
-    """Whether decoders put frames in order without having looked ahead.
+    """Return whether decoders can put frames in display order without looking ahead.
 
-    Of these only H.264 may leave out how far; then mov tables tell, or decoding must begin with a guess.
+    Of these codecs only H.264 may not state its reorder depth; then mov tables do, or decoding begins with a guess.
     """
     name = stream.codec_context.codec.canonical_name
     is_mov = container.format.name.startswith("mov")
@@ -76,7 +76,7 @@ def _says_order(container: InputContainer, stream: VideoStream) -> bool:
 def _open_stream(
     uri: str, file: ObjectFile | str, decoders: str, max_pixels: int
 ) -> tuple[InputContainer, VideoStream]:
-    """Open a file and its video stream; a refused one is closed at once, not when garbage is next collected."""
+    """Open a file and its video stream; a refused file is closed at once instead of at garbage collection."""
     container = open_container(uri, file, decoders)
     try:
         return container, _pick(container, max_pixels)
@@ -86,7 +86,7 @@ def _open_stream(
 
 
 def open_container(uri: str, file: ObjectFile | str, decoders: str) -> InputContainer:
-    """Open a path, or an object's bytes: then FFmpeg itself may open nothing at all."""
+    """Open a path, or an object's bytes; in the latter case FFmpeg itself may open nothing."""
     protocols = "file" if isinstance(file, str) else "none"
     options = {"format_whitelist": FORMATS, "protocol_whitelist": protocols, "codec_whitelist": decoders}
     if isinstance(file, ObjectFile):
@@ -103,7 +103,7 @@ def open_container(uri: str, file: ObjectFile | str, decoders: str) -> InputCont
 
 
 def _why_not(uri: str) -> tuple[str, str]:
-    """Tell a video cut off before its index from a file that is no video."""
+    """Return whether a file is a video cut off before its index, or not a video, as reason and message."""
     if not is_s3(uri) and not os.path.isfile(path_of(uri)):
         return "not_video", "not a regular file"
     with open_uri(uri) as file:
@@ -136,9 +136,9 @@ def _pick(container: InputContainer, max_pixels: int) -> VideoStream:
 def packets_of(
     container: InputContainer, stream: VideoStream, faults: collections.Counter[str]
 ) -> Iterator[Packet[VideoStream]]:
-    """Demux the stream's whole packets; broken ones and a read error, which ends them, are counted.
+    """Yield the stream's intact packets; broken ones are counted, as is a read error, which ends the stream.
 
-    Transport streams flag packets after a gap as corrupt; those decode all the same.
+    Transport streams flag packets after a gap as corrupt, but these can be decoded.
     """
     accept_flagged = container.format.name == "mpegts"
     try:
@@ -158,7 +158,7 @@ def packets_of(
 def decoded(
     stream: VideoStream, packet: Packet[VideoStream] | None, faults: collections.Counter[str]
 ) -> list[VideoFrame]:
-    """Decode a packet, or flush with None; a packet that can't be decoded gives nothing and is counted."""
+    """Decode a packet, or flush with None; an undecodable packet gives no frames and is counted."""
     try:
         return stream.codec_context.decode(packet)
     except av.error.InvalidDataError:
@@ -170,7 +170,7 @@ def decoded(
 
 
 def _require_room(num_bytes: int) -> None:
-    """Raise MemoryError where so much can't be had: FFmpeg's H.264 decoder calls data invalid then."""
+    """Raise MemoryError if this much can't be allocated: FFmpeg's H.264 decoder then reports invalid data."""
     try:
         mmap.mmap(-1, max(num_bytes, 1 << 20)).close()
     except OSError as exc:

@@ -1,4 +1,4 @@
-"""Which files are looked at, and which demuxers, codecs and decoders may open them."""
+"""Which files count as videos, and which demuxers, codecs and decoders may open them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ SUFFIXES = frozenset([
     ".3gp", ".asf", ".avi", ".divx", ".flv", ".gif", ".h264", ".h265", ".hevc", ".m2ts", ".m4v", ".mkv", ".mov",
     ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
 ])  # fmt: skip
-"""What counts as a video in a folder or glob; a file named outright, or in a manifest, counts whatever its name."""
+"""Suffixes of videos in a folder or glob; a file named directly, or in a manifest, may have any name."""
 
 
 FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,h264,hevc,obu,ivf,gif,ogg,flv,asf,"
     "dv,mjpeg,yuv4mpegpipe"
 )
-"""Demuxers that may look at a file. No playlists, image sequences or scripts: they name other files."""
+"""Demuxers that may open a file. No playlists, image sequences or scripts, since these name other files."""
 
 
 CODECS = (

@@ -1,7 +1,7 @@
-"""The frames of a read range, one after the other, wherever they come from: the decoder, or pixels already stored.
+"""The frames of a read range in order, from the decoder or from stored pixels.
 
 Frames carry `ticks`: time from the first displayed frame in half steps of the clock (the stream's time base, or 1 / fps
-on a grid of numeric rate), so that the centre of a window of frames is a whole number, too.
+on a grid of numeric rate), so that the centre of a window of frames is an integer, too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from patchlake.tasks.types import FrameArray, FrameGrid, FrameSource, Geometry, 
 from patchlake.tasks.video.decoder import Decoder, DecodeRequest
 
 Block = tuple[FrameArray, IntArray]
-"""Frames (n, height, width, 3), valid until the next block is asked for, and their ticks (n,)."""
+"""Frames (n, height, width, 3), valid until the next block is requested, and their ticks (n,)."""
 NEVER = np.iinfo(np.int64).max
 
 
@@ -59,7 +59,7 @@ def tick_seconds(source: FrameSource, fps: Fraction | None) -> Fraction:
 
 
 def request_of(read_range: ReadRange, source: FrameSource, grid: FrameGrid, *, start: int, stop: int) -> DecodeRequest:
-    """Return what to ask the decoder for rows [start, stop) of a read range."""
+    """Return the decoder's request for rows [start, stop) of a read range."""
     planned = pts.unpack(read_range.pts)
     low, high = start - read_range.start, stop - read_range.start
     first, fps = read_range.first_grid_row, grid.fps
@@ -80,14 +80,14 @@ def request_of(read_range: ReadRange, source: FrameSource, grid: FrameGrid, *, s
 
 
 def _seek_pts(read_range: ReadRange, pts_lo: int, *, is_first: bool) -> int | None:
-    """Return the PTS of the key frame to start decoding at; None: the file's start."""
+    """Return the PTS of the key frame at which decoding starts; None: the file's start."""
     return None if is_first else max((key for key in read_range.key_pts if key <= pts_lo), default=None)
 
 
 def _geometries(
     read_range: ReadRange, source: FrameSource, grid: FrameGrid, shown: IntArray
 ) -> list[tuple[int, Geometry]]:
-    """Return the geometry of a range's first frame, then each other one with the PTS of the frame it begins with."""
+    """Return the geometry of a range's first frame, then each new geometry with the PTS of its first frame."""
     path, found = read_range.boxes, list[tuple[int, Geometry]]()
     for at in dict.fromkeys(shown.tolist()) if path is not None and path.seconds else shown[:1].tolist():
         seconds = float((at - source.first_pts) * source.time_base)
@@ -98,7 +98,7 @@ def _geometries(
 
 
 class Ticker:
-    """Turns the PTS of a range's frames into ticks; it keeps the PTS if the rate is numeric."""
+    """Converts the PTS of a range's frames to ticks; keeps the PTS if the rate is numeric."""
 
     def __init__(self, read_range: ReadRange, source: FrameSource, fps: Fraction | None, *, start: int) -> None:
         self._first_pts = source.first_pts
@@ -122,27 +122,27 @@ class Ticker:
 
 
 def decoded(decoder: Decoder, request: DecodeRequest, ticker: Ticker) -> Iterator[Block]:
-    """Yield the frames that a request asks for."""
+    """Yield the frames of a request."""
     for frames, frame_pts in decoder.frames(request):
         yield frames, ticker(frame_pts)
 
 
 class Spool:
-    """A file without a name that keeps the frames of one of several read ranges that share a decode."""
+    """An unnamed temporary file with the frames of one of several read ranges that share a decode."""
 
     def __init__(self, folder: Path, size: tuple[int, int], ticker: Ticker) -> None:
-        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115  it lives as long as its blocks
+        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115  open as long as its blocks are needed
         self._shape = (*size, 3)
         self._ticker = ticker
         self._ticks: list[IntArray] = []
 
     def add(self, frames: FrameArray, frame_pts: IntArray) -> None:
-        """Keep the next frames."""
+        """Store the next frames."""
         self._file.write(np.ascontiguousarray(frames).data)
         self._ticks.append(self._ticker(frame_pts))
 
     def blocks(self) -> Iterator[Block]:
-        """Yield what was kept, block by block, and free it."""
+        """Yield the stored frames, block by block, then free the file."""
         self._file.seek(0)
         for ticks in self._ticks:
             frames = np.empty((len(ticks), *self._shape), dtype=np.uint8)
@@ -161,7 +161,7 @@ def spooled(decoder: Decoder, requests: Sequence[DecodeRequest], spools: Sequenc
 
 
 class Reader:
-    """Hands a range's blocks out in pieces, with the frames around each piece."""
+    """Splits a range's blocks into pieces, with the frames around each piece."""
 
     def __init__(self, blocks: Iterator[Block], clock: Clock, *, before: int, after: int) -> None:
         self._blocks = blocks
@@ -198,7 +198,7 @@ class Reader:
         )
 
     def drain(self) -> None:
-        """Read to the end of the stream and keep nothing."""
+        """Read to the end of the stream, discarding the frames."""
         for _ in self._blocks:
             pass
 
@@ -208,7 +208,7 @@ class Reader:
             self._past = np.concatenate([past, frames[-self._before :]])[-self._before :]
 
     def _until(self, tick: int) -> Iterator[Block]:
-        """Yield the next frames before a tick: those looked at already, then views of the stream's blocks."""
+        """Yield the next frames before a tick: those already peeked at, then views of the stream's blocks."""
         while self._ahead:
             frames, ticks = self._ahead.pop(0)
             stop = int(np.searchsorted(ticks, tick, side="left"))
@@ -221,7 +221,7 @@ class Reader:
         yield from self._stream_until(tick)
 
     def _peek(self, tick: int) -> list[Block]:
-        """Return copies of the next frames before a tick; reading goes on as if they had not been looked at."""
+        """Return copies of the next frames before a tick, without consuming them."""
         self._ahead += [(frames.copy(), ticks) for frames, ticks in self._stream_until(tick)]
         stops = [int(np.searchsorted(ticks, tick, side="left")) for _, ticks in self._ahead]
         return [(f[:stop], t[:stop]) for (f, t), stop in zip(self._ahead, stops, strict=True) if stop]
@@ -244,18 +244,18 @@ class Reader:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The frames of a piece and those around it that exist."""
+    """The frames of a piece, and existing frames around it."""
 
     before: FrameArray
     own: FrameArray
     after: FrameArray
     ticks: IntArray
-    """Of `own`, then of `after`."""
+    """Ticks of `own`, then of `after`."""
     surplus: IntArray
-    """Ticks of frames that the packets had not promised; they found no room."""
+    """Ticks of frames that the packets had not listed, for which there was no room."""
 
     def spread(self, *, rows: int, size: int, stride: int, context: tuple[int, int]) -> FrameArray:
-        """Return the frames that `rows` windows and their context need; past the ends, the end frame again."""
+        """Return the frames that `rows` windows and their context need; past the ends, the end frame is repeated."""
         before, after = context
         stop = (rows - 1) * stride + size + after
         parts = []

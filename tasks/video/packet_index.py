@@ -1,6 +1,6 @@
-"""What a video's packets tell: when its frames are shown, where decoding can start, whether the file is cut off.
+"""Facts from a video's packets: its frames' times, where decoding can start, whether the file is cut off.
 
-Used in the decoding child only.
+Used only in the decoding child.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from patchlake.tasks.video.demux import GUESSED_FPS, Refused, decoded, packets_o
 
 
 class Index(NamedTuple):
-    """What a pass over all packets tells."""
+    """Result of a pass over all packets."""
 
     pts: npt.NDArray[np.int64]
-    """Of each frame to display, ascending."""
+    """PTS of each displayed frame, ascending."""
     key_rows: npt.NDArray[np.int64]
     last_duration: int
-    """Of the frame displayed last, in PTS steps."""
+    """Duration of the frame displayed last, in PTS steps."""
     counted: bool
     fps: Fraction
     first: VideoFrame | None
-    """First frame that decodes, where asked for."""
+    """First decodable frame, if requested."""
 
 
 class _Packet(NamedTuple):
-    """What a packet says of the frame that it shows."""
+    """What a packet says about the frame that it shows."""
 
     pts: int | None
     is_key: bool
@@ -53,9 +53,9 @@ def index_packets(
     decode_first: bool,
     caps: tuple[int, float] | None = None,
 ) -> Index:
-    """Read every packet; decode none, or just as many as give the first frame.
+    """Read every packet; decode none, or only as many as are needed for the first frame.
 
-    Ends with Refused(too_large, ...) at the first packet past `caps`, the most frames and seconds of a video.
+    Raises Refused(too_large, ...) at the first packet past `caps`, the maximum frames and seconds of a video.
     """
     packets, first = _shown_packets(container, stream, beat=beat, decode_first=decode_first, caps=caps)
     tick = stream.time_base or Fraction(1, 1000)
@@ -67,7 +67,7 @@ def index_packets(
         rate = rate or GUESSED_FPS
         packets = [packet._replace(pts=round(i / (rate * tick))) for i, packet in enumerate(packets)]
     elif not counted and first is not None and first.pts is not None:
-        start = first.pts  # what comes before can't be decoded
+        start = first.pts  # earlier frames can't be decoded
         packets = [packet for packet in packets if packet.pts is not None and packet.pts >= start]
     pts = np.array([packet.pts for packet in packets], np.int64)
     keys = np.array([packet.is_key for packet in packets], bool)
@@ -87,7 +87,7 @@ def _shown_packets(
     decode_first: bool,
     caps: tuple[int, float] | None,
 ) -> tuple[list[_Packet], VideoFrame | None]:
-    """Return the packets of frames that are shown, in the file's order, and the first frame, if it is to be decoded."""
+    """Return the packets of displayed frames, in the file's order, and the first frame if `decode_first`."""
     first: VideoFrame | None = None
     faults: collections.Counter[str] = collections.Counter()
     found: list[_Packet] = []
@@ -114,7 +114,7 @@ def _shown_packets(
 
 
 def _fps(pts: npt.NDArray[np.int64], last_duration: int, tick: Fraction, rate_from_header: Fraction) -> Fraction:
-    """Average rate: the header's where packets agree within 1 %, else theirs."""
+    """Return the average rate: the header's if packets agree within 1 %, else that of the packets."""
     steps = int(pts[-1] - pts[0]) if len(pts) else 0
     if not steps:
         return rate_from_header
@@ -126,7 +126,7 @@ def _fps(pts: npt.NDArray[np.int64], last_duration: int, tick: Fraction, rate_fr
 
 
 def is_cut_off(uri: str, container: InputContainer, stream: VideoStream, num_packets: int) -> bool:
-    """Whether the container itself promises more bytes or packets than the file holds."""
+    """Return whether the container states more bytes or packets than the file holds."""
     if container.format.name.startswith("mov"):
         entries = stream.index_entries
         return len(entries) > 0 and entries[-1].pos + entries[-1].size > container.size
@@ -136,7 +136,7 @@ def is_cut_off(uri: str, container: InputContainer, stream: VideoStream, num_pac
 
 
 def _segment_end(uri: str) -> int:
-    """Return where a Matroska file's segment says that it ends; 0 where it does not say."""
+    """Return the end of a Matroska file's segment as stated in it; 0 if it is not stated."""
     with open_uri(uri) as file:
         head = file.read(4096)
     start = head.find(b"\x18\x53\x80\x67") + 4
@@ -148,7 +148,7 @@ def _segment_end(uri: str) -> int:
 
 
 def header_facts(container: InputContainer, stream: VideoStream) -> dict[str, Any]:
-    """Return what headers say; to be copied before the container is closed."""
+    """Return the facts in headers; copy them before the container is closed."""
     tick = stream.time_base or Fraction(1, 1000)
     seconds = float(stream.duration * tick) if stream.duration else (container.duration or 0) / av.time_base
     shown = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]

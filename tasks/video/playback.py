@@ -1,4 +1,4 @@
-"""From packets to the frames that were asked for. Runs in the decoding child only."""
+"""From packets to the requested frames. Runs only in the decoding child."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from patchlake.tasks.video.packet_index import index_packets
 from patchlake.tasks.video.views import Shown, View
 
 STEPS_BACK_SECONDS = (0, 1, 4, 16)
-"""How far before the wanted PTS to seek, in turn, while the first frame comes too late; at last, the file's start."""
+"""How far before the requested PTS to seek, in turn, while the first frame is too late; finally, the file's start."""
 
 
 class Playback:
@@ -42,7 +42,7 @@ class Playback:
         )
 
     def shown(self, views: Sequence[View]) -> Iterator[tuple[int, Shown]]:
-        """Yield what each view shows, as it is decoded: number of the view, then PTS, frame, and how many rows."""
+        """Yield the frames of each view in decoding order: number of the view, then PTS, frame, and how many rows."""
         times = [view.times for view in views]
         try:
             for pts, frame in self._timed():
@@ -71,7 +71,7 @@ class Playback:
         self.reason, self.message = reason, message
 
     def _timed(self) -> Iterator[tuple[int, VideoFrame]]:
-        """Yield frames in display order with the PTS that packets promise."""
+        """Yield frames in display order with the PTS from the packets."""
         if self._job["counted"]:
             index = index_packets(self._container, self._stream, beat=self._beat, decode_first=False)
             self._reopen()
@@ -84,10 +84,10 @@ class Playback:
                 yield frame.pts, frame
 
     def _from_seek(self) -> Iterator[VideoFrame]:
-        """Yield frames from one at or before the PTS to seek to.
+        """Yield frames, starting with one at or before the PTS to seek to.
 
         Demuxers that seek by position may land past the key frame, and decoders drop what they can't decode
-        yet: then the first frame comes late, and the next try starts earlier.
+        yet: then the first frame is too late, and the next try starts earlier.
         """
         seek_pts = self._job["seek_pts"]
         context = self._stream.codec_context
@@ -115,8 +115,8 @@ class Playback:
     def _decode_the_start(self) -> None:
         """Decode the first packet before seeking away from it, without counting it.
 
-        x264 states its build once, in the first frame; FFmpeg decodes 4:4:4 of builds up to 150 wrongly without it.
-        Palettes travel in the first packet alone.
+        x264 states its build only in the first frame; without it FFmpeg decodes 4:4:4 of builds up to 150 wrongly.
+        Palettes are only in the first packet.
         """
         faults: collections.Counter[str] = collections.Counter()
         for packet in packets_of(self._container, self._stream, faults):

@@ -1,4 +1,4 @@
-"""What a source holds: its hash, and what packets and the first frame tell."""
+"""Probing a source: its hash, and facts from its packets and first frame."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _EMPTY = hashlib.sha256().hexdigest()[:32]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Probed:
-    """A source with its verdict, and its video where there is one."""
+    """A source with its verdict, and its video if there is one."""
 
     source: Source
     video: Video | None = None
@@ -29,12 +29,12 @@ class Probed:
 
     @classmethod
     def lost(cls, source: Source, message: str) -> Probed:
-        """Return the verdict on a source that ended its worker again and again."""
+        """Return the verdict on a source that repeatedly killed its worker."""
         return cls(source=replace(source, status="failed", reason="crash", message=message))
 
 
 def probe_source(source: Source, *, decoder: Decoder | None = None) -> Probed:
-    """Look at a source: one pass over its bytes for the hash, one over its packets in the decoding child."""
+    """Probe a source: one pass over its bytes for the hash, one over its packets in the decoding child."""
     try:
         video_id = content_hash(source.uri)
         if video_id == _EMPTY:
@@ -52,7 +52,7 @@ def probe_source(source: Source, *, decoder: Decoder | None = None) -> Probed:
 
 
 def content_hash(uri: str) -> str:
-    """Return the first 32 hex digits of the SHA-256 of a source's bytes, which are read in parts."""
+    """Return the first 32 hex digits of the SHA-256 of a source's bytes, read in parts."""
     sha256 = hashlib.sha256()
     with open_uri(uri) as file:
         while data := file.read(MOST_BYTES):
@@ -61,7 +61,7 @@ def content_hash(uri: str) -> str:
 
 
 def is_variable_rate(pts: IntArray) -> bool:
-    """Whether no constant rate gives these ascending PTS: some frame is over a step of the time base off the mean rate.
+    """Return whether ascending PTS match no constant rate: a frame is over one time base step off the mean rate.
 
     A constant rate rounded to whole steps is at most half a step off, and so are the first and the last frame.
     """
@@ -72,7 +72,7 @@ def is_variable_rate(pts: IntArray) -> bool:
 
 
 def video_of(video_id: str, facts: dict[str, Any], index: FrameIndex) -> Video:
-    """Turn what the child tells of a file into a video."""
+    """Return a video from the child's facts about a file."""
     time_base = Fraction(facts["time_base"])
     sample_aspect = Fraction(facts["sample_aspect"])
     width, height = facts["width"], facts["height"]

@@ -1,6 +1,6 @@
-"""From decoded frames to the frame grid: on black, turned, cut, scaled, as RGB bytes. Runs in the decoding child only.
+"""From decoded frames to the frame grid: alpha on black, rotate, crop, scale to RGB bytes. Only in the decoding child.
 
-Colours: the stream's matrix and range; where it does not say, BT.601 and the range that the pixel format implies.
+Colours: the stream's matrix and range; if not stated, BT.601 and the range that the pixel format implies.
 docs/decoding.md has all policies.
 """
 
@@ -19,15 +19,15 @@ from av.video.frame import VideoFrame
 from patchlake.tasks.video.demux import Refused
 
 SCALING = "bilinear+bitexact"
-"""Equal bytes on every x86-64 processor, and ffmpeg's own; with accurate_rnd unscaled frames are not."""
+"""Gives equal bytes on every x86-64 processor, equal to ffmpeg's; with accurate_rnd unscaled frames would differ."""
 TURNS = {90: ("transpose=clock",), 180: ("hflip", "vflip"), 270: ("transpose=cclock",)}
 UNSPECIFIED, RESERVED = 2, 3
 MATRICES = frozenset([0, 1, UNSPECIFIED, 4, 5, 6, 7, 9])
-"""Of ISO/IEC 23091-2 (H.273), those that swscale converts: RGB, BT.709, FCC, BT.601 twice, SMPTE 240M, BT.2020."""
+"""Matrices of ISO/IEC 23091-2 (H.273) that swscale converts: RGB, BT.709, FCC, BT.601 (twice), SMPTE 240M, BT.2020."""
 
 
 class Scaler:
-    """Puts frames on the frame grid, as rgb24."""
+    """Maps frames to the frame grid, as rgb24."""
 
     def __init__(self, geometry: dict[str, Any]) -> None:
         (self.height, self.width), (top, left) = geometry["size"], geometry["pad"]
@@ -39,7 +39,7 @@ class Scaler:
         self._to_rgba = Chain([f"scale=flags={SCALING}", "format=rgba"])
 
     def move(self, x: int, y: int) -> None:
-        """Cut from another place, as large as before."""
+        """Move the crop, keeping its size."""
         self._to_grid.move(x, y)
 
     def __call__(self, frame: VideoFrame) -> npt.NDArray[np.uint8]:
@@ -52,7 +52,7 @@ class Scaler:
 
 
 class Chain:
-    """One libavfilter graph: turn, cut, filter; rebuilt when the frames change."""
+    """One libavfilter graph: rotate, crop, filter; rebuilt if the frames' format changes."""
 
     def __init__(self, filters: list[str], *, turns: tuple[str, ...] = (), crop: list[int] | None = None) -> None:
         self._filters, self._turns, self._crop = filters, turns, crop
@@ -71,7 +71,7 @@ class Chain:
         return self._graph.vpull()
 
     def move(self, x: int, y: int) -> None:
-        """Cut from another place: a command to the filter, as a new graph costs a millisecond."""
+        """Move the crop by a command to the filter, since a new graph costs a millisecond."""
         assert self._crop is not None
         self._crop = [x, y, *self._crop[2:]]
         if self._cutter is not None:
@@ -101,7 +101,7 @@ class Chain:
 
 
 def has_alpha(frame: VideoFrame) -> bool:
-    """Return whether pixels may be transparent: by the format; a palette by its entries."""
+    """Return whether pixels may be transparent, by the format; for a palette by its entries."""
     name = frame.format.name
     if name == "pal8":  # blue, green, red, alpha
         return bool(np.frombuffer(memoryview(frame.planes[1]), np.uint8)[3::4].min() < 255)
@@ -114,11 +114,11 @@ def _format_has_alpha(pixel_format: str) -> bool:
 
 
 def on_black(frame: VideoFrame) -> VideoFrame:
-    """Return an rgba frame as rgb24 over black: colour times alpha / 255, rounded, so that opaque stays as it is.
+    """Return an rgba frame as rgb24 over black: colour times alpha / 255, rounded, so opaque pixels are unchanged.
 
     libavfilter's `premultiply` rounds down: opaque white would become 254.
     """
     rgba = frame.to_ndarray()
     product = np.multiply(rgba[..., :3], rgba[..., 3:], dtype=np.uint16) + np.uint16(128)
-    product += product >> np.uint16(8)  # with the shift below x / 255, rounded, for all x up to 255 * 255
+    product += product >> np.uint16(8)  # with the shift below: x / 255, rounded, for all x up to 255 * 255
     return VideoFrame.from_ndarray((product >> np.uint16(8)).astype(np.uint8), format="rgb24")

@@ -1,6 +1,6 @@
-"""Which of the frames that come out of a decoder are shown, how often, and how. Runs in the decoding child only.
+"""Which decoded frames are shown, how often, and how. Runs only in the decoding child.
 
-Several views of one decode may be asked for: boxes of the same video, each with times of its own.
+Several views of one decode may be requested: boxes of the same video, each with its own times.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ class Times(Protocol):
     """No later frame will be shown."""
 
     def take(self, pts: int, frame: VideoFrame) -> Shown | None:
-        """Take the next frame; return what is to be shown now."""
+        """Take the next frame; return what to show now."""
 
     def end(self, frame_pts: int) -> Shown | None:
-        """The file has ended, its last frame lasts `frame_pts`; return what is still to be shown."""
+        """The file has ended, its last frame lasts `frame_pts`; return what remains to be shown."""
 
     def missing(self) -> str | None:
-        """Return a sentence about what the file lacks, now that it has ended; None if it is whole."""
+        """After the file's end, return a sentence about what is missing; None if it is complete."""
 
 
 class EveryFrame:
-    """Native rate: every frame from `pts_lo` up to `pts_hi` once."""
+    """Native rate: every frame from `pts_lo` up to `pts_hi`, once."""
 
     def __init__(self, pts_lo: int, pts_hi: int | None) -> None:
         self._lo, self._hi = pts_lo, pts_hi
@@ -52,7 +52,7 @@ class EveryFrame:
         """Show nothing more."""
 
     def missing(self) -> str | None:
-        """Say which end was promised."""
+        """Return a sentence if the file ends before the expected frame."""
         if self._hi is None or self.is_done:
             return None
         return f"the file ends before PTS {self._hi}, which its packets promise"
@@ -61,7 +61,7 @@ class EveryFrame:
 class AtGridTimes:
     """Numeric rate: hold each frame until the next one comes, and show it at every grid time in between.
 
-    Grid time k comes when k * den / num seconds are over, counted from the first PTS.
+    Grid time k is k * den / num seconds after the first PTS.
     """
 
     def __init__(self, grid: list[int], tick: Fraction, first_pts: int) -> None:
@@ -87,7 +87,7 @@ class AtGridTimes:
         return self._until(self._rows_before(end) if is_short else self._stop)
 
     def missing(self) -> str | None:
-        """Say how many rows were promised."""
+        """Return a sentence if the file ends before the expected rows."""
         num_rows = self._stop - self._row
         return f"the file ends {num_rows} rows before its packets promise" if num_rows > 0 else None
 
@@ -102,7 +102,7 @@ class AtGridTimes:
 
 
 class View:
-    """One of the views that a job asks for."""
+    """One of the views that a job requests."""
 
     def __init__(self, asked: dict[str, Any], job: dict[str, Any]) -> None:
         self.times: Times
@@ -115,7 +115,7 @@ class View:
         self._moves: list[list[Any]] = asked["moves"][::-1]
 
     def picture(self, pts: int, frame: VideoFrame) -> npt.NDArray[np.uint8]:
-        """Return the frame on the frame grid, through the box as it is then: (height, 3 * width), read it at once."""
+        """Return the frame on the frame grid, through the box at that time: (height, 3 * width); read it at once."""
         geometry = None
         while self._moves and self._moves[-1][0] <= pts:
             _, geometry = self._moves.pop()

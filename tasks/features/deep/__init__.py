@@ -1,1 +1,1 @@
-"""Deep features: pretrained networks, their weights, and the grids of their tokens."""
+"""Deep features: pretrained networks, their weights, and their token grids."""

@@ -1,4 +1,4 @@
-"""Backbones of transformers, for pictures and for clips: last hidden states, laid out as a grid."""
+"""Image and clip backbones of the transformers library: last hidden states, laid out as a grid."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from patchlake.tasks.features.deep.receptive_fields import Place, Watch, tiles
 from patchlake.tasks.features.deep.weights import Weights
 
 _POOLERS = ("pooler", "head")
-"""Parts of a vision model that only its pooled vector passes through; a checkpoint may lack them."""
+"""Parts of a vision model used only for its pooled vector; a checkpoint may lack them."""
 _UNUSED = ("text_model", "text_projection", "visual_projection", "logit_", "predictor")
 _MOST_EXTRA = 2
-"""Class and distillation tokens before the grid; register tokens come on top."""
+"""Class and distillation tokens before the grid; register tokens come in addition."""
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """How a backbone's answer is read."""
+    """How a backbone's output is read."""
 
     shape: tuple[int, int, int]
     extra: int
     """Tokens before the grid."""
     is_time_last: bool
-    """Whether tokens are sorted by y, x, time (TimeSformer), not by time, y, x."""
+    """Whether tokens are ordered y, x, time (TimeSformer) instead of time, y, x."""
     vector: str
 
 
@@ -64,7 +64,7 @@ class _Backbone(Tokens):
 
 
 def open_backbone(weights: Weights, spec: HfSpec | HfClipSpec, frame_size: Size) -> Network:
-    """Return what a saved backbone is, from its architecture alone: no weights, no memory."""
+    """Return the description of a saved backbone, from its architecture alone: no weights, no memory."""
     config = weights.config
     vision = config.get("vision_config", config)
     length = vision.get("num_frames") or vision.get("frames_per_clip")
@@ -106,7 +106,7 @@ def open_backbone(weights: Weights, spec: HfSpec | HfClipSpec, frame_size: Size)
 
 @dataclass(frozen=True)
 class _Skeleton:
-    """A backbone without weights, and what it answered to an empty input."""
+    """A backbone without weights, and its output for an empty input."""
 
     size: Size
     model: Any
@@ -130,7 +130,7 @@ class _Skeleton:
 def _read(
     weights: Weights, skeleton: _Skeleton, vision: dict[str, Any], frames: int
 ) -> tuple[_Layout, tuple[Place, Place, Place], int]:
-    """Return how to read the backbone's answers, where its tokens lie, and their width."""
+    """Return how to read the backbone's output, where its tokens lie, and their width."""
     hidden, (height, width) = skeleton.hidden, skeleton.size
     if hidden.ndim == 4:
         rows, columns, channels, extra = *hidden.shape[2:], hidden.shape[1], 0
@@ -159,7 +159,7 @@ def _read(
 
 
 def _has(weights: Weights, model: nn.Module) -> bool:
-    """Return whether the checkpoint holds the weights of the model's pooler, if it has any."""
+    """Return whether the checkpoint holds the weights of the model's pooler; True if the pooler has none."""
     wanted = [name for name, _ in model.named_parameters() if name.startswith(_POOLERS)]
     saved = weights.names() if wanted else set()
     return all(any(name == wish or name.endswith("." + wish) for name in saved) for wish in wanted)
@@ -187,21 +187,21 @@ def _load(weights: Weights, layout: _Layout, *, needs_pooler: bool) -> Tokens:
 
 
 def _vision_part(model: Any) -> Any:
-    """Return the part that sees: the vision tower of CLIP and SigLIP, the encoder of V-JEPA 2."""
+    """Return the vision part: the vision tower of CLIP and SigLIP, the encoder of V-JEPA 2, else the model itself."""
     if hasattr(model, "vision_model"):
         return model.vision_model
     return model.encoder if model.config.model_type == "vjepa2" else model
 
 
 def _sizes(vision: dict[str, Any], processor: dict[str, Any], frame_size: Size) -> list[Size]:
-    """Return the input sizes to try: the processor's, then the architecture's; one that takes any gets frames' own."""
+    """Return the input sizes to try: the processor's, then the architecture's; if it takes any size, the frames'."""
     own = _size_of(vision.get("image_size") or vision.get("crop_size"))
     found = [_processor_size(processor, short=False) if own else None, own]
     return [size for size in found if size] or [frame_size]
 
 
 def _processor_size(processor: dict[str, Any], *, short: bool) -> Size | None:
-    """Return the height, width that a saved processor makes; `short`: a square of the shorter side will do."""
+    """Return the height, width that a saved processor produces; `short`: accept a square of the shortest edge."""
     sizes = [processor.get("crop_size")] if processor.get("do_center_crop", True) else []
     for size in (*sizes, processor.get("size")):
         if isinstance(size, dict):

@@ -1,4 +1,4 @@
-"""How many pictures go through a network at once: found by trying, less where memory runs out."""
+"""How many inputs go through a network at once: found by trying, fewer if memory runs out."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ import numpy.typing as npt
 from patchlake.tasks.errors import ModelError
 
 BatchFunction = Callable[[int, int, int], npt.NDArray[Any]]
-"""(start, stop, size) -> the results of items [start, stop), computed in a batch of `size`."""
+"""(start, stop, size) -> results of items [start, stop), computed in a batch of `size`."""
 _SIGNS = ("out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory", "alloc_failed")
-"""What CUDA's, the CPU's and cuBLAS's allocators say; torch.OutOfMemoryError is a RuntimeError as well."""
+"""Messages of the allocators of CUDA, the CPU and cuBLAS; torch.OutOfMemoryError is a RuntimeError, too."""
 
 
 class Batches:
     """Runs items a batch at a time.
 
-    A batch doubles after each full one up to `most`; when memory runs out it is halved, the items are run again, and
-    it never grows again. Items keep their order. A batch that does not grow (`first` = `most`) has one size for all:
-    kernels round otherwise for other shapes, and an item's bytes must not depend on how many come with it.
+    The batch size doubles after each full batch up to `most`; when memory runs out it is halved, the items are run
+    again, and it never grows again. Items keep their order. If the size can't grow (`first` = `most`) every batch has
+    the same size: kernels round differently for different shapes, and an item's bytes must not depend on how many
+    other items are in its batch.
     """
 
     def __init__(self, *, first: int, most: int, what: str, release: Callable[[], None] = lambda: None) -> None:
-        """`release` hands freed memory back before the next try."""
+        """`release` returns freed memory to the device before the next try; `what` begins the error."""
         self.size = first
         self._most = most
         self._is_even = first == most
@@ -33,9 +34,9 @@ class Batches:
         self._release = release
 
     def __call__(self, count: int, run: BatchFunction) -> list[npt.NDArray[Any]]:
-        """Return what `run(start, stop, size)` gives for [0, count), in order; it fills its batch up to `size` itself.
+        """Return the results of `run(start, stop, size)` for [0, count), in order; `run` pads its batch to `size`.
 
-        Raises ModelError where memory does not suffice for a single item.
+        Raises ModelError if memory does not suffice for a single item.
         """
         parts: list[npt.NDArray[Any]] = []
         at = 0
@@ -60,7 +61,7 @@ class Batches:
 
     @staticmethod
     def _tried(run: BatchFunction, start: int, stop: int, size: int) -> npt.NDArray[Any] | None:
-        """Return the batch's result, or None where memory ran out: by then the error and what it holds are gone."""
+        """Return the batch's result, or None if memory ran out; the error and what it references are freed by then."""
         try:
             return np.asarray(run(start, stop, size))
         except (RuntimeError, MemoryError) as error:

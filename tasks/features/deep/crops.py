@@ -1,4 +1,4 @@
-"""Patches of a grid as a network's inputs, cut out when their batch is due."""
+"""Patches of a grid as a network's inputs, cropped only when their batch is run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Crops:
     """The patches of a grid over frames of one size."""
 
     def __init__(self, grid: Grid, frame_size: tuple[int, int], times: Sequence[Sequence[int]]) -> None:
-        """`times`: for each input of a patch, which of the patch's frames it is made of."""
+        """`times`: for each input of a patch, the indices of the patch's frames that it consists of."""
         self._grid = grid
         self._times = np.asarray(times, dtype=np.int64)
         self._starts = (grid.starts(1, frame_size[0]), grid.starts(2, frame_size[1]))
@@ -25,7 +25,7 @@ class Crops:
         )
 
     def of(self, frames: FrameArray) -> CropInputs:
-        """Return the inputs that (n, height, width, 3) frames give."""
+        """Return the inputs from (n, height, width, 3) frames."""
         rows = max(0, (len(frames) - self._grid.size[0]) // self._grid.stride[0] + 1)
         shape = (rows, len(self._times), len(self._starts[0]), len(self._starts[1]))
         return CropInputs(frames, self._grid, self._times, self._starts, shape)
@@ -33,7 +33,7 @@ class Crops:
 
 @dataclass(frozen=True)
 class CropInputs:
-    """Inputs in the order of row, input of the patch, y, x."""
+    """Inputs, ordered by row, input of the patch, y, x."""
 
     frames: FrameArray
     grid: Grid

@@ -1,4 +1,4 @@
-"""Networks saved by torch.export: any architecture whatever, as one file, without its Python code."""
+"""Networks saved by torch.export: any architecture in one file, without its Python code."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Exported(Tokens):
         return tokens, tokens.float().mean(dim=(1, 2, 3))
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        """Move the graph to the device that tensors are moved to: it names devices, too."""
+        """Move the graph to the target device, too, since the graph itself names devices."""
         from torch.export.passes import move_to_device_pass
 
         device = fn(torch.zeros(())).device
@@ -42,7 +42,7 @@ class _Exported(Tokens):
 
 
 def open_exported(weights: Weights, spec: HfSpec | HfClipSpec, frame_size: Size) -> Network:
-    """Return what an exported network is, from its graph."""
+    """Return the description of an exported network, from its graph."""
     program = _read(weights)
     inputs = [n.meta["val"].shape for n in program.graph.nodes if n.name in program.graph_signature.user_inputs]
     if len(inputs) != 1 or len(inputs[0]) not in (4, 5) or inputs[0][-3] != 3:
@@ -80,7 +80,7 @@ def open_exported(weights: Weights, spec: HfSpec | HfClipSpec, frame_size: Size)
 def _places(
     watch: Watch, extents: tuple[int, int, int], shape: tuple[int, int, int], *, is_vector: bool
 ) -> tuple[Place, Place, Place]:
-    """Return where the cells lie; a vector's one cell is the whole input."""
+    """Return where the cells lie; the single cell of a vector is the whole input."""
     whole = [tiles(extent / cells) for extent, cells in zip(extents, shape, strict=True)]
     found = [
         tiles(extents[axis] / shape[axis])

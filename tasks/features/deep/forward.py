@@ -1,4 +1,4 @@
-"""The way of frames through a network: bytes to the device, numbers there, batches, tokens back."""
+"""Frames through a network: bytes to the device, normalised there, run in batches, tokens back."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from patchlake.tasks.features.deep.options import HfClipSpec, HfSpec
 from patchlake.tasks.types import FrameArray
 
 _FIRST, _MOST = 4, 256
-"""Pictures at once where no batch is given; a clip counts as its frames. A GPU's grow, a CPU gains nothing by it."""
+"""Images per batch if none is given; a clip counts as its frames. Only a GPU's batch grows: a CPU gains nothing."""
 INTERPOLATION = "bilinear, antialiased, corners not aligned (torch.nn.functional.interpolate)"
 
 
 class Forward:
-    """A network with what its entry asks: where it runs, in which type, what is pooled. It loads at the first call."""
+    """A network run with its entry's options: device, compute type, pooling. It loads at the first call."""
 
     def __init__(self, network: Network, spec: HfSpec | HfClipSpec, *, dtype: str | None = None) -> None:
-        """`dtype` of what comes back; by default the type that is stored."""
+        """`dtype` of the result; by default the stored type."""
         self._network = network
         self._spec = spec
         self._dtype = dtype or spec.dtype
         self.shape = shape_of(network, spec.pooling)
-        """Tokens in time, y, x that one input gives, after pooling."""
+        """Tokens in time, y, x of one input, after pooling."""
 
     def __call__(self, count: int, take: Callable[[int, int], FrameArray]) -> npt.NDArray[Any]:
         """Return (count, time, y, x, token).
@@ -67,14 +67,14 @@ class Forward:
         torch.set_num_threads(1)
         model = self._network.load()
         if self._device.type == "cuda" and self._spec.compute == "float32":
-            torch.backends.cudnn.allow_tf32 = False  # it would keep 10 of the 23 bits
+            torch.backends.cudnn.allow_tf32 = False  # TF32 keeps 10 of float32's 23 bits
         model = model.to(self._device)
         if not self._network.is_clip:
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return torch.compile(model) if self._spec.compile else model
 
     def _run(self, inputs: FrameArray, size: int) -> npt.NDArray[Any]:
-        """Return one batch's tokens; the network sees inputs again until the batch is full."""
+        """Return one batch's tokens; inputs are repeated to fill the batch."""
         size = self._network.batch or size
         x = torch.from_numpy(inputs if len(inputs) == size else np.resize(inputs, (size, *inputs.shape[1:])))
         kept = getattr(torch, self._spec.compute)
@@ -86,7 +86,7 @@ class Forward:
             return np.asarray(found.to(getattr(torch, self._dtype)).cpu().numpy())
 
     def _prepared(self, x_BTHWC: Tensor) -> Tensor:
-        """Return float32 inputs on the device: resized where the network wants another size, then normalised."""
+        """Return float32 inputs on the device: resized if the network needs another size, then normalised."""
         if self._device.type == "cuda":
             x_BTHWC = x_BTHWC.pin_memory()
         x = x_BTHWC.to(self._device, non_blocking=True).flatten(0, 1).permute(0, 3, 1, 2)  # strides: channels last
@@ -100,7 +100,7 @@ class Forward:
 
 
 def shape_of(network: Network, pooling: str) -> tuple[int, int, int]:
-    """Return the time, y, x of what is left of a network's tokens."""
+    """Return the time, y, x of a network's tokens after pooling."""
     t, y, x = network.shape
     return {"none": (t, y, x), "time": (1, y, x), "tokens": (t, 1, 1), "clip": (1, 1, 1)}[pooling]
 

@@ -24,12 +24,12 @@ Centres = tuple[tuple[float, ...], tuple[float, ...]]
 class HuggingFace(FrameExtractor):
     """Last hidden states of an image network as a (y, x) grid over the frame, one row every `every` frames.
 
-    Frames become the network's input (bilinear, antialiased, where it wants a fixed size; networks that take any see
-    them as they are), normalised by its own processor's constants, else ImageNet's. Class and register tokens, which
-    have no place in the frame, are left out. `pool: tokens` is the grid's mean, `pool: clip` the network's own vector
-    of the whole input: one cell, the frame. With `crops`, a row is a patch of the grid in time: each patch is cropped,
-    resized and put through the network, every `every`-th frame of it, and the mean of these vectors kept. Weights come
-    from where `weights.find` says; they are never made up. A cell's centre is that of its field of view (`places`).
+    Frames are resized to the network's input size if it has a fixed one (bilinear, antialiased), else used as they are,
+    and normalised by the constants of its processor, else ImageNet's. Class and register tokens, which have no place
+    in the frame, are left out. `pool: tokens` is the grid's mean, `pool: clip` the network's own vector of the whole
+    input: one cell, the frame. With `crops`, rows follow the patch grid in time: each patch is cropped, resized and put
+    through the network, every `every`-th frame of it, and the mean of these vectors is kept. Weights come from
+    `weights.find`; they are never random. A cell's centre is the centre of its receptive field (`places`).
 
     Source: transformers AutoModel, `last_hidden_state` (the maps of the last stage for convolutional networks).
     """
@@ -76,7 +76,7 @@ class HuggingFace(FrameExtractor):
 
 
 def centres_of(network: Network, spec: HfSpec | HfClipSpec, frame_size: tuple[int, int]) -> Centres:
-    """Return the y and x of the cells in frame-grid pixels; the frame's middle, where one cell stands for all of it."""
+    """Return the y and x of the cells in frame-grid pixels; the frame's middle if one cell covers all of it."""
     if spec.pooling in ("tokens", "clip"):
         return (frame_size[0] / 2,), (frame_size[1] / 2,)
     y, x = (
@@ -87,12 +87,12 @@ def centres_of(network: Network, spec: HfSpec | HfClipSpec, frame_size: tuple[in
 
 
 def digest_parts(network: Network, spec: HfSpec | HfClipSpec) -> dict[str, Any]:
-    """Return what decides the bytes: the network, what goes in, what is kept; not the device, nor the batch."""
+    """Return what determines the bytes: network, inputs, pooling; not the device or the batch size."""
     return {**network.digest_parts, "pool": spec.pooling, "compute": spec.compute, "crops": spec.crops is not None}
 
 
 def attrs_of(network: Network, spec: HfSpec | HfClipSpec) -> dict[str, Any]:
-    """Return what the array says of the network and of how it was run."""
+    """Return the array's attributes about the network and how it was run."""
     kept = {
         "none": "none: one token per cell",
         "time": "mean over the window's tubelets",

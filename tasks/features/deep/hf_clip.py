@@ -24,13 +24,13 @@ from patchlake.tasks.types import FrameArray
 class HuggingFaceClip(FrameExtractor):
     """Last hidden states of a clip network, which sees windows of `frames` frames, `step` apart, from a span's start.
 
-    A row is a tubelet: the frames that one layer of tokens was made of, and its time is their middle; its tokens know
-    of the whole window. Windows touch then, so each frame lies in one tubelet, and at a span's end the frames that
-    fill no window have no tokens. With `pool: time` or `clip` a row is a window, one every `every` frames, which may
-    overlap or leave frames out. A network whose tokens lie at single frames (those of this project: padded
-    convolutions) has rows of one frame; their window ends later, and past a span's end its last frame is seen again.
-    With `crops`, each patch of the grid is cropped, resized and put through the network: `frames` of its frames, spread
-    evenly. Inputs, weights, centres: as `hf`.
+    A row is a tubelet, i.e. the frames that one layer of tokens comes from, and its time is their middle; its tokens
+    depend on the whole window. Windows then touch, so each frame lies in one tubelet, and frames at a span's end that
+    fill no window have no tokens. With `pool: time` or `clip` a row is a window, one every `every` frames; windows may
+    overlap or leave frames out. A network whose tokens lie at single frames (this project's own: padded convolutions)
+    has rows of one frame; their window ends later, and past a span's end its last frame is repeated. With `crops`,
+    each patch of the grid is cropped, resized and put through the network: `frames` of its frames, evenly spaced.
+    Inputs, weights and centres are those of `hf`.
 
     Source: transformers AutoModel, `last_hidden_state`.
     """
@@ -60,21 +60,21 @@ class HuggingFaceClip(FrameExtractor):
         self.attrs = {**attrs_of(network, spec), "input_step": step}
 
     def _arrange(self, network: Network, spec: HfClipSpec, step: int) -> None:
-        """Say how windows and rows follow one another."""
+        """Set the sizes and strides of windows and rows."""
         length, reach = network.frames * step, int(self._times[-1]) + 1
         self.time_size, self.time_stride = reach, spec.every
         if spec.pooling in ("none", "tokens"):
             if spec.every != length:
                 raise RecipeError(
                     f"features.{spec.name}.every: got {spec.every}, expected {length}, the {network.frames} frames of "
-                    f"a window at a step of {step}: where time is kept, windows touch; or take `pool: time` or `clip`"
+                    f"a window at a step of {step}: where time is kept, windows touch; or use `pool: time` or `clip`"
                 )
             self.window_rows = network.shape[0]
             place, self.time_stride = network.places[0], length // self.window_rows
             if place.step * step != self.time_stride:
                 raise ModelError(
                     f"features.{spec.name}.path: {spec.path}: its {self.window_rows} token times do not divide its "
-                    f"{network.frames} frames; take `pool: time` or `clip`"
+                    f"{network.frames} frames; use `pool: time` or `clip`"
                 )
             self.time_size = round(2 * place.first * step) + 1
             rest = reach - (self.window_rows - 1) * self.time_stride - self.time_size
@@ -86,7 +86,7 @@ class HuggingFaceClip(FrameExtractor):
             )
 
     def __call__(self, frames: FrameArray) -> npt.NDArray[Any]:
-        """Return (rows, y, x, token) for (n, height, width, 3) RGB frames, those after the last row's being context."""
+        """Return (rows, y, x, token) for (n, height, width, 3) RGB frames; those after the last row are context."""
         return self.compute([Cells(frames)])[0]
 
     def compute(self, pieces: Sequence[Cells]) -> list[npt.NDArray[Any]]:
@@ -107,5 +107,5 @@ class HuggingFaceClip(FrameExtractor):
 
 
 def _spread(count: int, length: int) -> list[int]:
-    """Return the frames of a patch of `length` in the middles of `count` equal parts: all of them, where they match."""
+    """Return the frames in the middles of `count` equal parts of `length` frames; all frames if count = length."""
     return [(2 * i + 1) * length // (2 * count) for i in range(count)]

@@ -1,4 +1,4 @@
-"""What a network is given: the inputs of one piece or of several, cut out when their batch is due."""
+"""Inputs of a network, from one piece or several, cut out only when their batch is run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from patchlake.tasks.types import FrameArray, IntArray
 
 
 class Inputs(Protocol):
-    """So many inputs of a network, in order."""
+    """A sequence of inputs of a network."""
 
     def __len__(self) -> int: ...
 
@@ -25,7 +25,7 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True)
 class Windows:
-    """Whole frames: those at `times` after each of `starts`."""
+    """Whole frames: those `times` after each of `starts`."""
 
     frames: FrameArray
     starts: IntArray

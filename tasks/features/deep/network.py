@@ -1,4 +1,4 @@
-"""A network as deep features see it: pictures or clips in, tokens on a grid and one vector out."""
+"""A network as deep features use it: images or clips in, tokens on a grid and one vector out."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class Tokens(nn.Module):
-    """What every network is wrapped in: x_BTCHW (BCHW for pictures) to tokens_BTYXC and vectors_BC."""
+    """Common wrapper of all networks: x_BTCHW (BCHW for images) to tokens_BTYXC and vectors_BC."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the tokens, T = 1 for pictures, and one vector for each input."""
+        """Return the tokens (T = 1 for images) and one vector for each input."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Normalisation:
-    """From bytes to what the network wants: ((value * scale - shift) - mean) / std, by RGB channel."""
+    """From bytes to the network's input values: ((value * scale - shift) - mean) / std, per RGB channel."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -37,35 +37,35 @@ class Normalisation:
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """What is known of a network before its weights are in memory."""
+    """What is known about a network before its weights are in memory."""
 
     weights: Weights
     kind: str
-    """Its architecture's name."""
+    """Name of its architecture."""
     is_clip: bool
-    """Whether it takes clips (B, T, C, H, W) or pictures (B, C, H, W)."""
+    """Whether it takes clips (B, T, C, H, W) or images (B, C, H, W)."""
     frames: int
-    """Of one input; 1 for pictures."""
+    """Frames of one input; 1 for images."""
     step: int
-    """Frames from one of an input's to the next, where the model was made for one; else 1."""
+    """Distance in video frames between an input's frames, if the model was trained with one; else 1."""
     input: Size
     normalisation: Normalisation
     shape: tuple[int, int, int]
     """Tokens in time, y, x."""
     places: tuple[Place, Place, Place]
-    """Of the tokens among the input's frames and pixels."""
+    """Positions of the tokens in the input's frames and pixels: time, y, x."""
     width: int
     """Channels of a token, and of the vector."""
     vector: str
-    """What the one vector is."""
+    """Which vector it gives for a whole input, in words."""
     load: Callable[[], Tokens]
     """Read the weights; on the CPU, in float32, for inference."""
     batch: int | None = None
-    """Inputs at once, where the network takes no other number."""
+    """Batch size, if the network accepts only one."""
 
     @property
     def digest_parts(self) -> dict[str, Any]:
-        """What of the network decides the output's bytes."""
+        """What in the network determines the output's bytes."""
         return {
             "model": self.weights.digest,
             "input": list(self.input),
@@ -79,7 +79,7 @@ class Network:
 
 
 def normalisation_of(spec: HfSpec | HfClipSpec, processor: dict[str, Any]) -> Normalisation:
-    """Return the constants of a saved image or video processor; the entry's win, ImageNet's stand where it has none."""
+    """Return the constants of a saved image or video processor; the entry's come first, ImageNet's are the default."""
     given = processor if processor.get("do_normalize", True) else {"image_mean": (0, 0, 0), "image_std": (1, 1, 1)}
     scale = processor.get("rescale_factor", 1 / 255) if processor.get("do_rescale", True) else 1.0
     return Normalisation(

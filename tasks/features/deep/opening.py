@@ -1,4 +1,4 @@
-"""Opening the network that a recipe's entry names, whichever kind of file it lies in."""
+"""Opens the network that a recipe entry names, whatever its file format."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from patchlake.tasks.features.deep.options import HfClipSpec, HfSpec
 def open_network(spec: HfSpec | HfClipSpec, frame_size: Size) -> Network:
     """Return the network that an entry names, for frames of (height, width); its weights stay on disk.
 
-    Raises ModelError where it can't be had, is of another kind (pictures, clips), or does not fit the entry.
+    Raises ModelError if it can't be loaded, is of the other kind (images, clips), or does not fit the entry.
     """
     found = weights.find(spec.name, spec.path)
     if found.kind == "transformers":
@@ -25,5 +25,5 @@ def open_network(spec: HfSpec | HfClipSpec, frame_size: Size) -> Network:
         raise found.error(f"is a network that takes {takes}; write `kind: {other}`")
     wanted = getattr(spec, "frames", None)
     if wanted is not None and wanted != network.frames:
-        raise found.error(f"frames: got {wanted}, expected {network.frames}: it takes no other number")
+        raise found.error(f"frames: got {wanted}, expected {network.frames}, the only number that it takes")
     return network

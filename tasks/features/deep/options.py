@@ -1,4 +1,4 @@
-"""Options of `hf` and `hf_clip`. Nothing heavy is imported here: a recipe is parsed without torch."""
+"""Options of `hf` and `hf_clip`. Nothing heavy is imported here, so that recipes are parsed without torch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class CropGrid(Strict):
     size: _Positive3 | None = None
     """time, y, x in rows and pixels; by default the recipe's patches."""
     stride: _Positive3 | None = None
-    """By default the size: patches touch."""
+    """By default the size, so that patches touch."""
 
     @model_validator(mode="after")
     def _stride_of_a_size(self) -> CropGrid:
@@ -43,43 +43,43 @@ def _local_model(path: str, info: ValidationInfo) -> str:
 
 
 ModelPath = Annotated[str, Field(min_length=1), AfterValidator(_local_model)]
-"""Relative to the recipe, where such a file or folder exists or the path is spelled as one; else a hub name."""
+"""Relative to the recipe if such a file or folder exists or the path starts with `.`, `/` or `~`; else a hub name."""
 
 
 class DeepOptions(FeatureOptions):
-    """What pretrained networks have in common."""
+    """Options that all pretrained networks share."""
 
     path: ModelPath
-    """A local folder (config.json and safetensors), a torch.export file (.pt2), a model that patchlake trained (the
+    """A local folder (config.json and safetensors), a torch.export file (.pt2), a model trained by patchlake (the
     folder with model.json and model.pt), or a hub name."""
     crops: Annotated[CropGrid | None, BeforeValidator(lambda v: {} if v == "patches" else v)] = None
     """patches, or {size: [t, y, x], stride: [t, y, x]}: every patch of this grid is cropped, resized and put through
     the network, one vector each."""
     input: tuple[_Positive, _Positive] | None = None
-    """height, width in pixels that the network sees; by default its own, or the frames' where it takes any."""
+    """height, width of the network's input in pixels; by default its own, or the frames' if it takes any size."""
     mean: tuple[float, float, float] | None = None
-    """Of RGB in [0, 1]; by default the model's own, else ImageNet's."""
+    """Mean of RGB in [0, 1]; by default the model's own, else ImageNet's."""
     std: tuple[float, float, float] | None = None
     dtype: Literal["float16", "float32"] = "float16"
-    """Of what is stored."""
+    """Stored type."""
     compute: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Of matrix products and convolutions; the lower ones by autocast."""
+    """Type of matrix products and convolutions; the 16-bit ones by autocast."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     batch: Annotated[int, Field(ge=0), BeforeValidator(lambda v: 0 if v == "auto" else v)] = 0
-    """Inputs at once. auto (0): found by doubling; always halved where memory runs out."""
+    """Inputs at once. auto (0): found by doubling. Halved in any case if memory runs out."""
     compile: bool = False
-    """Whether torch.compile makes the network faster: worth its minutes on long jobs."""
+    """Whether to run torch.compile: faster, but costs minutes at first, so only for long jobs."""
     every: _Positive = 1
     pool: str | None = None
 
     @property
     def pooling(self) -> str:
-        """As `pool` says, or by default."""
+        """The value of `pool`, or its default."""
         return self.pool or ("clip" if self.crops else "none")
 
     @property
     def time_stride(self) -> int:
-        """As `every` says, with crops as their grid does: windows, not a clip network's rows, decide how spans lie."""
+        """`every`, or the stride of the crops' grid. Spans are aligned to windows, not to a clip network's rows."""
         if self.crops is not None:
             return self.crops.grid(_NO_GRID).stride[0] if self.crops.size else 0
         return self.every
@@ -96,10 +96,10 @@ class HfSpec(DeepOptions):
 
     kind: Literal["hf"]
     every: _Positive = 1
-    """Frames from row to row; with crops, from one frame of a patch that the network sees to the next."""
+    """Frames from row to row; with crops, between the frames of a patch that the network sees."""
     pool: Literal["none", "tokens", "clip"] | None = None
     """none: each token is a cell; tokens: their mean over the frame; clip: the network's own vector of the whole input
-    (pooler, else class token, else the mean). By default none, with crops clip."""
+    (pooler, else class token, else the mean). Default: none; with crops: clip."""
 
 
 class HfClipSpec(DeepOptions):
@@ -111,11 +111,11 @@ class HfClipSpec(DeepOptions):
     frames: _Positive | None = None
     """Frames that the network sees at once; by default the model's own."""
     step: _Positive | None = None
-    """Frames from one of these to the next; by default 1, or what a model of this project was trained with."""
+    """Distance between these frames; by default 1, or the value that a model of this project was trained with."""
     pool: Literal["none", "time", "tokens", "clip"] | None = None
     """none: each token is a cell, each tubelet a row; tokens: the mean of each tubelet's tokens; time: each token's
-    mean over the window, a row each; clip: the network's own vector of the window (pooler, else class token, else
-    the mean). By default none, with crops clip."""
+    mean over the window, one row per window; clip: the network's own vector of the window (pooler, else class token,
+    else the mean). Default: none; with crops: clip."""
 
     @model_validator(mode="after")
     def _crops_decide(self) -> Self:

@@ -1,8 +1,8 @@
-"""Where the cells of a convolutional network's maps lie in its input: the centres of their fields of view.
+"""Where the cells of a convolutional network's maps lie in its input: the centres of their receptive fields.
 
 A map of 7 x 7 cells over 224 pixels need not have cell 0 at pixel 16: a convolution of kernel 3, stride 2 and padding
-1 sees its cell i around input pixel 2 i, so the cells of a ResNet lie at 32 i + 0.5, those of a ConvNeXt (kernel =
-stride, no padding) at 32 i + 16, those of a MobileNet (TensorFlow's padding, after the picture) at 32 i + 31.5.
+1 has its cell i around input pixel 2 i, so the cells of a ResNet lie at 32 i + 0.5, those of a ConvNeXt (kernel =
+stride, no padding) at 32 i + 16, those of a MobileNet (TensorFlow's padding, after the image) at 32 i + 31.5.
 
 Source: W. Luo et al., NeurIPS 2016; A. Araujo et al., Distill 2019, "Computing Receptive Fields" (eq. 3, 4).
 """
@@ -18,13 +18,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class Place(NamedTuple):
-    """Cells along one axis: cell i has its centre at `first + i * step`, where pixel or frame k has its own at k."""
+    """Cells along one axis: the centre of cell i is at `first + i * step`, where that of pixel or frame k is at k."""
 
     first: float
     step: float
 
     def centres(self, count: int, *, scale: float) -> tuple[float, ...]:
-        """Return the centres of `count` cells, where pixel k covers [k, k + 1), times `scale`."""
+        """Return the centres of `count` cells times `scale`, in coordinates where pixel k covers [k, k + 1)."""
         return tuple((self.first + i * self.step + 0.5) * scale for i in range(count))
 
 
@@ -37,7 +37,7 @@ class _Step(NamedTuple):
     """A convolution or pooling along one axis."""
 
     before: int
-    """Length of the axis that goes in, explicit padding included."""
+    """Length of the input axis, including explicit padding."""
     after: int
     kernel: int
     stride: int
@@ -46,7 +46,7 @@ class _Step(NamedTuple):
 
 
 class _Pad(NamedTuple):
-    """Zeros put around one axis on their own."""
+    """Zero padding of one axis as an operation of its own."""
 
     before: int
     after: int
@@ -55,7 +55,7 @@ class _Pad(NamedTuple):
 
 @dataclass
 class Watch:
-    """Sees the convolutions, poolings and paddings of everything that runs inside of `with watch.on():`."""
+    """Records the convolutions, poolings and paddings of everything that runs inside `with watch.on():`."""
 
     axes: int
     """2: y, x; 3: time, y, x."""
@@ -63,7 +63,7 @@ class Watch:
     pads: list[list[_Pad]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Begin with nothing seen."""
+        """Start empty."""
         self.steps, self.pads = [[] for _ in range(self.axes)], [[] for _ in range(self.axes)]
 
     def on(self) -> TorchDispatchMode:
@@ -73,8 +73,8 @@ class Watch:
     def place(self, axis: int, extent: int, cells: int) -> Place:
         """Return where `cells` cells lie on an axis of `extent` pixels or frames.
 
-        Of branches that meet again the one with the larger kernel is followed. Edge to edge, where the network was
-        not understood.
+        Of parallel branches the one with the larger kernel is followed. If the operations can't be traced, the cells
+        are assumed to tile the axis.
         """
         first, jump, length = 0.0, 1, extent
         while length > cells:
@@ -88,12 +88,12 @@ class Watch:
         return Place(first, jump) if length == cells else tiles(extent / cells)
 
     def _leaving(self, axis: int, length: int) -> list[tuple[_Step, int]]:
-        """Return the steps that take an axis of this length, with the zeros put before it on their own."""
+        """Return the steps that take an axis of this length, each with the zeros padded before it separately."""
         lefts = {length: 0} | {pad.after: pad.left for pad in self.pads[axis] if pad.before == length}
         return [(step, lefts[step.before]) for step in self.steps[axis] if step.before in lefts]
 
     def note(self, name: str, args: Sequence[Any], result: Any) -> None:
-        """Take down one operation of ATen."""
+        """Record one ATen operation."""
         if name == "constant_pad_nd":
             self._note_pad(args[0].shape, args[1])
             return
@@ -106,7 +106,7 @@ class Watch:
             kernel = args[1]
             defaults: list[Any] = [[], 0, 1]
             stride, padding, dilation = [*args[2:5], *defaults[len(args[2:5]) :]]
-            dilation = 1 if name.startswith("avg") else dilation  # what stands there is whether to round up
+            dilation = 1 if name.startswith("avg") else dilation  # this argument of avg_pool is ceil_mode
         sides = [_spread(value, self.axes) for value in (kernel, stride or kernel, padding, dilation)]
         for axis in range(self.axes):
             k, s, p, d = (side[axis] for side in sides)

@@ -1,4 +1,4 @@
-"""Models that this project trained (tasks/models), read from their card and state: the maps before the head."""
+"""Models trained by this project (tasks/models), read from their card and state: the maps before the head."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from patchlake.tasks.storage.location import Location
 
 
 class _Trained(Tokens):
-    """The maps that go into the head, and their mean, which is what it sees."""
+    """The maps before the head, and their mean, which is the head's input."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class _Trained(Tokens):
 
 
 def open_trained(weights: Weights, spec: HfSpec | HfClipSpec, frame_size: Size) -> Network:
-    """Return what a trained model is; it sees frames at the size that it was trained on."""
+    """Return the description of a trained model; frames are resized to the size that it was trained on."""
     card = json.loads(Location(weights.path).get(CARD) or b"{}")
     try:
         name, frames = str(card["architecture"]), int(card["window_frames"])
@@ -71,7 +71,7 @@ def open_trained(weights: Weights, spec: HfSpec | HfClipSpec, frame_size: Size) 
 
 
 def _extents(is_clip: bool, frames: int, size: Size, shape: tuple[int, int, int]) -> list[tuple[int, int]]:
-    """Return the axes' lengths and cells."""
+    """Return (length, cells) of each axis."""
     pairs = list(zip((frames, *size), shape, strict=True))
     return pairs if is_clip else pairs[1:]
 

@@ -1,4 +1,4 @@
-"""Where a deep feature's model comes from: a folder, a file, a lake of this project, or the hub; and its digest."""
+"""Where a deep feature's model comes from (a folder, a file, a lake of this project, or the hub), and its digest."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _PROCESSORS = ("preprocessor_config.json", "video_preprocessor_config.json", "pr
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """A model as it lies on disk, nothing of it in memory."""
+    """A model on disk; nothing of it is in memory."""
 
     where: str
-    """The recipe's key and what it says, for errors."""
+    """The recipe's key and its value, for errors."""
     kind: Kind
     path: str
-    """The folder or file; a trained model may lie in a bucket."""
+    """The folder or file; a trained model may be in a bucket."""
     digest: str
     """First 32 hex digits of a SHA-256 over the files' names and content."""
 
     @property
     def folder(self) -> Path:
-        """The local folder, or file."""
+        """The local folder or file."""
         return Path(self.path)
 
     def error(self, text: str) -> ModelError:
@@ -46,12 +46,12 @@ class Weights:
 
     @property
     def config(self) -> dict[str, Any]:
-        """What config.json of a transformers model says."""
+        """Content of a transformers model's config.json."""
         return _json(self.folder / "config.json")
 
     @property
     def processor(self) -> dict[str, Any]:
-        """What the image or video processor saved beside a transformers model says; empty where there is none."""
+        """Config of the image or video processor saved with a transformers model; empty if there is none."""
         for name in _PROCESSORS:
             if (self.folder / name).is_file():
                 found = _json(self.folder / name)
@@ -70,9 +70,9 @@ class Weights:
 
 
 def find(name: str, path: str) -> Weights:
-    """Return the model that `features.NAME.path` means: what is recognised is what the path is.
+    """Return the model that `features.NAME.path` means; its kind is recognised from the files.
 
-    Raises ModelError where there is no such model, with what would have been one.
+    Raises ModelError if there is no such model, saying what was expected.
     """
     where = f"features.{name}.path: {path}"
     if path.startswith("s3://") or (Path(path).is_absolute() and (Path(path) / CARD).is_file()):
@@ -96,7 +96,7 @@ def find(name: str, path: str) -> Weights:
 
 
 def _from_hub(where: str, name: str) -> Path:
-    """Return the hub's snapshot of a model, fetched once."""
+    """Return the hub's snapshot of a model, downloaded once."""
     from huggingface_hub import snapshot_download
 
     patterns = ["config.json", *_PROCESSORS, "*.safetensors", "*.safetensors.index.json"]

@@ -1,11 +1,11 @@
-"""Growing: which cells of a (time, y, x) volume form a region under a join condition. Pure; libraries do the work.
+"""Region growing: which cells of a (time, y, x) volume form a region under a join condition. Pure functions.
 
-Cells touch along time, y and x (6 neighbours; a volume of one frame grows in space alone). From automatic seeds: an
-even cell is like all of its neighbours in the frame; even cells that touch and are alike form a core, found as
-connected components of the graph of such pairs (scipy.sparse.csgraph). Then cores take the cells around them, ring by
-ring, as long as these are nearer to what is in than to what is out: so soft edges are cut where they are steepest, a
-bridge of one cell joins nothing, and what is rough all over is in no region. From given seeds: all that hangs together
-with the seed and is like the seed itself (scipy.ndimage.label), so that a region can't creep along a ramp.
+Cells touch along time, y and x (6 neighbours; a volume of one frame grows in space only). Automatic seeds: an even
+cell is similar to all its neighbours in the frame; touching, similar even cells form a core, found as a connected
+component of the graph of such pairs (scipy.sparse.csgraph). Cores then take the cells around them, ring by ring, as
+long as these are closer to the region than to the outside: so soft edges are cut where they are steepest, a bridge one
+cell wide joins nothing, and areas that are rough all over are in no region. Given seeds: all cells that are connected
+to the seed and similar to the seed itself (scipy.ndimage.label), so that a region can't creep along a ramp.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Labels = npt.NDArray[np.int32]
 Values = npt.NDArray[np.float32]
 """(time, y, x, channel)."""
 RINGS = 3
-"""The most cells that a soft edge is wide, on one side, and one more."""
+"""Maximum width of a soft edge in cells, on one side, plus one."""
 _IN_FRAME = np.array([np.zeros((3, 3)), [[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.zeros((3, 3))], dtype=np.bool_)
 """A cell and its neighbours in the frame."""
 
@@ -33,20 +33,20 @@ def distance(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[np.float32
     """Return the root mean square over channels of the difference of two (..., channel) arrays."""
     square = np.square(a - b, dtype=np.float32)
     total = square[..., 0].copy()
-    for i in range(1, square.shape[-1]):  # one by one: the order of a sum over an axis is numpy's to choose
+    for i in range(1, square.shape[-1]):  # one by one: numpy does not fix the order of a sum over an axis
         total += square[..., i]
     return np.asarray(np.sqrt(total / np.float32(square.shape[-1])), dtype=np.float32)
 
 
 def grow(values: Values, alive: Bools, *, tolerance: float, core: float = 1) -> Labels:
-    """Return (time, y, x) labels 1, 2, ... of the regions that grow from automatic seeds, 0 where there are none.
+    """Return (time, y, x) labels 1, 2, ... of the regions that grow from automatic seeds, 0 elsewhere.
 
-    Touching cells are alike where they are at most `tolerance` apart (`distance`); a cell is even where it is like all
-    of its neighbours in the frame. Even, alive cells that touch and are alike form a core; cores with fewer than
-    `core` cells in every frame are dropped. The alive cells beside a core in the frame, which are like it, join it. In
-    RINGS - 1 further rounds each free cell beside regions joins that of the neighbour in the frame that is least apart
-    from it; if that neighbour is in no region, the cell stays out for good. Neighbours that choose in the same round
-    don't count. Labels are in the order of the regions' first cells, by time, then y, then x.
+    Touching cells are similar if they are at most `tolerance` apart (`distance`); a cell is even if it is similar to
+    all its neighbours in the frame. Touching, similar cells that are even and alive form a core; cores with fewer than
+    `core` cells in every frame are dropped. Alive cells next to a core in the frame are similar to it and join it. In
+    RINGS - 1 further rounds each free cell next to regions joins the region of its closest neighbour in the frame; if
+    that neighbour is in no region, the cell stays out for good. Neighbours assigned in the same round don't count.
+    Labels are in the order of the regions' first cells, by time, then y, then x.
     """
     edges = [_apart(values, axis) for axis in range(3)]
     is_even = (_largest_beside(edges, alive.shape) <= tolerance) & alive
@@ -60,9 +60,9 @@ def grow(values: Values, alive: Bools, *, tolerance: float, core: float = 1) -> 
 
 
 def _nearest(labels: Labels, ring: Bools, counts: Bools, edges: Sequence[npt.NDArray[np.float32]]) -> Labels:
-    """Return, for each cell of a ring, the label of the neighbour in its frame that counts and is least apart from it.
+    """Return, for each cell of a ring, the label of its closest neighbour in the frame among those in `counts`.
 
-    Of several that are equally near it is the one above, then below, left, right.
+    Ties go to the cell above, then below, left, right.
     """
     found = np.zeros(labels.shape, dtype=np.int32)
     least = np.full(labels.shape, np.inf, dtype=np.float32)
@@ -76,12 +76,12 @@ def _nearest(labels: Labels, ring: Bools, counts: Bools, edges: Sequence[npt.NDA
 
 
 def _apart(values: Values, axis: int) -> npt.NDArray[np.float32]:
-    """Return how far each cell is from the next one along an axis: one less than cells there."""
+    """Return the distance of each cell to the next one along an axis; that axis is one shorter."""
     return distance(values[_part(axis, slice(1, None))], values[_part(axis, slice(None, -1))])
 
 
 def _largest_beside(edges: Sequence[npt.NDArray[np.float32]], shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    """Return how far each cell is from the neighbour in its frame that is least like it."""
+    """Return the distance of each cell to its most distant neighbour in the frame."""
     found = np.zeros(shape, dtype=np.float32)
     for axis in (1, 2):
         for side in (slice(None, -1), slice(1, None)):
@@ -91,14 +91,14 @@ def _largest_beside(edges: Sequence[npt.NDArray[np.float32]], shape: tuple[int, 
 
 
 def _components(alike: Sequence[Bools], inside: Bools) -> Labels:
-    """Return labels of the connected components of the cells inside, joined where `alike` says so of an axis' edges."""
+    """Return labels of the connected components of the cells inside; `alike[axis]` says which neighbours are joined."""
     size = inside.size
     numbers = np.arange(size, dtype=np.int32).reshape(inside.shape)
     joined = np.zeros((size, 3), dtype=np.bool_)
     for axis in range(3):
         low, high = _part(axis, slice(None, -1)), _part(axis, slice(1, None))
         joined[numbers[low].ravel(), axis] = (alike[axis] & inside[high] & inside[low]).ravel()
-    rows, axes = np.nonzero(joined)  # in row order: the CSR arrays without a sort
+    rows, axes = np.nonzero(joined)  # in row order, as CSR needs it, without a sort
     steps = np.array([inside.shape[1] * inside.shape[2], inside.shape[2], 1], dtype=np.int32)
     pointers = np.concatenate([[0], np.cumsum(joined.sum(axis=1))]).astype(np.int32)
     columns = (rows + steps[axes]).astype(np.int32)
@@ -110,7 +110,7 @@ def _components(alike: Sequence[Bools], inside: Bools) -> Labels:
 def grow_from(values: Values, alive: Bools, seeds: Sequence[tuple[int, int]], *, tolerance: float) -> Labels:
     """Return (time, y, x) labels: 1 for the first seed's region, 2 for the second's, ...; 0 elsewhere.
 
-    A seed is a cell (y, x) of the first frame. Its region is all that hangs together with it, is alive, lies within
+    A seed is a cell (y, x) of the first frame. Its region is all cells connected to it that are alive, within
     `tolerance` of the seed's own value and in no earlier seed's region. A seed that is not alive grows no region.
     """
     labels = np.zeros(alive.shape, dtype=np.int32)
@@ -123,9 +123,9 @@ def grow_from(values: Values, alive: Bools, seeds: Sequence[tuple[int, int]], *,
 
 
 def of_size(labels: Labels, *, least: float, most: float) -> Labels:
-    """Return labels without the regions whose area in the frame where they are largest is not in [least, most] cells.
+    """Return labels without the regions whose largest area in any frame is not in [least, most] cells.
 
-    The others keep their numbers.
+    The other regions keep their numbers.
     """
     largest = np.stack([np.bincount(frame.ravel(), minlength=int(labels.max()) + 1) for frame in labels]).max(axis=0)
     is_kept = (largest >= least) & (largest <= most)
@@ -134,10 +134,10 @@ def of_size(labels: Labels, *, least: float, most: float) -> Labels:
 
 
 def in_order(labels: npt.NDArray[Any]) -> Labels:
-    """Return labels numbered 1, 2, ... by their first cells, by time, then y, then x; 0 stays."""
+    """Return labels renumbered 1, 2, ... by their first cells (time, then y, then x); 0 stays 0."""
     flat = labels.ravel()
     first = np.full(int(flat.max(initial=0)) + 1, flat.size)
-    first[flat[::-1]] = np.arange(flat.size)[::-1]  # where an index repeats, the last assignment stays
+    first[flat[::-1]] = np.arange(flat.size)[::-1]  # if an index repeats, the last assignment wins
     first[0] = -1
     rank = np.empty(len(first), dtype=np.int32)
     rank[np.argsort(first, kind="stable")] = np.arange(len(first))

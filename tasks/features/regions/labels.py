@@ -1,4 +1,4 @@
-"""`regions`: what hangs together in a window of frames, as labels."""
+"""`regions`: connected regions of similar cells in a window of frames, as labels."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ Maps = npt.NDArray[np.float32]
 class Regions(FrameExtractor):
     """Labels of the regions of each window of `window` frames; windows touch, counted from the span's first frame.
 
-    A cell is `cell` x `cell` pixels of one frame (what is left over at the frame's right and lower edge is in none).
-    Two cells that touch in time, y or x are joined where they are at most `tolerance` apart, as the root mean square
-    over channels of the difference of
+    A cell is `cell` x `cell` pixels of one frame (the remainder at the frame's right and lower edge is in no cell).
+    Two cells that touch in time, y or x are joined if they are at most `tolerance` apart: the root mean square over
+    channels of the difference of
     color     their mean RGB, after a median filter over `smooth` x `smooth` pixels, grey levels
-    motion    their mean optical flow from the frame before (cv2.DISOpticalFlow, preset fast), less the frame's median
-              flow, so that a camera that pans moves nothing; pixels per frame; slower cells are in no region
-    features  their vectors of another feature over the cell and the eight around it (the frame's mirror image past its
-              border), each channel in its standard deviations over the window
+    motion    their mean optical flow from the frame before (cv2.DISOpticalFlow, preset fast), minus the frame's median
+              flow, so that a panning camera moves nothing; pixels per frame; slower cells are in no region
+    features  their vectors of another feature over the cell and the eight around it (mirrored past the frame's
+              border), each channel in units of its standard deviation over the window
     Regions smaller than `min_area` or larger than `max_area` are left out.
 
     label  0: in no region; else the region's number in its window: 1, 2, ... in the order of first cells by time, y,
-           x; with given seeds the seed's number, from 1. Numbers of different windows have nothing to do with each
-           other: the table `regions` links them.
+           x; with given seeds the seed's number, from 1. Numbers of different windows are unrelated: the table
+           `regions` links them.
 
-    The frames at a span's end that fill no window have no rows. Source: growing.py says which library grows how.
+    Frames at a span's end that fill no window have no rows. Methods and libraries: see growing.py.
     """
 
     version = 1
@@ -60,7 +60,7 @@ class Regions(FrameExtractor):
         self._moving = None if spec.join != "motion" else Moving(spec.cell, frame_size, self.cells)
         self._compared: Extractor | None = None
         self.compared: tuple[str, ...] = {"color": ("red", "green", "blue"), "motion": ("u", "v")}.get(spec.join, ())
-        """Channels of what is compared."""
+        """Channels of the compared values."""
         if spec.feature is not None:
             around = Grid((1, 3 * spec.cell, 3 * spec.cell), grid.stride)
             padded = (frame_size[0] // spec.cell + 2) * spec.cell, (frame_size[1] // spec.cell + 2) * spec.cell
@@ -96,7 +96,7 @@ class Regions(FrameExtractor):
         return np.concatenate([np.zeros((0, *cells), np.uint16), *labels])[..., None]
 
     def values(self, frames: FrameArray) -> Values:
-        """Return what is compared of a window's cells, (n, y, x, `compared`), for (before + n, ...) frames."""
+        """Return the compared values of a window's cells, (n, y, x, `compared`), for (before + n, ...) frames."""
         if self._moving is not None:
             return self._moving(frames)
         if self._compared is None:
@@ -125,7 +125,7 @@ class Regions(FrameExtractor):
         return frame if self._spec.smooth == 1 else np.asarray(cv2.medianBlur(frame, self._spec.smooth), np.uint8)
 
     def _padded(self, frame: FrameArray) -> FrameArray:
-        """Return the frame's whole cells, and one more of its mirror image around them."""
+        """Return the frame's whole cells, padded by one mirrored cell on each side."""
         cell, (height, width) = self._spec.cell, (len(centres) * self._spec.cell for centres in self.centres)
         return np.asarray(cv2.copyMakeBorder(frame[:height, :width], *(cell,) * 4, cv2.BORDER_REFLECT_101), np.uint8)
 
@@ -136,18 +136,18 @@ class Regions(FrameExtractor):
         if self._spec.cell == 1:
             return values
         whole = np.ascontiguousarray(values[: height * self._spec.cell, : width * self._spec.cell])
-        means = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)  # it drops a single channel's axis
+        means = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)  # drops the axis of a single channel
         return np.asarray(means, dtype=np.float32).reshape(height, width, values.shape[2])
 
 
 def _scaled(values: Values) -> Values:
-    """Return values with each channel in its standard deviations; one that is the same everywhere as it is."""
+    """Return values with each channel in units of its standard deviation; constant channels unchanged."""
     deviation = values.reshape(-1, values.shape[-1]).std(axis=0, dtype=np.float64)
     return np.asarray(values / np.where(deviation > 0, deviation, 1), dtype=np.float32)
 
 
 def _cells_of(spec: RegionsSpec, frame_size: tuple[int, int]) -> list[tuple[int, int]] | None:
-    """Return the (y, x) cells in which given seeds lie; None: automatic ones."""
+    """Return the (y, x) cells that contain the given seeds; None: automatic seeds."""
     if spec.seeds == "auto":
         return None
     height, width = (extent // spec.cell for extent in frame_size)

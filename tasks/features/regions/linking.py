@@ -1,4 +1,4 @@
-"""Regions of neighbouring windows linked over time, and the boxes that follow them. Pure; from rows of `regions`."""
+"""Links regions of neighbouring windows over time; boxes that follow them. Pure functions on rows of `regions`."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Row = Mapping[str, Any]
 
 
 def linked(rows: Sequence[Row], *, window: int, overlap: float) -> list[dict[str, Any]]:
-    """Return rows of one product with `region_track`: the region_id of the first region of the same thing.
+    """Return rows of one product with `region_track`: the region_id of the first region of the same track.
 
-    Each region follows at most one of the window before, and is followed by at most one, such that the overlaps
-    (intersection over union across the windows' border) are largest in sum; those below `overlap` link nothing. A
-    region that splits goes on as its larger part; the rest starts new tracks.
+    Each region follows at most one region of the window before, and is followed by at most one, such that the sum of
+    overlaps (intersection over union across the windows' border) is largest; overlaps below `overlap` link nothing. A
+    region that splits continues as its larger part; the rest starts new tracks.
 
     Source: scipy.optimize.linear_sum_assignment.
     """
@@ -37,8 +37,8 @@ def linked(rows: Sequence[Row], *, window: int, overlap: float) -> list[dict[str
 
 
 def _pairs(before: Sequence[Row], here: Sequence[Row], overlap: float) -> list[tuple[int, int]]:
-    """Return which regions of the window before go on as which of this one."""
-    from scipy.optimize import linear_sum_assignment  # half a second, which most runs need not pay
+    """Return pairs: index of a region in the window before, index of the region here that continues it."""
+    from scipy.optimize import linear_sum_assignment  # half a second to import; most runs don't need it
 
     if not before:
         return []
@@ -62,7 +62,7 @@ class Choice(Protocol):
 
 
 class FrameSize(Protocol):
-    """A video's size."""
+    """Size of a video."""
 
     @property
     def width(self) -> int:
@@ -74,11 +74,11 @@ class FrameSize(Protocol):
 
 
 def paths_of(rows: Sequence[Row], video: FrameSize, choice: Choice) -> list[BoxPath]:
-    """Return the boxes that follow linked regions of one video, by time, then identity.
+    """Return the boxes that follow linked regions of one video, by time, then name.
 
-    Regions outside the picture, e.g. in a letterbox's black, become no track. A track's box has one size, the largest
-    that its regions have at the windows' borders, and a margin; it moves with the centre of the regions' boxes, on
-    straight lines from border to border, and stays inside the frame.
+    Regions outside the frame, e.g. in a letterbox's black bars, give no track. A track's box has a constant size: the
+    largest size of its regions at the windows' borders, plus a margin. It moves with the centre of the regions' boxes,
+    on straight lines from border to border, and stays inside the frame.
     """
     tracks: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: row["start_seconds"]):
@@ -96,7 +96,7 @@ def paths_of(rows: Sequence[Row], video: FrameSize, choice: Choice) -> list[BoxP
 
 
 def _shown(row: Row, video: FrameSize) -> Row:
-    """Return a row with its boxes cut to the frame: a letterbox shows more than the frame, in black."""
+    """Return a row with its boxes clipped to the frame: a letterbox also shows black bars outside it."""
     return {**row, **{name: _clipped(row[name], video) for name in ("first_box", "last_box")}}
 
 
@@ -115,7 +115,7 @@ def _volume(regions: Sequence[Row]) -> float:
 
 
 def _travel(regions: Sequence[Row]) -> float:
-    """Return how far the centre of the regions' boxes gets from where it begins, in source pixels."""
+    """Return the largest distance of the regions' box centre from its start, in source pixels."""
     centres = [
         (box[0] + box[2] / 2, box[1] + box[3] / 2) for row in regions for box in (row["first_box"], row["last_box"])
     ]
@@ -136,7 +136,7 @@ def _path(name: str, regions: Sequence[Row], video: FrameSize, margin: float) ->
 
 
 def _around(box: Sequence[float], width: float, height: float, video: FrameSize) -> Box:
-    """Return the box of a size with the same centre, moved into the frame."""
+    """Return the box of the given size with the same centre, moved into the frame."""
     x = box[0] + box[2] / 2 - width / 2
     y = box[1] + box[3] / 2 - height / 2
     return min(max(0.0, x), video.width - width), min(max(0.0, y), video.height - height), width, height

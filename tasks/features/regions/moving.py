@@ -1,4 +1,4 @@
-"""What moves against the rest of the frame: optical flow, where frames really differ."""
+"""Motion relative to the rest of the frame: optical flow, only where frames really differ."""
 
 from __future__ import annotations
 
@@ -15,25 +15,26 @@ from patchlake.tasks.features import flow
 from patchlake.tasks.types import FrameArray
 
 _CHANGED = 8
-"""Grey levels by which a pixel of smoothed frames differs that counts as changed."""
+"""Minimum difference in grey levels, after smoothing, of a pixel that counts as changed."""
 _SHARE = 0.25
-"""Of a cell's pixels that have changed, in a cell that has."""
+"""Minimum share of changed pixels in a cell that counts as changed."""
 _REACH = 8
-"""Pixels by which changes are joined over a gap, from either side."""
+"""Pixels by which changed areas are extended from either side to close gaps."""
 _SMOOTH = 5
 Maps = npt.NDArray[np.float32]
 
 
 class Moving:
-    """Flow of each cell against the frame's median, 0 where nothing changed.
+    """Flow of each cell minus the frame's median flow, 0 where nothing changed.
 
-    Flow is guessed where a frame is flat: it counts where the frame differs from the one before (by 8 grey levels on a
-    quarter of the cell, after a 5 x 5 median), in gaps of at most 16 pixels in between, and in what such cells enclose.
+    Flow in flat areas is only a guess. So it is kept where the frame differs from the one before (by 8 grey levels on
+    a quarter of the cell, after a 5 x 5 median), in gaps of at most 16 pixels between such cells, and in areas that
+    such cells enclose.
     Sources: cv2.DISOpticalFlow, preset fast; cv2.morphologyEx; scipy.ndimage.binary_fill_holes.
     """
 
     def __init__(self, cell: int, frame_size: tuple[int, int], pool: Callable[[npt.NDArray[Any]], Maps]) -> None:
-        """`pool` takes (height, width, channel) values to (y, x, channel) means over cells of `cell` pixels."""
+        """`pool` maps (height, width, channel) values to (y, x, channel) means over cells of `cell` pixels."""
         self._flow = flow.method_for("fast", frame_size)
         self._pool = pool
         self._pad = max(1, round(_REACH / cell))
@@ -50,7 +51,7 @@ class Moving:
         return np.stack(found).astype(np.float32)
 
     def _changed(self, before: npt.NDArray[Any], now: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-        """Return (y, x): which cells changed, lie between such, or are enclosed by such."""
+        """Return (y, x): which cells changed, or lie between changed cells, or are enclosed by them."""
         apart = cv2.absdiff(cv2.medianBlur(before, _SMOOTH), cv2.medianBlur(now, _SMOOTH)) >= _CHANGED
         changed = (self._pool(apart[..., None]) >= _SHARE)[..., 0].astype(np.uint8)
         padded = cv2.copyMakeBorder(changed, *(self._pad,) * 4, cv2.BORDER_REPLICATE)

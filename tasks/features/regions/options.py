@@ -20,40 +20,40 @@ class RegionsSpec(FeatureOptions):
     kind: Literal["regions"]
     labels: ClassVar[bool] = True
     join: Literal["color", "motion", "features"] = "color"
-    """What touching cells have in common, at most `tolerance` apart. color: their mean RGB; motion: their optical flow
-    (cells slower than `least_motion` are in no region); features: their vectors of `feature`."""
+    """What touching cells are compared by; they join if at most `tolerance` apart. color: mean RGB; motion: optical
+    flow (cells slower than `least_motion` are in no region); features: vectors of `feature`."""
     tolerance: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Root mean square over channels. color: grey levels (6); motion: pixels per frame (1); features: the channels'
     standard deviations over the window (0.5)."""
     seeds: Literal["auto"] | Annotated[tuple[tuple[NotNegative, NotNegative], ...], Field(min_length=1)] = "auto"
-    """auto: every cell is one, so regions are all that hangs together; or (y, x) places in frame-grid pixels, from
-    which a region grows in each window, starting in its first frame, as far as cells are like the seed itself."""
+    """auto: every cell is a seed, so regions are connected areas; or (y, x) positions in frame-grid pixels, from which
+    one region grows in each window, starting in its first frame, over cells similar to the seed itself."""
     window: Annotated[int, Field(ge=1, le=32)] = 8
-    """Frames of one spacetime block in which regions grow; 1: in space alone, each frame by itself."""
+    """Frames of one spacetime block in which regions grow; 1: in space only, each frame by itself."""
     cell: Annotated[int, Field(ge=1)] = 2
-    """Pixels along y and x that share one label; 1 is finer and costs four times as much."""
+    """Side in pixels of a cell, which has one label; 1 is finer and costs four times as much as 2."""
     smooth: Annotated[int, Field(ge=1, le=15)] = 5
-    """Side in pixels of the median filter before growing, odd; 1: none."""
+    """Side in pixels of the median filter before growing, odd; 1: no filter."""
     feature: Compared | None = None
-    """join features: edges, corners, hog, color, or one with its options."""
+    """join features: edges, corners, hog or color, by name or with options."""
     least_motion: NotNegative = 0.5
-    """join motion: pixels per frame, against the rest of the frame."""
+    """join motion: minimum speed in pixels per frame, relative to the rest of the frame."""
     min_area: Annotated[float, Field(ge=0.0005, le=1)] = 0.002
-    """Share of the frame that a region covers in the frame where it is largest."""
+    """Minimum area of a region, as a share of the frame, in the frame where it is largest."""
     max_area: Annotated[float, Field(gt=0, le=1)] = 0.4
-    """The same: what is larger is background."""
+    """Maximum area, measured the same way: larger regions are background."""
     overlap: Annotated[float, Field(ge=0.05, le=1)] = 0.3
-    """Least intersection over union, across the border of two windows, of regions that are linked in time. Not part of
-    the product's key: another value grows nothing anew."""
+    """Minimum intersection over union, across the border of two windows, of regions that are linked in time. Not part
+    of the product's key: a new value recomputes no labels."""
 
     @property
     def time_stride(self) -> int:
-        """Windows, not rows, decide how spans lie."""
+        """The window: spans are aligned to windows, not to rows."""
         return self.window
 
     @property
     def stride_key(self) -> str:
-        """It is `window` that says so."""
+        """`window` sets the stride."""
         return "window"
 
     @model_validator(mode="after")

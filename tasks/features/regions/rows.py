@@ -1,4 +1,4 @@
-"""Regions as rows: what stored labels tell of each region of each window, for the table `regions`."""
+"""Regions as rows of the table `regions`: one for each region of each window, computed from stored labels."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from patchlake.tasks.storage.location import Location
 from patchlake.tasks.types import PIXELS, BoxPath, FloatArray, FrameArray, FrameGrid, Placement, Video
 
 LEAST_OVERLAP = 0.05
-"""Intersection over union of two regions that is worth a note."""
+"""Minimum intersection over union of two regions that is recorded."""
 Labels = npt.NDArray[np.uint16]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is the same for all parts of a labels product."""
+    """What all parts of a labels product share."""
 
     lake: Location
     product: Product
@@ -37,15 +37,15 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Committed rows of a span that one task looks at."""
+    """Committed rows of a span that one task handles."""
 
     placement: Placement
     video: Video
     boxes: BoxPath | None
-    """Of the span's track."""
+    """Boxes of the span's track."""
     row_start: int
     row_stop: int
-    """Multiples of the window, the span's end apart."""
+    """Multiples of the window, except at the span's end."""
 
 
 def parts_of(placement: Placement, video: Video, boxes: BoxPath | None, *, slot_frames: int) -> list[Part]:
@@ -60,9 +60,9 @@ def parts_of(placement: Placement, video: Video, boxes: BoxPath | None, *, slot_
 
 
 def describe(job: Job, part: Part) -> list[Row]:
-    """Return the rows of `regions` of a part, by window, then label; `region_track` is still to be filled in.
+    """Return the rows of `regions` of a part, by window, then label; `region_track` is filled in later.
 
-    Means are of stored pixels: None where the lake keeps none.
+    Means are over stored pixels: None if the lake keeps no pixels.
     """
     found = _Stored(job, part)
     window, rows = job.entry.window, []
@@ -74,7 +74,7 @@ def describe(job: Job, part: Part) -> list[Row]:
 
 
 class _Stored:
-    """What the lake holds of a part, with a row more at either end where the span has one; and what made it."""
+    """Stored rows of a part, with one more row at either end if the span has one; and the extractor that made them."""
 
     def __init__(self, job: Job, part: Part) -> None:
         self.extractor = Regions(job.entry, job.patches, job.frames.size)
@@ -88,18 +88,18 @@ class _Stored:
         self._seconds = pixels.index(self._low, self._high).seconds
 
     def labels(self, start: int, stop: int) -> Labels | None:
-        """Return labels of rows [start, stop); None where some of them are not there."""
+        """Return labels of rows [start, stop); None if any of them is missing."""
         if start < self._low or stop > self._high or not self._there[start - self._low : stop - self._low].all():
             return None
         return self._labels[start - self._low : stop - self._low]
 
     def seconds(self, row: int) -> float | None:
-        """Return when a row is shown, None where the part does not know of it."""
+        """Return the time at which a row is shown, None if the row is outside or has no time."""
         inside = self._low <= row < self._high and not np.isnan(self._seconds[row - self._low])
         return float(self._seconds[row - self._low]) if inside else None
 
     def frames(self, start: int, stop: int, before: int) -> FrameArray | None:
-        """Return (before + stop - start, ...) frames; where there is none before, the first one again."""
+        """Return (before + stop - start, ...) frames; if there is none before, the first is repeated."""
         if self._frames is None:
             return None
         first = start if not before or self.labels(start - 1, start) is None else start - 1
@@ -144,15 +144,15 @@ class _Shape:
     first: int
     last: int
     area: float
-    """Mean over the frames that show it."""
+    """Mean over the frames in which it appears."""
     boxes: list[tuple[int, int, int, int]]
-    """One a frame that shows it."""
+    """One per frame in which it appears."""
     centres: list[FloatArray]
-    """y, x of its centre of mass, one a frame that shows it."""
+    """y, x of its centre of mass, one per frame in which it appears."""
 
     @property
     def around(self) -> tuple[int, int, int, int]:
-        """The box that holds all of them."""
+        """The bounding box of all of them."""
         left, top = (min(box[i] for box in self.boxes) for i in (0, 1))
         right, bottom = (max(box[i] + box[i + 2] for box in self.boxes) for i in (0, 1))
         return left, top, right - left, bottom - top
@@ -186,7 +186,7 @@ def _shapes(labels: Labels, cell: int) -> dict[int, _Shape]:
 
 
 def _means(found: _Stored, first: int, labels: Labels) -> tuple[dict[int, list[float]], dict[int, list[float]]]:
-    """Return the mean colour, and the mean of what was compared, of each label."""
+    """Return the mean colour and the mean of the compared values of each label."""
     extractor = found.extractor
     before = extractor.context_frames[0]
     frames = found.frames(first, first + len(labels), before)

@@ -1,4 +1,4 @@
-"""One entry per table of the lake: its columns and types, how a row is made from a value and back, what is digested.
+"""One entry per table of the lake: columns and types, conversion of values to rows and back, what the digest covers.
 
 To add a column: its entry here, and the attribute (or the producer's key) that fills it. To add a table: an entry
 here, and a line in `ALL` and in `patchlake.tasks.lake.tables.Tables`.
@@ -17,7 +17,7 @@ from patchlake.tasks.lake.schema.videos import VIDEOS, video_of, video_row
 ALL = (
     SOURCES, VIDEOS, TRACKS, TRACK_BOXES, SPANS, CLIPS, REGIONS, ANNOTATIONS, RECEIPTS, FAILURES, RUNS,
 )  # fmt: skip
-"""Every table, in the order in which upkeep goes through them."""
+"""Every table, in the order of upkeep."""
 
 __all__ = [
     "ALL",

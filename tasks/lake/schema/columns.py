@@ -1,4 +1,4 @@
-"""What a table is: its name, its columns with their types, and what the digest says of each."""
+"""What a table is: its name, its columns with their types, and whether the digest covers each."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ class Column:
 
     kind: pa.DataType
     part: Literal["content", "layout"]
-    """content: equal in lakes of the same videos; layout: a row or track number, which follows from the history."""
+    """content: equal in lakes of the same videos; layout: a row or track number, which depends on the history."""
 
 
 def content(kind: pa.DataType) -> Column:
-    """Return a column that two lakes of the same videos share."""
+    """Return a column that is equal in two lakes of the same videos."""
     return Column(kind, "content")
 
 
 def layout(kind: pa.DataType) -> Column:
-    """Return a column that says where something lies, so that another order of work gives another value."""
+    """Return a column that says where something is stored, which depends on the order of work."""
     return Column(kind, "layout")
 
 
 @dataclass(frozen=True)
 class TableSchema:
-    """One table: a plain type is a column that no digest covers (paths, times of day, units, run ids)."""
+    """One table; a plain type is a column that the digest does not cover (paths, times of day, units, run ids)."""
 
     name: str
     columns: Mapping[str, pa.DataType | Column]
 
     @property
     def arrow(self) -> pa.Schema:
-        """The columns as Arrow has them."""
+        """The columns as an Arrow schema."""
         kinds = ((name, c.kind if isinstance(c, Column) else c) for name, c in self.columns.items())
         return pa.schema([pa.field(name, kind) for name, kind in kinds])
 
     def digested(self, *parts: Literal["content", "layout"]) -> list[str]:
-        """Return the names of the columns that some parts of the digest cover."""
+        """Return the names of the columns that the given parts of the digest cover."""
         return [name for name, c in self.columns.items() if isinstance(c, Column) and c.part in parts]
 
     def row(self, value: object, **given: Any) -> Row:

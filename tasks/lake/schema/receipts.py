@@ -1,4 +1,4 @@
-"""The tables `receipts` (which rows exist), `failures` (which could not be made) and `runs` (who made them)."""
+"""The tables `receipts` (which rows exist), `failures` (which could not be computed) and `runs` (which run did it)."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def receipt_row(receipt: Receipt) -> Row:
 
 
 def failure_row(piece: PieceFrames, placement: Placement, *, slot_frames: int) -> Row:
-    """Return the row of `failures` of a piece that has fewer frames than planned, or a reason to be named."""
+    """Return the row of `failures` of a piece that has fewer frames than planned, or a reason to record."""
     slot_stop = (piece.row_start // slot_frames + 1) * slot_frames
     return FAILURES.row(
         piece,

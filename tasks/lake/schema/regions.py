@@ -1,4 +1,4 @@
-"""The table `regions`: one row per region of each window of a `regions` feature, made in features/regions/rows.py."""
+"""The table `regions`: one row per region of each window of a `regions` feature; see features/regions/rows.py."""
 
 from __future__ import annotations
 

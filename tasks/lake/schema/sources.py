@@ -1,4 +1,4 @@
-"""The tables `sources` (one row per discovered uri) and `annotations` (what manifests say of parts of them)."""
+"""The tables `sources` (one row per discovered uri) and `annotations` (what manifests say about parts of them)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ANNOTATIONS = TableSchema(
 
 
 def source_row(source: Source, video_id: str | None) -> Row:
-    """Return the row of `sources`; `video_id` is None where no video was found in it."""
+    """Return the row of `sources`; `video_id` is None if the source has no readable video."""
     return SOURCES.row(source, video_id=video_id)
 
 

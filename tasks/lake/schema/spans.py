@@ -68,7 +68,7 @@ def placement_of(row: Mapping[str, Any]) -> Placement:
 
 
 def clip_row(clip: Clip, placement: Placement, row_start: int, row_stop: int) -> Row:
-    """Return the row of `clips`: rows [row_start, row_stop) of `pixels`, of the clip's span."""
+    """Return the row of `clips`: rows [row_start, row_stop) of `pixels`, in the clip's span."""
     return CLIPS.row(
         clip,
         track=placement.track,

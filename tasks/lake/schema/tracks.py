@@ -1,4 +1,4 @@
-"""The tables `tracks` (where: a video through one box) and `track_boxes` (boxes that move)."""
+"""The tables `tracks` (a video seen through one box) and `track_boxes` (moving boxes)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TRACK_BOXES = TableSchema(
 
 
 def track_row(number: int, track: Track, to_source: tuple[float, ...] | None) -> Row:
-    """Return the row of `tracks`: a box that stays is in it, one that moves in rows of `track_boxes`."""
+    """Return the row of `tracks`; it holds a fixed box, while a moving box is in rows of `track_boxes`."""
     path = track.boxes
     return TRACKS.row(
         track,
@@ -45,7 +45,7 @@ def track_row(number: int, track: Track, to_source: tuple[float, ...] | None) ->
 
 
 def box_rows(number: int, track: Track) -> list[Row]:
-    """Return the rows of `track_boxes` of a box that moves; between them it moves on a straight line."""
+    """Return the rows of `track_boxes` of a moving box; between them it moves in a straight line."""
     if track.boxes is None:
         return []
     times = zip(track.boxes.seconds, track.boxes.boxes, strict=False)

@@ -1,4 +1,4 @@
-"""The table `videos`: one row per content."""
+"""The table `videos`: one row per distinct content."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ VIDEOS = TableSchema(
     },
 )
 _RATIOS = ("sample_aspect", "fps", "time_base")
-"""Stored exactly, as a numerator and a denominator."""
+"""Stored exactly, as numerator and denominator."""
 
 
 def video_row(video: Video) -> Row:

@@ -1,1 +1,1 @@
-"""The sections of the report, one a file: `sections(view)` returns what it shows of a run on a lake."""
+"""The report's sections, one file each: `sections(view)` returns what to show of a run on a lake."""

@@ -1,4 +1,4 @@
-"""Features: a picture of what each stores."""
+"""Features: a picture of each feature's values."""
 
 from __future__ import annotations
 

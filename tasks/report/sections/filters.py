@@ -7,7 +7,7 @@ from patchlake.tasks.report.sections.section import Section, View
 
 
 def sections(view: View) -> list[Section]:
-    """Return the section, where the recipe has filters."""
+    """Return the section, if the recipe has filters."""
     dataset = view.dataset
     if not dataset.recipe.frames.filters:
         return []

@@ -1,4 +1,4 @@
-"""Patches: film strips of stored frames with the grid on them."""
+"""Patches: film strips of stored frames with the patch grid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reductions: a section for each heading; each reduction draws its own picture."""
+"""Reductions: one section per heading; each reduction draws its own picture."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from patchlake.tasks.report.sections.section import Section, View
 
 
 def sections(view: View) -> list[Section]:
-    """Return a section for each kind of picture that the recipe's reductions draw."""
+    """Return a section for each heading among the recipe's reductions."""
     dataset = view.dataset
     if not dataset.recipe.reduce:
         return [Section(title="Principal components", sentence="The recipe asks for no reduction.")]

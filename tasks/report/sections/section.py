@@ -1,4 +1,4 @@
-"""What a section of the report is made from, and what it is."""
+"""What a section of the report is, and its input."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from patchlake.tasks.report.sample import ClipView, Frames, open_frames, pick_cl
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """A run and its dataset, to be shown. Pictures read a few rows of the arrays, chosen by a fixed seed."""
+    """A run and its dataset, as input of the report. Pictures read a few rows of the arrays, chosen by a fixed seed."""
 
     dataset: Dataset
     run: Run
 
     @cached_property
     def clips(self) -> list[ClipView]:
-        """Clips of as many labels as possible, long enough for some patches where there are such."""
+        """Clips of as many labels as possible, if possible long enough for some patches."""
         grid = self.dataset.recipe.patches.grid
         return pick_clips(self.dataset.tables, PANELS, min_rows=grid.size[0] + 3 * grid.stride[0])
 
@@ -34,7 +34,7 @@ class View:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Section:
-    """A heading, a sentence where there is something to say, pictures."""
+    """A heading, pictures, and a sentence if there is something to say."""
 
     title: str
     pictures: list[Picture] = field(default_factory=list)
@@ -42,4 +42,4 @@ class Section:
 
 
 SectionsOf = Callable[[View], list[Section]]
-"""What a file of this folder offers as `sections`."""
+"""Type of `sections` in each file of this folder."""

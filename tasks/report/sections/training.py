@@ -1,4 +1,4 @@
-"""Training: what was learnt, and what the controls could."""
+"""Training: results of the model and of its controls."""
 
 from __future__ import annotations
 

@@ -331,7 +331,7 @@ def test_windows_that_overlap_count_too(corpus: Path) -> None:
     one = brought_in(corpus, "overlap-1", CHAIN, **some, units={"slot_frames": 64, "slots": 4})
     two = brought_in(corpus, "overlap-2", CHAIN, **some, units={"slot_frames": 64, "slots": 1})
     assert np.array_equal(one.array("motion/features"), two.array("motion/features"))
-    with pytest.raises(RecipeError, match="want 20 frames after each frame, and features that want 48 more"):
+    with pytest.raises(RecipeError, match="need 20 frames after each frame, and features that need 48 more"):
         brought_in(corpus, "overlap-3", [{"kind": "stabilise", "frames": 20}], **some, units={"slot_frames": 64})
 
 
