@@ -30,6 +30,7 @@ def connect(
     setup: Callable[[], None] | None = None,
     packages: Iterable[str] = (),
     name: str = "patchlake",
+    before_start: Callable[[], None] | None = None,
     on_start: Callable[[str | None], None] | None = None,
     performance_report: str | None = None,
 ) -> Iterator[Cluster]:
@@ -38,7 +39,12 @@ def connect(
     The other arguments are explained in `connection.StartOptions`.
     """
     options = StartOptions(
-        setup=setup, packages=tuple(packages), name=name, on_start=on_start, performance_report=performance_report
+        setup=setup,
+        packages=tuple(packages),
+        name=name,
+        before_start=before_start,
+        on_start=on_start,
+        performance_report=performance_report,
     )
     cluster = Cluster(spec, options)
     try:
@@ -87,6 +93,14 @@ class Cluster:
         client = flight.connection.started
         if client is not None and len(flight.window):
             threading.Thread(target=_skip_waiting, args=(client, flight.session), daemon=True).start()
+
+    def start_soon(self) -> None:
+        """Start it beside what the caller does meanwhile. If that fails, its first use tries again, and says why."""
+        threading.Thread(target=self._start, name="patchlake-cluster", daemon=True).start()
+
+    def _start(self) -> None:
+        with suppress(Exception):
+            self.flight.connection.client  # noqa: B018  asking for it starts it
 
     def close(self) -> None:
         """End what this cluster started; one that was never started costs nothing."""

@@ -29,6 +29,8 @@ class StartOptions:
     """A worker on which Python or one of these has another version than here is an error."""
     name: str = "patchlake"
     """Of jobs and of the performance report."""
+    before_start: Callable[[], None] | None = None
+    """Called before anything starts; what it raises is raised where the cluster was needed."""
     on_start: Callable[[str | None], None] | None = None
     """Called with the dashboard's address, before any worker is waited for."""
     performance_report: str | None = None
@@ -59,6 +61,8 @@ class Connection:
             if self._closed:
                 raise ClusterError("The cluster is closed: use it inside `with connect(spec) as cluster`.")
             if self._client is None:
+                if self._options.before_start is not None:
+                    self._options.before_start()
                 self._client = self._start()
             return self._client
 

@@ -6,8 +6,9 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 
@@ -38,21 +39,45 @@ from patchlake.tasks.storage.location import Location
 from patchlake.tasks.unit import preflight, worker_setup
 
 
+class WorkFound(Exception):
+    """There is work to do, met by a run that only looks for some: see `SessionOptions.only_look`."""
+
+    def __init__(self, *, needs_cluster: bool = True) -> None:
+        super().__init__("there is work to do")
+        self.needs_cluster = needs_cluster
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionOptions:
+    """What a caller wants of a run."""
+
+    run_id: str = field(default_factory=records.new_id)
+    """Names the run in the lock, in the table `runs`, on its jobs and its Prefect flow run."""
+    wait_seconds: float = 0.0
+    """How long to wait for a lake that another run owns; then LockedError is raised."""
+    performance_report: str | None = None
+    """File for Dask's performance report."""
+    only_look: bool = False
+    """Do what is left to do where there is no work for a cluster, else raise WorkFound before anything is begun."""
+
+
 class Session:
     """What stages share. They fill in `figures`; all else changes by the methods here alone."""
 
     def __init__(
-        self, dataset: Dataset, cluster: Cluster, run_id: str | None = None, *, is_checked: bool = False
+        self, dataset: Dataset, cluster: Cluster, options: SessionOptions | None = None, *, is_checked: bool = False
     ) -> None:
-        """`run_id`: by default a new one; `is_checked`: as the property."""
+        """`is_checked`: as the property."""
+        options = options or SessionOptions()
         self.cluster = cluster
-        self.run_id = run_id or records.new_id()
+        self.run_id = options.run_id
         self.started = datetime.now(UTC)
         self.figures = RunFigures()
         self.tell = Listeners([show_progress(), UnitLog(self.run_id), counters.count, log_to_prefect])
         """Passes an event on to all who listen."""
         self._dataset = dataset
         self._is_checked = is_checked
+        self._only_look = options.only_look
 
     @property
     def dataset(self) -> Dataset:
@@ -62,6 +87,11 @@ class Session:
     def use(self, dataset: Dataset) -> None:
         """Go on with a newer value: reread after a pass, or narrowed to some products."""
         self._dataset = dataset
+
+    def begin_work(self, *, needs_cluster: bool = True) -> None:
+        """Say that work begins that takes a cluster, or is worth a Prefect task; raises WorkFound in a mere look."""
+        if self._only_look:
+            raise WorkFound(needs_cluster=needs_cluster)
 
     @property
     def is_checked(self) -> bool:
@@ -125,58 +155,75 @@ def setup_of(recipe: Recipe) -> Callable[[], None]:
     return partial(worker_setup.setup, recipe.limits.of_child)
 
 
-def open_cluster(
-    recipe: Recipe, name: str = "patchlake", performance_report: str | None = None
-) -> AbstractContextManager[Cluster]:
-    """Connect to the recipe's cluster, whose workers must have the versions that are here; jobs get the name."""
+def open_cluster(recipe: Recipe, options: SessionOptions | None = None) -> AbstractContextManager[Cluster]:
+    """Connect to the recipe's cluster, whose workers must have the versions that are here; jobs bear the run's name."""
     return connect(
         cluster_spec(recipe),
         setup=setup_of(recipe),
         packages=preflight.PACKAGES,
-        name=name,
+        name=records.name_of(options.run_id) if options is not None else "patchlake",
+        before_start=_raise_work_found if options is not None and options.only_look else None,
         on_start=observe.say_dashboard,
-        performance_report=performance_report,
+        performance_report=options.performance_report if options is not None else None,
     )
 
 
-@contextmanager
-def open_session(
-    recipe: Recipe, run_id: str | None = None, wait_seconds: float = 0.0, performance_report: str | None = None
-) -> Iterator[Session]:
-    """Own the recipe's lake and open a cluster for it; close the cluster at the end.
+def _raise_work_found() -> None:
+    raise WorkFound
 
-    `run_id` (by default a new one) names the run in the lock, in the table `runs`, on its jobs and its Prefect flow
-    run. A lake that another run owns is waited for; then LockedError is raised. Dask's performance report is written to
-    the file named for it.
+
+_early: ContextVar[Cluster | None] = ContextVar("cluster started early", default=None)
+
+
+@contextmanager
+def early_cluster(recipe: Recipe, options: SessionOptions) -> Iterator[None]:
+    """Start the cluster of the session that is opened inside, while Prefect is still imported and waited for.
+
+    Only processes of this machine are started early: jobs are submitted once a flow run stands in Prefect.
     """
-    run_id = run_id or records.new_id()
-    os.environ[RUN_VARIABLE] = run_id  # what this run starts inherits it, and is found by it
-    records.tag_flow_run(run_id)
+    os.environ[RUN_VARIABLE] = options.run_id
+    if cluster_spec(recipe).kind != "local":
+        yield
+        return
+    with open_cluster(recipe, options) as cluster:
+        cluster.start_soon()
+        token = _early.set(cluster)
+        try:
+            yield
+        finally:
+            _early.reset(token)
+
+
+@contextmanager
+def open_session(recipe: Recipe, options: SessionOptions) -> Iterator[Session]:
+    """Own the recipe's lake and open a cluster for it, or use the one that `early_cluster` started."""
+    os.environ[RUN_VARIABLE] = options.run_id  # what this run starts inherits it, and is found by it
+    records.tag_flow_run(options.run_id)
+    early = _early.get()
     with (
-        open_cluster(recipe, records.name_of(run_id), performance_report) as cluster,
-        on_cluster(recipe, cluster, run_id, wait_seconds) as session,
+        nullcontext(early) if early is not None else open_cluster(recipe, options) as cluster,
+        on_cluster(recipe, cluster, options) as session,
     ):
         try:
             yield session
         finally:
             cluster.stop()
-            if performance_report and not cluster.started:
-                print("no performance report: the run needed no cluster", file=sys.stderr)
+        if options.performance_report and not cluster.started:
+            print("no performance report: the run needed no cluster", file=sys.stderr)
 
 
 @contextmanager
-def on_cluster(
-    recipe: Recipe, cluster: Cluster, run_id: str | None = None, wait_seconds: float = 0.0
-) -> Iterator[Session]:
+def on_cluster(recipe: Recipe, cluster: Cluster, options: SessionOptions | None = None) -> Iterator[Session]:
     """Own the recipe's lake (made if there is none) for work on a cluster that outlives it."""
+    options = options or SessionOptions()
     lake, flow_run = lake_of(recipe), records.flow_run_id()
     with (
         _explained(lake),
-        locks.hold(lake, run_id or records.new_id(), wait_seconds=wait_seconds, flow_run=flow_run) as lock,
+        locks.hold(lake, options.run_id, wait_seconds=options.wait_seconds, flow_run=flow_run) as lock,
     ):
         create.make_dataset(lake, constants_of(recipe))
         shards.clear_stage(lake)
-        token = _current.set(_session_of(recipe, cluster, lock))
+        token = _current.set(_session_of(recipe, cluster, lock, options))
         try:
             yield _current.get()
         finally:
@@ -185,9 +232,9 @@ def on_cluster(
                 shards.clear_stage(lake)
 
 
-def _session_of(recipe: Recipe, cluster: Cluster, lock: Lock) -> Session:
+def _session_of(recipe: Recipe, cluster: Cluster, lock: Lock, options: SessionOptions) -> Session:
     """Return a session that writes nothing more once the lock is lost."""
-    return Session(Dataset.open(recipe, lock.check), cluster, lock.owner.run_id)
+    return Session(Dataset.open(recipe, lock.check), cluster, options)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ def coordinate(options: RunOptions, recipe: Recipe, work: Callable[[str], int]) 
 
     The run is recorded while it lasts; SIGTERM ends it as Ctrl-C does.
     """
-    from patchlake.flows.control import records, server
+    from patchlake.flows.control import records
     from patchlake.flows.control.home import RUN_VARIABLE
     from patchlake.flows.load import cluster_spec
     from patchlake.flows.telemetry.unit_log import print_unit_lines
@@ -29,7 +29,6 @@ def coordinate(options: RunOptions, recipe: Recipe, work: Callable[[str], int]) 
         refuse_if_held(lake)  # in one sentence, before Prefect and the cluster
     run_id = options.run_id or records.new_id()
     os.environ[RUN_VARIABLE] = run_id  # processes that the run starts inherit it
-    server.use()  # it starts while the flow is being imported
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     detached = options.run_id is not None
     if options.verbose or detached:

@@ -56,18 +56,19 @@ def run(
 
 def _run(options: RunOptions, retry_failed: bool) -> int:
     errors.say_starting()
-    from patchlake.flows.cli.coordinate import call_flow, coordinate
-    from patchlake.flows.session import check
+    from patchlake.flows.cli.coordinate import coordinate
+    from patchlake.flows.cli.startup import run_recipe
+    from patchlake.flows.session import SessionOptions, check
     from patchlake.flows.telemetry.observe import check_report
 
     wanted = check(options.recipe, options.overrides)  # what is wrong is said before anything starts
     check_report(options.performance_report)
 
     def work(run_id: str) -> int:
-        from patchlake.flows.run import run as flow
-
-        path, report = options.absolute_recipe, options.performance_report
-        figures = call_flow(flow, path, options.overrides, run_id, options.wait_seconds, retry_failed, report)
+        of_session = SessionOptions(
+            run_id=run_id, wait_seconds=options.wait_seconds, performance_report=options.performance_report
+        )
+        figures = run_recipe(options.absolute_recipe, options.overrides, of_session, retry_failed=retry_failed)
         if not figures["clips"]:
             print("patchlake: no clip of the corpus is in the lake; the table `sources` says why", file=sys.stderr)
             return 1
@@ -144,8 +145,9 @@ def features(
 
 def _change_features(options: RunOptions, add: tuple[str, ...], drop: tuple[str, ...]) -> int:
     errors.say_starting()
-    from patchlake.flows.change_features import change_features, with_features
+    from patchlake.flows.added_features import with_features
     from patchlake.flows.cli.coordinate import call_flow, coordinate
+    from patchlake.flows.control import server
     from patchlake.flows.load import load_recipe
     from patchlake.flows.session import check_lake
     from patchlake.flows.telemetry.observe import check_report
@@ -158,6 +160,9 @@ def _change_features(options: RunOptions, add: tuple[str, ...], drop: tuple[str,
     check_report(options.performance_report)
 
     def work(run_id: str) -> int:
+        server.use()  # before Prefect is imported: it reads then where its server is
+        from patchlake.flows.change_features import change_features
+
         path, report = options.absolute_recipe, options.performance_report
         call_flow(change_features, path, options.overrides, add, drop, run_id, options.wait_seconds, report)
         return 0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import threading
 import time
 import uuid
@@ -228,6 +229,8 @@ def _show_life(record: RunRecord, over: threading.Event) -> None:
 
 def flow_run_id() -> str | None:
     """Return the id of the Prefect flow run that this code runs in, or None outside of one."""
+    if "prefect" not in sys.modules:
+        return None
     from prefect.runtime import flow_run
 
     return flow_run.id or None
@@ -235,11 +238,12 @@ def flow_run_id() -> str | None:
 
 def tag_flow_run(run_id: str) -> None:
     """Tag the Prefect flow run that this code runs in with the run's name: `reap` finds it by its tag."""
+    if flow_run_id() is None:
+        return
     from uuid import UUID
 
     from prefect.client.orchestration import get_client
     from prefect.runtime import flow_run
 
-    if flow_run.id:
-        with get_client(sync_client=True) as client:
-            client.update_flow_run(UUID(flow_run.id), tags={*flow_run.tags, name_of(run_id)})
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(UUID(flow_run.id), tags={*flow_run.tags, name_of(run_id)})

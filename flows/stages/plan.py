@@ -32,8 +32,12 @@ def run_plan(session: Session, survey: Survey) -> Plan:
 def plan_units(session: Session, survey: Survey) -> Plan:
     """Decide what goes where, and write the decision down before any work."""
     with session.stage("plan"):
+        if session.dataset.ledger.stale:
+            session.begin_work()
         drop_stale(session.dataset)
         plan = make_plan(session.dataset, survey, session.workers)
+        if plan.new or plan.all_units:
+            session.begin_work()
         _note_sources(session, record(session.dataset, survey, plan))
         failpoints.reach("planned")
         return plan

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from patchlake.cluster.connect import Cluster
 from patchlake.flows.session import Session, current
+from patchlake.flows.stages.prefect_task import stage_task
 from patchlake.tasks import reductions
 from patchlake.tasks.lake.committed import identity_of
 from patchlake.tasks.plan.dataset import Dataset
@@ -26,10 +24,11 @@ def run_reductions(session: Session) -> None:
     with session.stage("reduce"):
         for options in session.dataset.recipe.reduce:
             if not is_current(reductions.build(options), cells_of(session.dataset, options)):
+                session.begin_work()
                 session.figures.reductions[options.name] = reduce_product(options.name)
 
 
-@task(name="reduce", task_run_name="reduce {name}", cache_policy=NO_CACHE)
+@stage_task("reduce", "reduce {name}")
 def reduce_product(name: str) -> dict[str, int]:
     """Make the recipe's reduction of this name anew, and return its figures."""
     session = current()

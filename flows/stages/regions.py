@@ -43,6 +43,7 @@ def _described(session: Session, work: RegionWork) -> list[dict[str, Any]]:
     """Return the rows of the parts, from workers that read labels and frames."""
     if not work.parts:
         return []
+    session.begin_work()
     found: list[dict[str, Any]] = []
     for outcome in session.cluster.run(partial(rows.describe, describe_job(session.dataset, work)), work.parts):
         if outcome.result is None:

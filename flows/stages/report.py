@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from patchlake.flows.session import Session, current
+from patchlake.flows.stages.prefect_task import stage_task
 from patchlake.tasks.report.facts import Run
 from patchlake.tasks.report.keep import keep_page, key_of_new_page
 
@@ -16,10 +14,11 @@ def write_report(session: Session) -> None:
     """Write LAKE/NAME/report/index.html; a page made from what the lake holds now is not made again."""
     with session.stage("report"):
         if (key := key_of_new_page(session.dataset, _run_of(session))) is not None:
+            session.begin_work(needs_cluster=False)
             draw_page(key)
 
 
-@task(name="report", cache_policy=NO_CACHE)
+@stage_task("report")
 def draw_page(key: str) -> None:
     """Draw the page of the run under way, and put it into the lake."""
     from patchlake.tasks.report.page import render  # matplotlib only where something is drawn

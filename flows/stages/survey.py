@@ -22,6 +22,7 @@ def survey_sources(session: Session, sources: Sequence[Source], earlier: Survey 
         given = read_given(dataset.recipe, sources, found_boxes(dataset))
         wanted = [source for source in to_probe(dataset, sources, given) if source.uri not in probed]
     if wanted:
+        session.begin_work()
         check_cluster(session, wanted[0].uri)
     with session.stage("probe"):
         probed |= _probe(session, wanted)

@@ -6,11 +6,9 @@ import json
 import sys
 from typing import Any
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from patchlake.cluster.gang.run_gang import run_gang
 from patchlake.flows.session import Session, current
+from patchlake.flows.stages.prefect_task import stage_task
 from patchlake.flows.stages.reduce import on_workers
 from patchlake.tasks import failpoints
 from patchlake.tasks.lake.committed import identity_of
@@ -37,6 +35,7 @@ def run_training(session: Session) -> None:
         key = job.key(identity_of(session.dataset.tables, PIXELS))
         known = json.loads(session.dataset.lake.get(TRAINING_RESULT) or b"{}")
         if known.get("key") != key:
+            session.begin_work()
             known = {**train_model(options.model.kind), "key": key}
             failpoints.reach("trained")
             session.dataset.lake.put(TRAINING_RESULT, json.dumps(known).encode())
@@ -44,7 +43,7 @@ def run_training(session: Session) -> None:
         session.figures.train = known
 
 
-@task(name="train", task_run_name="train {name}", cache_policy=NO_CACHE)
+@stage_task("train", "train {name}")
 def train_model(name: str) -> dict[str, Any]:
     """Train the recipe's model of this kind, and its controls; return their figures."""
     dataset, options = current().dataset, current().dataset.recipe.train

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from contextvars import ContextVar
-from typing import Any, NamedTuple, TypeVar
-
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-from prefect.futures import PrefectConcurrentFuture
-from prefect.task_runners import ThreadPoolTaskRunner
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from patchlake.flows.session import Session
+from patchlake.flows.stages.prefect_task import StageTask, stage_task
 from patchlake.flows.stages.preflight import check_cluster
 from patchlake.flows.stages.unit_work import UnitWork, needs_of
 from patchlake.flows.telemetry import memory
@@ -22,6 +18,10 @@ from patchlake.tasks.figures import IngestFigures
 from patchlake.tasks.plan.survey import Survey
 from patchlake.tasks.plan.units import Plan
 from patchlake.tasks.types import Unit
+
+if TYPE_CHECKING:
+    from prefect.futures import PrefectConcurrentFuture
+    from prefect.task_runners import ThreadPoolTaskRunner
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ class _UnderWay(NamedTuple):
 _under_way: ContextVar[_UnderWay] = ContextVar("plan under way")
 
 
-@task(name="batch", task_run_name="batch {number} of {count}", cache_policy=NO_CACHE)
+@stage_task("batch", "batch {number} of {count}")
 def run_batch(number: int, count: int) -> None:
     """Run a batch of the plan under way, and commit what its units wrote."""
     under_way = _under_way.get()
@@ -53,7 +53,7 @@ def run_batch(number: int, count: int) -> None:
     under_way.work.run(under_way.batches[number])
 
 
-@task(name="deferred batch", task_run_name="deferred batch {number} of {count}", cache_policy=NO_CACHE)
+@stage_task("deferred batch", "deferred batch {number} of {count}")
 def run_deferred_batch(number: int, count: int) -> None:
     """Run a batch of units that read what others store, each once that is committed."""
     under_way = _under_way.get()
@@ -123,11 +123,15 @@ def batches_of(units: Sequence[T]) -> list[Sequence[T]]:
 
 
 def _runner() -> ThreadPoolTaskRunner[Any]:
+    from prefect.task_runners import ThreadPoolTaskRunner
+
     return ThreadPoolTaskRunner(max_workers=BATCHES_IN_FLIGHT)
 
 
-def _submitted(runner: ThreadPoolTaskRunner[Any], batch: Any, count: int) -> deque[PrefectConcurrentFuture[None]]:
-    return deque(runner.submit(batch, {"number": number, "count": count}) for number in range(count))
+def _submitted(
+    runner: ThreadPoolTaskRunner[Any], batch: StageTask[[int, int], None], count: int
+) -> deque[PrefectConcurrentFuture[None]]:
+    return deque(runner.submit(batch.task, {"number": number, "count": count}) for number in range(count))
 
 
 def _wait_for(futures: deque[PrefectConcurrentFuture[None]]) -> None:

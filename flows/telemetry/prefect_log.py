@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from patchlake.flows.telemetry.events import Event, StageEnded, UnitFailed, UnitRetried
 
 
@@ -14,6 +16,8 @@ def log_to_prefect(event: Event) -> None:
     elif isinstance(event, UnitFailed):
         text = f"unit {event.unit.unit_id} failed: {event.error}"
     else:
+        return
+    if "prefect" not in sys.modules:  # then no flow is under way
         return
     from prefect.context import get_run_context
     from prefect.exceptions import MissingContextError

@@ -19,7 +19,7 @@ import pytest
 from in_process import Ingested, ingest
 from strategies import a_source
 
-from patchlake.flows import change_features as features_flow
+from patchlake.flows import added_features as features_flow
 from patchlake.tasks import recipe as recipes
 from patchlake.tasks.errors import RecipeError
 from patchlake.tasks.features import build
