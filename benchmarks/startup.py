@@ -2,10 +2,10 @@
 
 python benchmarks/startup.py [--old 7a3c540] [--files 200] [--pairs 3] [--folder KEPT]
 
-Short rendered files; old and new run in turns on one machine, each with homes of its own. `cold`: no server was running
-before; `kept`: right after another run. The old state keeps no server, so both are alike there. CPU seconds are those of
-all processes of the run, the temporary server's included where the run started it; they say more than wall seconds on
-a machine that others use. PREFECT_HOME is used before, so no database is made anew.
+Short rendered files; old and new run in turns on one machine, each with homes of its own. `cold`: no server was
+running before; `kept`: right after another run. The old state keeps no server, so both are alike there. CPU seconds are
+those of all processes of the run and of its temporary server; they say more than wall seconds on a machine that others
+use. PREFECT_HOME was used before, so no database is made anew.
 """
 
 from __future__ import annotations
@@ -86,7 +86,6 @@ class ProcessTree:
 def measured(code: Code, recipe: Path, lake: Path, env: dict[str, str]) -> Cost:
     """Run a recipe with a state of the code, and return what it cost."""
     mark = f"{time.monotonic_ns()}"
-    # PREFECT_ is passed on to the temporary server, which has our mark only by that.
     marked = {**os.environ, **code.env, **env, "PATCHLAKE_MARK": mark}
     marked.pop("PREFECT_API_URL", None)
     with ProcessTree(mark, lake / "arrays.zarr/pixels/frames") as tree:

@@ -42,10 +42,6 @@ from patchlake.tasks.unit import preflight, worker_setup
 class WorkFound(Exception):
     """There is work to do, met by a run that only looks for some: see `SessionOptions.only_look`."""
 
-    def __init__(self, *, needs_cluster: bool = True) -> None:
-        super().__init__("there is work to do")
-        self.needs_cluster = needs_cluster
-
 
 @dataclass(frozen=True, kw_only=True)
 class SessionOptions:
@@ -58,7 +54,7 @@ class SessionOptions:
     performance_report: str | None = None
     """File for Dask's performance report."""
     only_look: bool = False
-    """Do what is left to do where there is no work for a cluster, else raise WorkFound before anything is begun."""
+    """Settle tables and draw the page, but raise WorkFound before any work for a cluster, and before it is planned."""
 
 
 class Session:
@@ -88,10 +84,10 @@ class Session:
         """Go on with a newer value: reread after a pass, or narrowed to some products."""
         self._dataset = dataset
 
-    def begin_work(self, *, needs_cluster: bool = True) -> None:
-        """Say that work begins that takes a cluster, or is worth a Prefect task; raises WorkFound in a mere look."""
+    def begin_work(self) -> None:
+        """Say that work begins that takes a cluster; raises WorkFound in a run that only looks."""
         if self._only_look:
-            raise WorkFound(needs_cluster=needs_cluster)
+            raise WorkFound
 
     @property
     def is_checked(self) -> bool:

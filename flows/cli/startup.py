@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -30,11 +29,9 @@ def run_recipe(
     recipe = load_recipe(path, overrides)
     try:
         return _look(recipe, path, overrides, options, retry_failed=retry_failed)
-    except WorkFound as found:
-        needs_cluster = found.needs_cluster
-    server.use()
-    early: AbstractContextManager[None] = early_cluster(recipe, options) if needs_cluster else nullcontext()
-    with early:
+    except WorkFound:
+        server.use()
+    with early_cluster(recipe, options):
         return _flow(path, overrides, options, retry_failed=retry_failed)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
+from patchlake.flows.control.records import flow_run_id
+
 if TYPE_CHECKING:
     from prefect import Task
 
@@ -31,7 +33,9 @@ class StageTask(Generic[P, R]):
         return made
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run it as a task run of the flow under way."""
+        """Run it as a task run of the flow under way; outside of a flow it is called plainly."""
+        if flow_run_id() is None:
+            return self._function(*args, **kwargs)
         result: R = self.task(*args, **kwargs)
         return result
 

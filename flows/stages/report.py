@@ -14,7 +14,6 @@ def write_report(session: Session) -> None:
     """Write LAKE/NAME/report/index.html; a page made from what the lake holds now is not made again."""
     with session.stage("report"):
         if (key := key_of_new_page(session.dataset, _run_of(session))) is not None:
-            session.begin_work(needs_cluster=False)
             draw_page(key)
 
 

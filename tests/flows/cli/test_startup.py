@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -62,43 +61,41 @@ def test_a_run_with_nothing_to_do_starts_neither_prefect_nor_a_cluster(
 
 
 @pytest.mark.usefixtures("first_run")
-def test_labels_are_settled_by_a_mere_look(recipe: Callable[..., Path], small_corpus: Path, tmp_path: Path) -> None:
-    path = str(recipe(corpus={"videos": str(small_corpus)}))
+def test_a_mere_look_settles_tables_and_draws_the_page(
+    recipe: Callable[..., Path], small_corpus: Path, tmp_path: Path
+) -> None:
+    lake = tmp_path / "lake" / "small"
+    page = lake / "report" / "index.html"
+    page.unlink()
+    path = str(recipe(corpus={"videos": str(small_corpus)}, clips=[{"method": "windows", "seconds": 0.5}]))
     figures = run_body(path, (), SessionOptions(only_look=True))
-    lake = Location(str(tmp_path / "lake" / "small"))
-    assert figures["clips"] == len(labels := [row["label"] for row in Tables(lake).clips.rows()])
-    assert set(labels) == {None}
+    rows = list(Tables(Location(str(lake))).clips.rows())
+    assert figures["clips"] == len(rows)
+    assert {row["label"] for row in rows} == {None}
+    assert max(row["stop_seconds"] - row["start_seconds"] for row in rows) <= 0.5
+    assert page.exists()
 
 
 @pytest.mark.usefixtures("first_run")
 @pytest.mark.parametrize(
-    ("changes", "needs_cluster"),
+    "changes",
     [
-        ({"features": ["edges", "flow", "color"]}, True),
-        ({"features": ["flow", {"kind": "edges", "orientations": 4}]}, True),
-        ({"clips": [{"method": "windows", "seconds": 0.5}]}, True),
-        ({"reduce": [{"kind": "pca", "product": "edges", "components": 2}]}, True),
+        {"features": ["edges", "flow", "color"]},
+        {"features": ["flow", {"kind": "edges", "canny": [10, 20]}]},
+        {"tracks": {"boxes": "boxes.csv"}},
+        {"reduce": [{"kind": "pca", "product": "edges", "components": 2}]},
     ],
+    ids=["a new feature", "other options", "tracks", "a reduction"],
 )
-def test_work_is_found_before_anything_is_begun(
-    recipe: Callable[..., Path], tmp_path: Path, changes: dict[str, object], needs_cluster: bool
+def test_work_is_found_before_any_array_is_touched(
+    recipe: Callable[..., Path], tmp_path: Path, changes: dict[str, object]
 ) -> None:
-    before = files_of(tmp_path / "lake" / "small")
-    with pytest.raises(WorkFound) as found:
+    arrays = tmp_path / "lake" / "small" / "arrays.zarr"
+    (tmp_path / "boxes.csv").write_text("uri,object,t,x,y,width,height\nleft/a.mp4,1,0,8,8,48,48\n")
+    before = files_of(arrays)
+    with pytest.raises(WorkFound):
         run_body(str(recipe(**changes)), (), SessionOptions(only_look=True))
-    assert found.value.needs_cluster == needs_cluster
-    after = files_of(tmp_path / "lake" / "small")
-    assert {name for name in before | after if before.get(name) != after.get(name)} <= {"lock"}
-
-
-@pytest.mark.usefixtures("first_run")
-def test_a_page_that_is_gone_is_work_for_prefect_but_for_no_cluster(
-    recipe: Callable[..., Path], tmp_path: Path
-) -> None:
-    shutil.rmtree(tmp_path / "lake" / "small" / "report")
-    with pytest.raises(WorkFound) as found:
-        run_body(str(recipe()), (), SessionOptions(only_look=True))
-    assert not found.value.needs_cluster
+    assert files_of(arrays) == before
 
 
 def test_where_a_server_is_named_a_run_with_nothing_to_do_stands_there(
