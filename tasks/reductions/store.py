@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from typing import TYPE_CHECKING
 
-import xarray as xr
 import zarr
 
 from patchlake.tasks import failpoints
 from patchlake.tasks.lake import layout
 from patchlake.tasks.storage.location import Location
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 def place(lake: Location, name: str) -> Location:
@@ -32,6 +35,8 @@ def read(lake: Location, name: str, *, key: str | None = None) -> xr.Dataset | N
     target = place(lake, name)
     if target.get("zarr.json") is None:
         return None
+    import xarray as xr  # with pandas, half a second that most runs need not pay
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # xarray recommends consolidated metadata
         found = xr.open_dataset(target.zarr_store(read_only=True), engine="zarr", consolidated=False)  # type: ignore[arg-type]
