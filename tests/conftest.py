@@ -92,6 +92,20 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def _prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Holds the database of temporary Prefect servers: making it takes one 6 CPU seconds, so they share it."""
+    return tmp_path_factory.mktemp("prefect")
+
+
+@pytest.fixture
+def no_server_named(_prefect_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither environment nor files name a Prefect server: runs with work start a temporary one."""
+    monkeypatch.setenv("PREFECT_HOME", str(_prefect_home))
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A real S3 server (Ceph's RADOS Gateway) with a bucket `lakes`: its environment."""
     if shutil.which("radosgw") is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -30,13 +29,6 @@ except SystemExit as end:
 """
 
 
-@pytest.fixture
-def _no_server_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    monkeypatch.setenv("PREFECT_PROFILES_PATH", str(tmp_path / "none.toml"))
-    monkeypatch.chdir(tmp_path)
-
-
 def num_runs(lake: Path) -> int:
     return len(list(Tables(Location(str(lake))).runs.rows()))
 
@@ -45,7 +37,7 @@ def files_of(lake: Path) -> dict[str, bytes]:
     return {str(path.relative_to(lake)): path.read_bytes() for path in sorted(lake.rglob("*")) if path.is_file()}
 
 
-@pytest.mark.usefixtures("_no_server_named")
+@pytest.mark.usefixtures("no_server_named")
 def test_a_run_with_nothing_to_do_starts_neither_prefect_nor_a_cluster(
     first_run: Done, recipe: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -110,12 +102,12 @@ def test_where_a_server_is_named_a_run_with_nothing_to_do_stands_there(
     assert [run["state_type"] for run in runs] == ["COMPLETED"]
 
 
-@pytest.mark.usefixtures("_no_server_named")
+@pytest.mark.usefixtures("no_server_named")
 def test_work_is_done_on_a_temporary_server_and_a_cluster_that_start_for_it(
     first_run: Done, recipe: Callable[..., Path], tmp_path: Path
 ) -> None:
     path = str(recipe(features=["edges", "flow", "color"]))
-    done = run_patchlake("run", path, env={"PATCHLAKE_HOME": os.environ["PATCHLAKE_HOME"]})
+    done = run_patchlake("run", path)
     assert done.code == 0, done.err
     assert "new, in" in done.out
     assert len(list(server.known())) == 1

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,21 +21,7 @@ from websockets.typing import Subprotocol
 
 from patchlake.flows.control import reap, server
 
-
-@pytest.fixture(scope="module")
-def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database that is made once for all tests here."""
-    return tmp_path_factory.mktemp("prefect")
-
-
-@pytest.fixture(autouse=True)
-def _no_server_named(prefect_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("PREFECT_HOME", str(prefect_home))
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
-    monkeypatch.chdir(tmp_path)
-    yield
-    for kept in server.known():
-        kept.end()
+pytestmark = pytest.mark.usefixtures("no_server_named")
 
 
 def test_it_is_private(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,10 +39,8 @@ if __name__ == "__main__":
 
 
 @pytest.mark.long
-def test_a_script_ends_though_its_server_went_away(
-    recipe: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+@pytest.mark.usefixtures("no_server_named")
+def test_a_script_ends_though_its_server_went_away(recipe: Callable[..., Path], tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     command = [sys.executable, tmp_path / "script.py", recipe(features=["edges"]), tmp_path / "lake"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as script:
