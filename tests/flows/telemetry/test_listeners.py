@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from prefect import flow
+from prefect.client.schemas.objects import FlowRun
+from prefect.context import FlowRunContext
+from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 from prometheus_client import REGISTRY
 
 from patchlake.flows.telemetry.counters import count
@@ -163,3 +168,32 @@ def test_outside_of_a_prefect_run_its_log_is_left_alone(caplog: pytest.LogCaptur
         for event in (DONE, RETRIED, FAILED, *OTHERS):
             log_to_prefect(event)
     assert [record for record in caplog.records if "ingest" in record.getMessage()] == []
+
+
+def test_in_a_prefect_run_stages_retries_and_failures_are_in_its_log() -> None:
+    """A run's context made by hand: nothing of it is sent to a server."""
+    found: list[str] = []
+
+    class Kept(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found.append(record.getMessage())
+
+    logger, handler = logging.getLogger("prefect.flow_runs"), Kept()
+    run = FlowRunContext.model_construct(flow=a_flow, flow_run=FlowRun(flow_id=uuid.uuid4(), name="run7"))
+    with temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: False}), run:
+        logger.addHandler(handler)
+        before = logger.level
+        logger.setLevel(logging.INFO)
+        try:
+            for event in (DONE, RETRIED, FAILED, *OTHERS):
+                log_to_prefect(event)
+        finally:
+            logger.setLevel(before)
+            logger.removeHandler(handler)
+    unit = "unit 000000003-000000004"
+    assert found == [f"{unit} retried: worker_left", f"{unit} failed: not today", "stage ingest: 1.0 s"]
+
+
+@flow
+def a_flow() -> None:
+    """It never runs."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import small_networks as deep
+from in_process import BASE
 
 from patchlake.cluster.connect import Cluster
 from patchlake.cluster.kinds.registry import parse
@@ -56,3 +57,35 @@ def test_the_recipe_has_the_last_word(of: Callable[..., Any]) -> None:
     assert of("auto", GPUS, units={**units, "fused": False}) == ({"vit"}, {"vit"})
     unkept = {"frames": {"size": [48, 64], "keep": False}}
     assert of("auto", BOTH, **unkept, units={**units, "fused": False}) == ({"vit"}, set()), "there is nothing to read"
+
+
+OURS = """
+class Ours:
+    version, channels, dtype, context_frames = 1, ("mean",), "float32", (0, 0)
+    needs_gpu, wants_gpu, time_size, time_stride = NEEDS, True, 1, 1
+    centres, digest_parts, attrs = ((24.0,), (32.0,)), {}, {}
+
+    def __init__(self, patches, frame_size):
+        pass
+
+    def __call__(self, frames):
+        return frames.mean(axis=(1, 2, 3))[:, None, None, None]
+"""
+
+
+@pytest.mark.parametrize("fused", ["auto", True, False])
+@pytest.mark.parametrize("needs_gpu", [True, False])
+@pytest.mark.parametrize(("total", "with_gpu"), [(1, 0), (1, 1), (2, 1), (8, 0), (8, 3), (8, 8)])
+def test_what_takes_a_gpu_is_deferred_where_some_workers_lack_one(
+    tmp_path: Path, total: int, with_gpu: int, *, needs_gpu: bool, fused: bool | str
+) -> None:
+    name = f"ours_{'needs' if needs_gpu else 'wants'}"
+    (tmp_path / f"{name}.py").write_text(OURS.replace("NEEDS", str(needs_gpu)))
+    given = {**BASE, "corpus": {"videos": "."}, "features": ["edges", f"{name}:Ours"]}
+    units = {**BASE["units"], "fused": fused}
+    dataset = Dataset.open(recipes.parse({**given, "units": units}, base=tmp_path))
+    workers = Workers(total=total, with_gpu=with_gpu)
+    takes = {"Ours"} if needs_gpu or with_gpu > 0 else set()
+    assert gpu_products(dataset.products.values(), workers) == takes
+    apart = {"auto": with_gpu < total, True: False, False: True}[fused]
+    assert deferred_products(dataset, workers) == (takes if apart else set())
