@@ -101,10 +101,16 @@ def scene_name(scene: int) -> str:
 def render_scene(folder: Path, spec: CorpusSpec, scene: int) -> None:
     """Write a scene's clips, one per class; each file appears complete or not at all."""
     cv2.setNumThreads(1)
+    for label, frames in scene_clips(spec, scene):
+        _write_video(_video(folder, label, scene), frames, spec.fps)
+
+
+def scene_clips(spec: CorpusSpec, scene: int) -> Iterator[tuple[str, Frames]]:
+    """Yield the class and the frames of each clip of a scene: one class of a pair is the other's exact reversal."""
     for kind, (backward, forward) in enumerate(PAIRS):
         frames = render_frames(spec, scene, kind)
-        _write_video(_video(folder, forward, scene), frames, spec.fps)
-        _write_video(_video(folder, backward, scene), frames[::-1], spec.fps)
+        yield forward, frames
+        yield backward, frames[::-1]
 
 
 def render_frames(spec: CorpusSpec, scene: int, kind: int) -> Frames:
