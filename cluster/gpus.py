@@ -8,7 +8,7 @@ import os
 
 
 def visible_gpus() -> list[str]:
-    """List this machine's NVIDIA GPUs; CUDA_VISIBLE_DEVICES has the last word."""
+    """List this machine's NVIDIA GPUs; CUDA_VISIBLE_DEVICES overrides what is found."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     if given is not None:
         return [gpu.strip() for gpu in given.split(",") if gpu.strip() not in ("", "-1")]

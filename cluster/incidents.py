@@ -1,4 +1,4 @@
-"""What befell workers and tasks that Dask repairs without a word: killed for memory, cut off, moved."""
+"""Incidents that Dask repairs silently: workers killed for memory, tasks cut off, tasks moved."""
 
 # mypy: untyped-calls-exclude=distributed
 

@@ -1,4 +1,4 @@
-"""Fetching what ended tasks returned, while somebody looks after the workers."""
+"""Fetching the results of ended tasks, while the caller looks after the workers."""
 
 # mypy: untyped-calls-exclude=distributed
 

@@ -61,7 +61,7 @@ class Outcome(Generic[T, R]):
 
 
 def ignore(item: object, why: Retry) -> None:
-    """Take no note of an item that is started again."""
+    """Do nothing about an item that is started again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +190,7 @@ class ItemRun(Generic[T, R]):
         return self._window.admit(name, self, limit, "GPU" if needs_gpu else "")
 
     def _submit(self, name: str, item: T, *, alone: bool = False) -> None:
-        # Dask keeps and shows what starts with one word as one: without it the scheduler would grow with each key.
+        # Dask keeps a group for each first word of keys: without a common one the scheduler would grow with each key.
         options = self._options
         key = "-".join([name_of(self._function), *([options.key(item)] if options.key else []), name])
         future = self._flight.connection.client.submit(
@@ -221,7 +221,7 @@ class ItemRun(Generic[T, R]):
         self._submit(name, self._suspects.popleft(), alone=True)
 
     def _report_moved(self) -> None:
-        """Report the items in flight whose worker went away: Dask starts them elsewhere, without a word."""
+        """Report the items in flight whose worker went away: Dask starts them elsewhere, silently."""
         for name in self._flight.incidents.take_moved(self._in_flight):
             self._options.on_retry(self._in_flight[name].item, "worker_left")
 
@@ -230,7 +230,7 @@ class ItemRun(Generic[T, R]):
             self._window.changed.wait(0.2)
 
     def _settle(self, tasks: list[_Task]) -> Iterator[Outcome[T, R]]:
-        """Turn ended tasks into outcomes; suspects and what was handed back are put aside."""
+        """Turn ended tasks into outcomes; suspects and items handed back are kept for later."""
         self._patience.renew()
         replies = replies_of(self._flight.connection.client, [task.future for task in tasks], self._look)
         for task, reply in zip(tasks, replies, strict=True):
@@ -251,7 +251,7 @@ class ItemRun(Generic[T, R]):
                     yield outcome
 
     def _look(self) -> None:
-        """See to the workers while replies are fetched."""
+        """Look after the workers while replies are fetched."""
         self._flight.supervisor.look()
         self._check_cluster()
 
@@ -266,7 +266,7 @@ class ItemRun(Generic[T, R]):
         self._patience.check()
 
     def _abandon(self) -> None:
-        """Let go of what is still in flight."""
+        """Release what is still in flight."""
         self._window.yield_claim(self)
         for name, task in self._in_flight.items():
             self._window.leave(name)

@@ -26,7 +26,7 @@ IGNORE_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 
 IGNORE_SIGNALS = IGNORE_CTRL_C + "; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
 """A queue sends SIGTERM to all processes of a job; the nanny alone decides. What the worker starts inherits this: a
-decoding child that died of it would have its video condemned."""
+decoding child killed by it would make its video `failed`."""
 
 CONFIG = {
     "distributed.worker.multiprocessing-method": "spawn",
@@ -35,8 +35,8 @@ CONFIG = {
     "distributed.worker.memory.spill": False,
     "distributed.worker.memory.pause": False,
     "distributed.worker.memory.terminate": 0.95,
-    # Deaths of workers that an item may see among others: after one more it is tried alone, with as many again. Each
-    # costs a worker's start, and innocents are found out by being alone, not by many tries.
+    # How many deaths of its workers an item survives before it is tried alone, with as many again. Each costs a
+    # worker's start, and only trying alone, not many tries, shows that an item is innocent.
     "distributed.scheduler.allowed-failures": 1,
     # A lost worker is restarted by its nanny; after this time its place is given up, so be patient.
     "distributed.deploy.lost-worker-timeout": "120s",
@@ -52,7 +52,7 @@ CONFIG = {
     "distributed.scheduler.work-stealing-interval": "300ms",
     # What the dashboard's task stream and a performance report show at most; Dask's 100,000 are too many to draw.
     "distributed.scheduler.dashboard.tasks.task-stream-length": 20_000,
-    # Dask's `*` lets any web page that is open in a browser here read the dashboard; ORIGINS has the last word.
+    # Dask's `*` lets any web page that is open in a browser here read the dashboard; ORIGINS overrides this.
     "distributed.scheduler.dashboard.bokeh-application.allow_websocket_origin": [HOST],
     # One process per core: more BLAS threads would only fight. Read before numpy is imported.
     "distributed.nanny.pre-spawn-environ.OMP_NUM_THREADS": 1,

@@ -115,11 +115,11 @@ class ClusterSpec(Strict):
 
     @property
     def queue(self) -> str | None:
-        """Which queueing system's jobs the workers are; None if they are no jobs."""
+        """Which queueing system's jobs the workers are; None if they are not jobs."""
         return None
 
     def dashboard_link(self, client: Client) -> str | None:
-        """Return where the dashboard of the client's scheduler is served; None if it can't be told."""
+        """Return where the dashboard of the client's scheduler is served; None if it is unknown."""
         with suppress(Exception):  # a foreign scheduler may have none
             return str(client.dashboard_link)
         return None

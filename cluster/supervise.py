@@ -80,7 +80,7 @@ class Patience:
         self._last_seen = time.monotonic()
 
     def renew(self) -> None:
-        """Start to wait anew: nobody was looking until now."""
+        """Start waiting from now on: nobody was looking before."""
         self._last_seen = time.monotonic()
 
     def check(self) -> None:

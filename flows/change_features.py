@@ -1,4 +1,4 @@
-"""`patchlake features RECIPE --add NAME --drop NAME`: products come and go without touching the videos."""
+"""`patchlake features RECIPE --add NAME --drop NAME`: add and drop products without reading the videos."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def change_features(
 
 
 def _add(session: Session, names: list[str]) -> None:
-    """Compute what the named products lack, from the pixels that are there."""
+    """Compute the missing rows of the named products from stored pixels."""
     if not session.dataset.recipe.frames.keep:
         raise RecipeError("frames.keep: got false, expected true: features are added from stored pixels")
     dataset = session.dataset.narrowed(names)

@@ -25,8 +25,10 @@ def plan_recipe(path: str, overrides: Sequence[str] = ()) -> Forecast:
     """Return what `patchlake run` would do now. Sources that the lake does not know are probed, on the cluster."""
     recipe = load_recipe(path, overrides)
     with open_cluster(recipe) as cluster:
-        session = Session(Dataset.open(recipe), cluster, is_checked=True)  # runs check it by writing; a plan only reads
-        sources = discover(recipe.corpus)  # the cluster starts with the first probe: what is wrong is said before
+        session = Session(
+            Dataset.open(recipe), cluster, is_checked=True
+        )  # the check writes to the lake; a plan only reads
+        sources = discover(recipe.corpus)  # before the first probe starts the cluster: errors are reported early
         if root_attrs(session.dataset.lake) is not None:
             check_dataset(session.dataset.lake, constants_of(recipe))
         survey = survey_sources(session, sources)
@@ -34,7 +36,7 @@ def plan_recipe(path: str, overrides: Sequence[str] = ()) -> Forecast:
 
 
 def show(found: Forecast, *, diff: bool) -> None:
-    """Print a forecast as a table; `diff` adds what is not as in the lake."""
+    """Print a forecast as a table; `diff` adds what differs from the lake."""
     console = Console()
     table = Table(title=f"plan for {found.lake}", show_header=False, title_justify="left")
     table.add_column(style="bold")
@@ -48,7 +50,7 @@ def show(found: Forecast, *, diff: bool) -> None:
     table.add_row("spans", f"{found.spans_new:,} to store, {found.spans_reused:,} in the lake")
     padding = f"padding {found.padding:.1%}"
     table.add_row("work", f"{found.rows:,} rows in {found.slots:,} slots, {found.units:,} units; {padding}")
-    hours = "no earlier run to tell how long" if found.work_hours is None else f"about {_hours(found.work_hours)}"
+    hours = "no earlier run to estimate from" if found.work_hours is None else f"about {_hours(found.work_hours)}"
     table.add_row("time", f"{_hours(found.video_hours)} of video; {hours}")
     table.add_row(
         "area", f"crop loses {found.area_lost:.1%} of the source, letterbox leaves {found.area_black:.1%} black"

@@ -21,11 +21,12 @@ START_SECONDS = 90.0
 def serve_recipe(path: str, overrides: Sequence[str] = ()) -> int:
     """Serve the recipe's flow on its cron until stopped (Ctrl-C, SIGTERM).
 
-    A schedule needs a real Prefect server: the one that PREFECT_API_URL names, else one started here for as long.
+    A schedule needs a real Prefect server: the one that PREFECT_API_URL names, else one started here that ends with
+    this process.
     """
     recipe = check(path, overrides)
     if recipe.schedule is None:
-        raise RecipeError(f'recipe {path}: schedule: missing; expected a cron line, as in schedule: "0 2 * * *"')
+        raise RecipeError(f'recipe {path}: schedule: missing; expected a cron line, e.g. schedule: "0 2 * * *"')
     with _server():
         from prefect import serve
         from prefect.schedules import Cron

@@ -1,4 +1,4 @@
-"""One run: a dataset, a cluster that starts when first needed, a clock for stages, and who listens."""
+"""One run: a dataset, a cluster that starts when first needed, a clock for stages, and listeners."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Session:
         self.started = datetime.now(UTC)
         self.figures = RunFigures()
         self.tell = Listeners([show_progress(), UnitLog(self.run_id), counters.count, log_to_prefect])
-        """Passes an event on to all who listen."""
+        """Passes an event on to all listeners."""
         self._dataset = dataset
         self._is_checked = is_checked
         self._only_look = options.only_look
@@ -129,18 +129,18 @@ def current() -> Session:
 
 
 def check(path: str, overrides: Sequence[str]) -> Recipe:
-    """Return the recipe if it can be run at all: keys, values, corpus, models, cluster; nothing is started."""
+    """Return the recipe if it can be run at all: checks keys, values, corpus, models, cluster; starts nothing."""
     recipe = load_recipe(path, overrides)
     spec, lake = cluster_spec(recipe), lake_of(recipe)
     products = products_of(recipe, extractors_of(recipe)).values()
     if any(p.needs_gpu and product_attrs(lake, p.name) is None for p in products):
-        refuse(spec, GPU)  # what the lake holds already may be all that is wanted: that is seen later
+        refuse(spec, GPU)  # a product that the lake has may need no work: checked later
     read_given(recipe, discover(recipe.corpus))
     return recipe
 
 
 def check_lake(recipe: Recipe) -> None:
-    """Refuse a recipe whose models can't be had, or whose lake is not there yet."""
+    """Refuse a recipe whose models can't be loaded, or whose lake does not exist yet."""
     cluster_spec(recipe)
     products_of(recipe, extractors_of(recipe))
     existing_lake(str(lake_of(recipe)))
@@ -193,7 +193,7 @@ def early_cluster(recipe: Recipe, options: SessionOptions) -> Iterator[None]:
 @contextmanager
 def open_session(recipe: Recipe, options: SessionOptions) -> Iterator[Session]:
     """Own the recipe's lake and open a cluster for it, or use the one that `early_cluster` started."""
-    os.environ[RUN_VARIABLE] = options.run_id  # what this run starts inherits it, and is found by it
+    os.environ[RUN_VARIABLE] = options.run_id  # processes of this run inherit it and are found by it
     records.tag_flow_run(options.run_id)
     early = _early.get()
     with (
@@ -210,7 +210,7 @@ def open_session(recipe: Recipe, options: SessionOptions) -> Iterator[Session]:
 
 @contextmanager
 def on_cluster(recipe: Recipe, cluster: Cluster, options: SessionOptions | None = None) -> Iterator[Session]:
-    """Own the recipe's lake (made if there is none) for work on a cluster that outlives it."""
+    """Own the recipe's lake (created if missing) for work on a cluster that outlives it."""
     options = options or SessionOptions()
     lake, flow_run = lake_of(recipe), records.flow_run_id()
     with (
@@ -235,7 +235,7 @@ def _session_of(recipe: Recipe, cluster: Cluster, lock: Lock, options: SessionOp
 
 @contextmanager
 def _explained(lake: Location) -> Iterator[None]:
-    """Say in a sentence that the disk is full or the store away, wherever that was met."""
+    """Turn any error of a full disk or an unreachable store into one sentence."""
     try:
         yield
     except Exception as error:

@@ -48,7 +48,7 @@ class Program:
 
 
 class AttemptFailed(Exception):
-    """One attempt ended badly; the next may go well."""
+    """One attempt failed; the next may succeed."""
 
 
 def check_stop(flight: Flight) -> None:

@@ -9,5 +9,5 @@ local       processes on this machine
 address     a scheduler that runs already
 jobqueue    jobs of Slurm, PBS, LSF, SGE, OAR, Moab, HTCondor; `job_script` says what is in a job
 ssh         processes on hosts that SSH reaches; `ssh_worker` is one of them
-custom      any class of Dask's kind, by its dotted path
+custom      any Dask cluster class, by its dotted path
 """

@@ -1,4 +1,4 @@
-"""A scheduler that runs already, reached by its address or by the file into which it wrote that."""
+"""A scheduler that runs already, reached by its address or by its scheduler file."""
 
 # mypy: untyped-calls-exclude=distributed
 
@@ -27,7 +27,9 @@ class AddressSpec(Waiting, ClusterSpec):
 
     kind: Literal["address"] = "address"
     address: str | None = Field(default=None, description="Where it listens, e.g. tcp://10.0.0.1:8786")
-    scheduler_file: LocalPath | None = Field(default=None, description="Or the file into which it wrote that")
+    scheduler_file: LocalPath | None = Field(
+        default=None, description="Or the file with its address, written by the scheduler"
+    )
     wait: str = Field(default="1 m", description="How long its workers may take to join")
 
     @model_validator(mode="after")

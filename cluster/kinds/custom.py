@@ -1,4 +1,4 @@
-"""Any cluster class of Dask's kind, by its dotted path, for example dask_kubernetes.operator.KubeCluster."""
+"""Any Dask cluster class, by its dotted path, for example dask_kubernetes.operator.KubeCluster."""
 
 # mypy: untyped-calls-exclude=distributed
 
@@ -19,7 +19,7 @@ from patchlake.cluster.spec import ClusterSpec, Elastic
 
 
 class ClassSpec(Waiting, ClusterSpec):
-    """Any class of Dask's kind, by its dotted path."""
+    """Any Dask cluster class, by its dotted path."""
 
     workers: PositiveInt | Elastic = Field(default=1, description="Workers; or {min, max}: as there is work")
     options: dict[str, Any] = Field(default={}, description="Keywords of the class")
@@ -35,7 +35,7 @@ class ClassSpec(Waiting, ClusterSpec):
     @model_validator(mode="after")
     def _tls_is_an_option_of_the_class(self) -> ClassSpec:
         if self.tls:
-            raise ValueError("tls: say it in options, as the class spells it")
+            raise ValueError("tls: set it in options, by the class's own keyword")
         return self
 
     def size(self) -> tuple[int, int]:

@@ -94,9 +94,9 @@ class QueueSpec(Waiting, RemoteSpec):
     def _slurm_only(self) -> QueueSpec:
         for name in ("gres", "constraint"):
             if getattr(self, name) and self.kind != "slurm":
-                raise ValueError(f"{name} is for slurm: with {self.kind} say it in directives")
+                raise ValueError(f"{name} is for slurm: with {self.kind} use directives")
         if self.gpus and self.kind != "slurm" and not (self.directives or self.options):
-            raise ValueError(f"gpus is {self.gpus}: say in directives or options how {self.kind} asks for a GPU")
+            raise ValueError(f"gpus is {self.gpus}: put into directives or options how {self.kind} asks for a GPU")
         if self.gres and not self.gpus:
             raise ValueError(f"gres is {self.gres!r}, but gpus is 0: set gpus: 1, or ask for it in directives")
         return self
@@ -182,7 +182,7 @@ def job_queue_of(kind: str) -> Any:
 
 
 def class_of(spec: QueueSpec, folder: Path, name: str) -> Any:
-    """Return dask-jobqueue's class; where only some jobs have a GPU, one whose next job has one if too few have."""
+    """Return dask-jobqueue's class; if only some jobs have a GPU, a subclass that keeps the number of those that do."""
     found = job_queue_of(spec.kind)
     if spec.gpus in (0, spec.size()[1]):
         return found

@@ -44,7 +44,7 @@ def register(kind: str, model: type[ClusterSpec] | str) -> None:
 
 
 def model_of(kind: str) -> type[ClusterSpec]:
-    """Return the class of a kind; whatever has a dot in it is taken as the dotted path of a class of Dask's kind.
+    """Return the class of a kind; a name with a dot is the dotted path of a Dask cluster class.
 
     Raises KeyError for an unknown kind, ClusterError for one whose class can't be imported.
     """

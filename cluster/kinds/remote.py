@@ -1,4 +1,4 @@
-"""Options that the kinds share whose workers are elsewhere."""
+"""Options shared by kinds whose workers are on other machines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Waiting(Strict):
-    """A kind whose workers may take long to join. It stands before the spec's other base."""
+    """A kind whose workers may take long to join. List it before `ClusterSpec` among the bases."""
 
     wait: str
 

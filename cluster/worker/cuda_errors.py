@@ -7,7 +7,7 @@ import sys
 from typing import NoReturn
 
 _TYPES = {"AcceleratorError", "CudaError"}
-"""torch's classes by name: it is not imported here, where no model may ever run."""
+"""torch's classes by name: torch is not imported here, since a worker may never run a model."""
 _WORDS = ("cuda error", "cudnn error", "cudnn_status_", "cublas_status_", "device-side assert")
 _MEMORY = ("out of memory", "alloc_failed")
 """After these the device still works."""
@@ -19,7 +19,7 @@ _SETTINGS = (
 
 
 def is_lost(error: BaseException | None) -> bool:
-    """Tell whether an error, or one that it came from, is CUDA's and lasts: this process is done with its GPU.
+    """Tell whether an error, or one that it came from, is a lasting CUDA error: this process has lost its GPU.
 
     Source: the CUDA runtime's errors that "leave the process in an inconsistent state" (cudaError_t in its reference).
     """

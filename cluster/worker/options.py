@@ -47,13 +47,15 @@ def parser() -> argparse.ArgumentParser:
     """Return the parser; some options of `dask worker` are accepted and ignored, since a worker has one thread."""
     found = argparse.ArgumentParser(prog="patchlake worker", description="Start workers for a scheduler.")
     found.add_argument("scheduler", nargs="?", help="its address, e.g. tcp://10.0.0.1:8786")
-    found.add_argument("--scheduler-file", help="or the file into which it wrote that")
+    found.add_argument("--scheduler-file", help="or the file with its address, written by the scheduler")
     found.add_argument("--workers", type=int, default=1, help="processes to start")
     found.add_argument("--gpus", default="auto", help="workers that own one GPU each (auto: one per visible GPU)")
-    found.add_argument("--name")
+    found.add_argument("--name", help="of the worker, on the dashboard; of several with a number added")
     found.add_argument("--memory-limit", default="auto", help="of one worker, e.g. '4 GiB'")
     found.add_argument("--local-directory", help="scratch folder")
-    found.add_argument("--lifetime", help="time until the job ends, e.g. '2 h' (Slurm says it itself)")
+    found.add_argument(
+        "--lifetime", help="time until the job ends, e.g. '2 h' (Slurm's own is read from its environment)"
+    )
     found.add_argument("--grace", default="20 s", help="how long a unit may go on after SIGTERM")
     found.add_argument("--death-timeout", default="60 s", help="how long the scheduler may take to answer")
     found.add_argument("--tls", metavar="FOLDER", help="with ca.pem, cert.pem and key.pem")

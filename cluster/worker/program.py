@@ -34,9 +34,9 @@ from patchlake.cluster.worker.leave import JOB_END, drain
 from patchlake.cluster.worker.options import JOB_START, READY, WorkerOptions, options_of, parser, security_of
 
 KILL_SECONDS = 2.0
-"""The part of the grace period that killing and saying goodbye take."""
+"""The part of the grace period that killing and signing off take."""
 LEAVE_SECONDS = 5.0
-"""How long a worker that leaves by itself, e.g. because its scheduler is gone, may hang on to what it runs."""
+"""How long a worker that leaves by itself, e.g. because its scheduler is gone, may keep running its item."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -118,7 +118,7 @@ def nanny_options(options: WorkerOptions, security: Security, end: float | None)
 
 
 def job_end(lifetime_seconds: float | None) -> float | None:
-    """Return when this job is over, in seconds since 1970: Slurm's word or the lifetime, whichever comes first."""
+    """Return when this job is over, in seconds since 1970: by Slurm or by the lifetime, whichever comes first."""
     start = float(os.environ.get(JOB_START, time.time()))
     ends = [] if lifetime_seconds is None else [start + lifetime_seconds]
     if slurm := os.environ.get("SLURM_JOB_END_TIME"):
@@ -127,7 +127,7 @@ def job_end(lifetime_seconds: float | None) -> float | None:
 
 
 async def gone(nanny: Nanny) -> None:
-    """Wait until a nanny's worker has left by itself; one whose scheduler is gone would first end what it runs."""
+    """Wait until a nanny's worker has left by itself; one whose scheduler is gone would first finish its item."""
     while nanny.status not in (Status.closing_gracefully, Status.closing, Status.closed, Status.failed):
         await asyncio.sleep(0.5)
     with suppress(TimeoutError):

@@ -15,7 +15,7 @@ app = typer.Typer()
 
 @app.command(epilog="Example: patchlake status")
 def status(run_id: AnyRunId = None) -> None:
-    """List the runs that were detached, and those that are going on."""
+    """List detached runs, and those still running."""
     from patchlake.flows.control import records, status
 
     chosen = [records.RunRecord(run_id)] if run_id else records.known_runs()
@@ -29,7 +29,8 @@ def status(run_id: AnyRunId = None) -> None:
 
 @app.command(epilog="Example: patchlake logs 3f2a9c0d1b7e --follow")
 def logs(
-    run_id: RunId, follow: Annotated[bool, typer.Option("--follow", help="Go on until the run is over.")] = False
+    run_id: RunId,
+    follow: Annotated[bool, typer.Option("--follow", help="Keep printing until the run is over.")] = False,
 ) -> None:
     """Print what a detached run has printed."""
     from patchlake.flows.control import follow as following
@@ -53,7 +54,8 @@ def cancel(run_id: RunId, force: Annotated[bool, typer.Option("--force", help="K
 def reap(lake: AnyLake = None) -> None:
     """Clean up after coordinators that died.
 
-    Ends their jobs and processes, removes their locks and uncommitted shards, sets their Prefect runs to Crashed.
+    Ends their jobs and processes, removes their locks and uncommitted shards, sets their Prefect runs to Crashed;
+    also ends the temporary Prefect server that no run uses.
     """
     from patchlake.flows.control.reap import reap
     from patchlake.tasks.lake.arrays import existing_lake

@@ -34,9 +34,9 @@ def code_of(work: Callable[[], int | None]) -> int:
         _say(str(error))
         return USAGE if isinstance(error, RecipeError) else FAILED
     except KeyboardInterrupt:
-        _say("stopped; what was committed stays, run again to go on")
+        _say("stopped; what was committed stays, run again to continue")
         return STOPPED
-    except BrokenPipeError:  # whoever read has seen enough, e.g. `| head`
+    except BrokenPipeError:  # the reader of the pipe is gone, e.g. `| head`
         return FAILED
     except Exception as error:
         if is_debug():

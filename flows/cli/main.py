@@ -17,7 +17,7 @@ GROUPS = (run, control, lake, corpus, programs)
 
 
 class Verbs(plugins.VerbsWithPlugins):
-    """Our verbs and those of other packages; whatever they meet ends in a sentence and an exit code."""
+    """Our verbs and those of other packages; every error becomes a sentence and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         """Do the verb and leave with its exit code."""
@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _without_debug(words: list[str]) -> list[str]:
-    """Take --debug out wherever it stands: people add it at the end of the command that failed."""
+    """Remove --debug wherever it is: people add it at the end of the command that failed."""
     if "--debug" not in words:
         return words
     os.environ[errors.DEBUG] = "1"

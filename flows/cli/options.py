@@ -70,7 +70,7 @@ class RunOptions:
     performance_report: str | None = None
     verbose: bool = False
     run_id: str | None = None
-    """Given where the run is detached: it has been written down under this name already."""
+    """Given if the run is detached: it has been recorded under this id already."""
 
     @property
     def absolute_recipe(self) -> str:

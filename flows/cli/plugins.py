@@ -28,7 +28,7 @@ class VerbsWithPlugins(TyperGroup):
         return list(dict.fromkeys([*super().list_commands(ctx), *sorted(_entry_points())]))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a verb, or None where nobody has it; the others' code is imported only here."""
+        """Return a verb, or None if there is none; other packages are imported only here."""
         found = super().get_command(ctx, cmd_name)
         if found is None and cmd_name in (points := _entry_points()):
             found = _command(points[cmd_name])

@@ -61,7 +61,7 @@ def _run(options: RunOptions, retry_failed: bool) -> int:
     from patchlake.flows.session import SessionOptions, check
     from patchlake.flows.telemetry.observe import check_report
 
-    wanted = check(options.recipe, options.overrides)  # what is wrong is said before anything starts
+    wanted = check(options.recipe, options.overrides)  # errors are reported before anything starts
     check_report(options.performance_report)
 
     def work(run_id: str) -> int:

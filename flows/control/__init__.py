@@ -1,1 +1,1 @@
-"""Runs as they are written down, followed, cancelled and cleaned up after."""
+"""Recording, following and cancelling runs, cleaning up after them, and Prefect's server."""

@@ -48,7 +48,7 @@ def cancel(record: RunRecord, *, force: bool = False) -> Iterator[str]:
 
 
 def _signal(record: RunRecord, *, force: bool) -> None:
-    """Tell the coordinator to end, wherever it runs."""
+    """Signal the coordinator to end, wherever it runs."""
     request, process = record.request, record.coordinator
     if request.job_id is not None:
         jobs.end_job(str(request.queue), request.job_id, force=force)

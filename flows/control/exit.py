@@ -30,7 +30,7 @@ def noted() -> Iterator[None]:
 
 
 def leave(code: int) -> NoReturn:
-    """Exit; at once where Prefect's server went away: Prefect would try for a minute to reach it."""
+    """Exit; at once if Prefect's server went away: Prefect would retry for a minute."""
     if prefect_record.is_silent():
         _exit(code)
     sys.exit(code)

@@ -1,4 +1,4 @@
-"""Where this user's runs and their temporary Prefect server are written down, and how their processes are found."""
+"""Where this user's runs and their temporary Prefect server are recorded, and how their processes are found."""
 
 from __future__ import annotations
 

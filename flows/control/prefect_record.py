@@ -19,14 +19,14 @@ class ServerError(PatchlakeError):
 
 
 def note_done(figures: dict[str, Any]) -> dict[str, Any]:
-    """Remember that the flow's work is done; all that may still fail is to report it to the server."""
+    """Remember that the flow's work is done; only reporting it to the server may still fail."""
     global _done
     _done = figures
     return figures
 
 
 def call(flow: Callable[..., dict[str, Any]], *args: Any) -> dict[str, Any]:
-    """Run a flow and return its figures, also if its work was done but the server went away meanwhile.
+    """Run a flow and return its figures, also if the server went away once its work was done.
 
     Raises ServerError if the server was needed and did not answer.
     """

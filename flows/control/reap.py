@@ -24,7 +24,7 @@ def reap(lake: Location | None = None) -> Iterator[str]:
         if record.state == "dead" and record.ended is None and (lake is None or record.request.lake == str(lake)):
             try:
                 yield from reap_run(record)
-            except (OSError, BaseError) as error:  # a lake that is not reachable must not stop the others' cleaning
+            except (OSError, BaseError) as error:  # an unreachable lake must not keep others from being cleaned
                 why = f"{type(error).__name__}: {str(error)[:200]}"
                 yield f"run {record.run_id}: {record.request.lake} can't be cleaned now ({why})"
                 continue

@@ -1,7 +1,7 @@
 """Records of runs: a folder PATCHLAKE_HOME/runs/RUN_ID with a small file per writer.
 
-`asked.json` is written by whoever started the run; `coordinator.json` by the coordinator, which touches it as a sign of
-life; `ended.json` by the coordinator at its end, or by whoever ended it. So no file has two writers.
+`asked.json` is written by whoever started the run; `coordinator.json` by the coordinator, which touches it as a
+heartbeat; `ended.json` by the coordinator at its end, or by whoever ended it. So no file has two writers.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class RunRecord:
         part.replace(self.folder / f"{name}.json")
 
     def touch(self) -> None:
-        """Give a sign of life of the coordinator."""
+        """Send a heartbeat of the coordinator."""
         os.utime(self.folder / "coordinator.json")
 
     def forget(self) -> None:
@@ -194,10 +194,10 @@ class Ending:
 
 @contextmanager
 def coordinating(run_id: str, request: Request) -> Iterator[Ending]:
-    """Be the run's coordinator: record the run, give signs of life, and record how it ended.
+    """Be the run's coordinator: record the run, send heartbeats, and record how it ended.
 
-    The record of a run in the foreground is removed at its end; where it can't be written the run goes without. If the
-    coordinator is killed, `patchlake reap` finds the run by its record.
+    The record of a run in the foreground is removed at its end; if it can't be written the run continues without
+    one. If the coordinator is killed, `patchlake reap` finds the run by its record.
     """
     record, over, ending = RunRecord(run_id), threading.Event(), Ending()
     try:

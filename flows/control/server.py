@@ -195,7 +195,7 @@ def _is_responsive(server: KeptServer, record: Path) -> bool:
 
 
 def _start(record: Path, idle_seconds: float) -> KeptServer:
-    """Start a server on a socket that listens already: who asks before it is up waits, and no port is lost."""
+    """Start a server on a socket that listens already: early requests wait, and no other process can take the port."""
     auth = f"patchlake:{secrets.token_urlsafe(32)}"
     environment = {
         name: value
@@ -255,7 +255,7 @@ def _read(record: Path) -> KeptServer | None:
     try:
         data: dict[str, Any] = json.loads(record.read_text())
         return KeptServer(process=Process(**data["process"]), port=data["port"], auth=data["auth"])
-    except (OSError, ValueError, KeyError, TypeError):  # none, or one that was being written when its writer was killed
+    except (OSError, ValueError, KeyError, TypeError):  # no record, or a broken one
         return None
 
 

@@ -1,6 +1,6 @@
 """The temporary Prefect server as a process: `python -m patchlake.flows.control.server_program FD IDLE_SECONDS RECORD`.
 
-It serves on the listening socket FD, and ends when nobody has asked for IDLE_SECONDS, or when its record is gone.
+It serves on the listening socket FD, and ends after IDLE_SECONDS without a request, or when its record is gone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LOOK_SECONDS = 1.0
 
 
 class CountedApp:
-    """An ASGI application that knows how many requests and websockets are open, and since when there is none."""
+    """An ASGI application that knows how many requests and websockets are open, or for how long none has been."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
@@ -79,4 +79,4 @@ def main(file_descriptor: int, idle_seconds: float, record: Path) -> None:
 
 if __name__ == "__main__":
     main(int(sys.argv[1]), float(sys.argv[2]), Path(sys.argv[3]))
-    os._exit(0)  # its threads have nothing more to say
+    os._exit(0)  # without waiting for its threads

@@ -1,4 +1,4 @@
-"""Deferred units: they read what others have stored, so they are handed out as that is committed."""
+"""Deferred units read what other units store, so they are handed out as that is committed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class DeferredUnits:
         self._over = threading.Event()
 
     def end(self) -> None:
-        """Say that nothing more will be committed: what is not ready now has lost pixels, and waits for another run."""
+        """Nothing more will be committed: units that are not ready now lack pixels, and are left to another run."""
         self._committer.flush()
         self._over.set()
 

@@ -16,7 +16,7 @@ from patchlake.tasks.unit.speed_of_light import Light
 
 
 def measure_light(session: Session, plan: Plan) -> None:
-    """Sample the speed of light of what was just done, and set the run beside it."""
+    """Sample the speed of light of the units just done, and compare the run with it."""
     ingest = session.figures.ingest
     if ingest is None or not ingest.frames_decoded:
         return
@@ -30,7 +30,7 @@ def measure_light(session: Session, plan: Plan) -> None:
 
 
 def _sampled(session: Session, plan: Plan, names: frozenset[str]) -> list[Light]:
-    """Return the light of some products on each of the workers that compute them; none where that fails."""
+    """Return the light of some products on each of the workers that compute them; [] if that fails."""
     dataset = session.dataset
     gpu = GPU if gpu_products((dataset.products[name] for name in names), session.workers) else None
     failed = frozenset(row["span_key"] for row in dataset.tables.failures.rows())

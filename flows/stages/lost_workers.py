@@ -1,4 +1,4 @@
-"""What an item's outcome means for the run: only the loss of its workers is borne."""
+"""Which errors of an item end the run: all but the death of its workers."""
 
 from __future__ import annotations
 

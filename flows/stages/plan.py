@@ -30,7 +30,7 @@ def run_plan(session: Session, survey: Survey) -> Plan:
 
 
 def plan_units(session: Session, survey: Survey) -> Plan:
-    """Decide what goes where, and write the decision down before any work."""
+    """Decide what goes where, and record the decision before any work."""
     with session.stage("plan"):
         if session.dataset.ledger.stale:
             session.begin_work()

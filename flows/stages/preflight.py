@@ -11,7 +11,7 @@ from patchlake.tasks.unit import preflight
 
 
 def check_cluster(session: Session, sample: str | None) -> None:
-    """Refuse, in a sentence, a cluster that can't do the recipe; asked once a run, and only if there is work.
+    """Refuse, with a sentence, a cluster that can't do the recipe; checked once a run, and only if there is work.
 
     `sample` is the uri of a source, to be read from each worker. Starts the cluster.
     """

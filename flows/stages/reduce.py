@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 
 def run_reductions(session: Session) -> None:
-    """Bring every reduction of the recipe up to date; one made from the same rows is not made again."""
+    """Bring every reduction of the recipe up to date; one made from the same rows is kept."""
     with session.stage("reduce"):
         for options in session.dataset.recipe.reduce:
             if not is_current(reductions.build(options), cells_of(session.dataset, options)):
@@ -30,7 +30,7 @@ def run_reductions(session: Session) -> None:
 
 @stage_task("reduce", "reduce {name}")
 def reduce_product(name: str) -> dict[str, int]:
-    """Make the recipe's reduction of this name anew, and return its figures."""
+    """Compute the recipe's reduction of this name, and return its figures."""
     session = current()
     (options,) = (options for options in session.dataset.recipe.reduce if options.name == name)
     run, num_nodes = on_workers(session.cluster), session.cluster.size * NODES_PER_WORKER

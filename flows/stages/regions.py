@@ -28,7 +28,7 @@ def follow_regions(session: Session, sources: Sequence[Source], survey: Survey, 
 
 
 def describe_regions(session: Session, placements: Iterable[Placement]) -> bool:
-    """Give the table `regions` a row for every region of these spans, as far as committed; return if it changed."""
+    """Give the table `regions` a row for every committed region of these spans; return whether it changed."""
     dataset = session.dataset
     if not region_entries(dataset):
         return False

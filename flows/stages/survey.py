@@ -15,7 +15,7 @@ from patchlake.tasks.video.probe import Probed, probe_source
 
 
 def survey_sources(session: Session, sources: Sequence[Source], earlier: Survey | None = None) -> Survey:
-    """Hash and probe what is new or changed; what the lake knows, or an earlier survey of this run, stands."""
+    """Hash and probe what is new or changed; what the lake or an earlier survey of this run knows is kept."""
     dataset = session.dataset
     probed = dict(earlier.probed) if earlier is not None else {}
     with session.stage("probe"):
@@ -33,7 +33,7 @@ def survey_sources(session: Session, sources: Sequence[Source], earlier: Survey 
 
 
 def _probe(session: Session, sources: Sequence[Source]) -> dict[str, Probed]:
-    """Return uri -> what probing says; a source that ends its workers is lost for this run."""
+    """Return uri -> what probing says; a source that kills its workers is lost for this run."""
     found: dict[str, Probed] = {}
     if not sources:
         return found

@@ -22,7 +22,7 @@ RANK_MODULE = "patchlake.tasks.training.rank"
 
 
 def run_training(session: Session) -> None:
-    """Train the recipe's model and its controls; a result from the same clips and options is not made again."""
+    """Train the recipe's model and its controls; a result from the same clips and options is kept."""
     options = session.dataset.recipe.train
     if options is None:
         return

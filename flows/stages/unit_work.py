@@ -42,7 +42,7 @@ class UnitWork:
         self._lock = threading.Lock()
 
     def run(self, units: Sequence[Unit]) -> None:
-        """Run units that any worker with what they need may do, in any order."""
+        """Run units in any order, on any worker that offers what they need."""
         self._run(units, self._needs)
 
     def run_deferred(self, units: Sequence[Unit]) -> None:
@@ -58,7 +58,7 @@ class UnitWork:
             self.figures += figures
 
     def _results(self, units: Iterable[Unit | NotYet], needs: Resources | None) -> Iterator[UnitResult]:
-        """Yield what came of the units; those that end their workers come last, without what did it."""
+        """Yield the units' results; units that kill their workers come last, without their poison pieces."""
         lost = []
         for outcome in self.cluster.run(
             partial(extract_unit, self.job), units, resources=needs, key=_unit_id, on_retry=self._retried
@@ -97,7 +97,7 @@ class UnitWork:
         self.tell(UnitRetried(unit, why))
 
     def _check(self, outcome: Outcome[Unit, UnitResult]) -> None:
-        """Raise any error except that the unit's workers died, after telling of it."""
+        """Raise any error except the death of the unit's workers, after reporting it."""
         try:
             raise_unless_lost(outcome)
         except BaseException:

@@ -29,7 +29,7 @@ BATCHES_IN_FLIGHT = 2
 """So that no worker waits at a batch's end."""
 UNITS_PER_BATCH = 64, 512
 """At least and at most. A Prefect task run per batch: enough to see the work move, few enough to cost nothing. Units
-that ended their workers wait for the end of theirs."""
+that killed their workers are tried again at the end of their batch."""
 MOST_BATCHES = 512
 """Longer plans have larger batches instead, as far as these may grow: Prefect's server remembers each."""
 
@@ -55,7 +55,7 @@ def run_batch(number: int, count: int) -> None:
 
 @stage_task("deferred batch", "deferred batch {number} of {count}")
 def run_deferred_batch(number: int, count: int) -> None:
-    """Run a batch of units that read what others store, each once that is committed."""
+    """Run a batch of units that read what other units store, each once that is committed."""
     under_way = _under_way.get()
     under_way.work.tell(BatchStarted(number, count, deferred=True))
     try:
@@ -135,6 +135,6 @@ def _submitted(
 
 
 def _wait_for(futures: deque[PrefectConcurrentFuture[None]]) -> None:
-    """Wait for batches, and let go of each: what Prefect knows of one takes 20 KB."""
+    """Wait for batches, and drop each: what Prefect keeps of one takes 20 KB."""
     while futures:
         futures.popleft().result()

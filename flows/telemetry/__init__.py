@@ -1,1 +1,1 @@
-"""What a run says while it goes on: events, and the listeners that show, log or count them."""
+"""Events of a run, and the listeners that show, log or count them."""

@@ -1,4 +1,4 @@
-"""Events of a run: what happened, as small values that listeners hear; nobody else needs to know who listens."""
+"""Events of a run: small values passed to listeners, which the rest of the code need not know."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class UnitDone:
 
 @dataclass(frozen=True, slots=True)
 class UnitRetried:
-    """A unit is begun again; without_culprits: first each clip alone, then without those that end their workers."""
+    """A unit is started again; without_culprits: first each clip alone, then without those that kill their workers."""
 
     unit: Unit
     why: Retry | Literal["without_culprits"]
@@ -119,7 +119,7 @@ class Listeners:
 
 
 def counted(tell: Listener, name: str, items: Iterable[T], *, total: int) -> Iterator[T]:
-    """Yield items, telling of each; the work starts with the first request for one and ends after the last."""
+    """Yield items and report each; the work starts with the first request for one and ends after the last."""
     tell(WorkStarted(name, total))
     for item in items:
         tell(WorkAdvanced(name))

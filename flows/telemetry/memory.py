@@ -15,13 +15,13 @@ TRIM_SECONDS = 10.0
 def given_back() -> Iterator[None]:
     """Give back, while units run, what each of them leaves behind.
 
-    The plan is taken out of the garbage collector's sight: it looks at all objects only when a quarter as many came
-    anew, which of the millions of a long plan never happens, and what Dask and Prefect leave in cycles would pile up.
-    And glibc keeps what is free between what is not, in each thread's arena, until it is asked for it.
+    The plan is hidden from the garbage collector: a full collection waits until a quarter as many objects are new,
+    which with the millions of a long plan never happens, so cycles left by Dask and Prefect would pile up. And glibc
+    keeps free memory between used blocks, in each thread's arena, until `malloc_trim` is called.
     """
     gc.collect()
     gc.freeze()
-    gc.collect()  # it counts anew how many objects there are
+    gc.collect()  # updates the collector's count of objects
     over = threading.Event()
     trimming = threading.Thread(target=_trim_until, args=(over,), name="patchlake-trim", daemon=True)
     trimming.start()
