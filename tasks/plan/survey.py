@@ -49,8 +49,8 @@ def to_probe(dataset: Dataset, sources: Sequence[Source], given: Given) -> list[
             known = _known(source, ledger)
             if known is None:
                 found.append(source)
-            elif known[1] in ledger.videos:
-                held.setdefault(str(known[1]), []).append(source)
+            elif known[1] is not None:
+                held.setdefault(known[1], []).append(source)
     for video_id, same in held.items():
         video = ledger.videos[video_id]
         spans = (span for wanted in wanted_of(same, video, recipe, given) for span in span_keys(wanted, frames))
@@ -60,9 +60,14 @@ def to_probe(dataset: Dataset, sources: Sequence[Source], given: Given) -> list[
 
 
 def _known(source: Source, ledger: Ledger) -> tuple[Source, str | None] | None:
-    """Return an earlier verdict on the same bytes; None if there is none, or if the machine was at fault (retried)."""
+    """Return an earlier verdict on the same bytes, or None where they are to be read (again).
+
+    That is where the machine was at fault, and where a video is named that the tables do not have.
+    """
     known = ledger.sources.get((source.uri, source.size, source.version))
     if known is None or (known[0].status == "failed" and known[1] is None):
+        return None
+    if known[1] is not None and known[1] not in ledger.videos:
         return None
     return known
 

@@ -17,18 +17,39 @@ def record(dataset: Dataset, survey: Survey, plan: Plan) -> Judged:
     The order matters: a row refers only to rows that already exist, and a killed run continues from there.
     """
     tables, ledger = dataset.tables, dataset.ledger
-    judged = record_sources(dataset, survey, plan)
     new_videos = [video for key, video in survey.videos.items() if key not in ledger.videos]
     tables.videos.append(schema.video_row(video) for video in sorted(new_videos, key=lambda v: v.video_id))
+    judged = record_sources(dataset, survey, plan)
     numbered = sorted(plan.new_tracks.items(), key=lambda item: item[1])
     new_tracks = [(number, survey.wanted[key].track) for key, number in numbered]
+    _record_boxes(dataset, survey, plan)
     tables.tracks.append(schema.track_row(number, t, _to_source(dataset, survey, t)) for number, t in new_tracks)
-    tables.track_boxes.append(row for number, track in new_tracks for row in schema.box_rows(number, track))
     tables.spans.append(schema.placement_row(placement) for placement in plan.new)
     ledger.placements |= {placement.span.span_key: placement for placement in plan.new}
     _drop_old_failures(dataset)  # after the spans: until a new placement is known, the old verdict is valid
     make_room(dataset, plan)
     return judged
+
+
+def _record_boxes(dataset: Dataset, survey: Survey, plan: Plan) -> None:
+    """Add the boxes of tracks that move, where a track is new or its boxes are missing.
+
+    Boxes whose track is unknown are what a run left that was killed before it wrote its tracks: they go.
+    """
+    table, known = dataset.tables.track_boxes, dataset.ledger.tracks
+    held = set(table.read(["track"])["track"].to_pylist())
+    whole = held & set(known.values())
+    numbers = sorted((number, key) for key, number in {**known, **plan.new_tracks}.items() if key in survey.wanted)
+    rows = [
+        row
+        for number, key in numbers
+        if number not in whole
+        for row in schema.box_rows(number, survey.wanted[key].track)
+    ]
+    if held == whole:
+        table.append(rows)
+    else:
+        table.overwrite([*(row for row in table.rows() if row["track"] in whole), *rows])
 
 
 def record_sources(dataset: Dataset, survey: Survey, plan: Plan) -> Judged:

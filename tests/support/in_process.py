@@ -35,10 +35,13 @@ from patchlake.tasks.video.probe import Probed, probe_source
 BASE = {"name": "x", "lake": "lake", "frames": {"size": [48, 64]}, "units": {"slot_frames": 32, "slots": 2}}
 
 
-def open_dataset(folder: Path, recipe: Mapping[str, Any]) -> Dataset:
-    """Return a small recipe on its lake under a folder; the lake is made if there is none."""
+def open_dataset(folder: Path, recipe: Mapping[str, Any], guard: Callable[[], None] | None = None) -> Dataset:
+    """Return a small recipe on its lake under a folder; the lake is made if there is none.
+
+    `guard` is called before each commit to a table.
+    """
     worker_setup.setup()
-    dataset = Dataset.open(recipes.parse({**BASE, **recipe}, base=folder))
+    dataset = Dataset.open(recipes.parse({**BASE, **recipe}, base=folder), guard)
     create.make_dataset(dataset.lake, {})
     return dataset
 
@@ -100,10 +103,18 @@ class Ingested:
 
 
 def ingest(
-    folder: Path, recipe: Mapping[str, Any], *, num_workers: int = 1, mend: Callable[[Probed], Probed] = lambda p: p
+    folder: Path,
+    recipe: Mapping[str, Any],
+    *,
+    num_workers: int = 1,
+    mend: Callable[[Probed], Probed] = lambda p: p,
+    guard: Callable[[], None] | None = None,
 ) -> Ingested:
-    """Discover, probe, plan, record, extract, commit and settle; `mend` changes what probing said."""
-    dataset = open_dataset(folder, recipe)
+    """Discover, probe, plan, record, extract, commit and settle.
+
+    `mend` changes what probing said; `guard` is called before each commit to a table.
+    """
+    dataset = open_dataset(folder, recipe, guard)
     found = survey_of(dataset, mend)
     plan = make_plan(dataset, found, Workers(total=num_workers))
     record(dataset, found, plan)
