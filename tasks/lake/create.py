@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from zarr.codecs import BloscCodec
 from zarr.errors import ZarrUserWarning
 
 from patchlake.tasks.errors import LakeError
+from patchlake.tasks.lake import compare
 from patchlake.tasks.lake.arrays import root_attrs
 from patchlake.tasks.lake.coordinates import make_index
 from patchlake.tasks.lake.layout import ARRAYS, CELL_COORDINATES, FEATURES, FRAMES, LAKE_FORMAT, SECONDS, TRACK
@@ -45,30 +46,52 @@ def check_dataset(lake: Location, attrs: Mapping[str, Any]) -> None:
             )
 
 
-def ensure_arrays(lake: Location, products: Iterable[Product], *, with_pts: bool) -> None:
-    """Create the arrays of products that have none yet; lengths are 0 until `grow`.
+def ensure_arrays(
+    lake: Location, products: Iterable[Product], *, with_pts: bool, committed: Collection[str] = ()
+) -> None:
+    """Make the arrays of products; lengths are 0 until `grow`.
 
-    `pixels` always has its index, even if its frames are not kept; `with_pts` adds `pts_seconds` to it.
+    `committed` are the names of the products that have receipts: their arrays must be as wanted, else LakeError. What
+    lies there under any other name is what a run left that failed or was killed: it is removed, and made anew where it
+    is wanted. `pixels` always has its index, its frames kept or not; `with_pts` adds `pts_seconds` to it.
     """
+    wanted = {product.name: product for product in products}
     with zarr_settings(PLAIN):
         root = zarr.open_group((lake / ARRAYS).zarr_store(), mode="r+", use_consolidated=False)
-        for product in products:
-            group = root.require_group(product.name)
-            if product.array not in group:
-                _make_product(group, product)
+        for name in (lake / ARRAYS).folders():
+            if name not in committed:
+                _remove(lake, name)
+        for product in wanted.values():
+            if product.name in committed:
+                compare.check_committed(lake, product)
+            _make_product(lake, root.require_group(product.name), product)
         make_index(root.require_group(PIXELS), with_pts=with_pts)
 
 
-def _make_product(group: zarr.Group, product: Product) -> None:
-    shuffled = product.dtype != "uint8"
+def _remove(lake: Location, name: str) -> None:
+    """Remove a product's arrays; the index of `pixels` stays, since it is that of every product."""
+    for part in (FRAMES, *CELL_COORDINATES) if name == PIXELS else ("",):
+        (lake / ARRAYS).delete(f"{name}/{part}".rstrip("/"))
+
+
+def _make_product(lake: Location, group: zarr.Group, product: Product) -> None:
+    """Make the arrays that a product does not have yet."""
     make_index(group)
-    for name, values in (("y", product.y), ("x", product.x)):
-        if name not in group:
-            group.create_array(name, data=np.array(values, dtype=np.float64), dimension_names=(name,))
-    if "channel" not in group:
-        channel = group.create_array("channel", shape=(len(product.channels),), dtype=str, dimension_names=("channel",))
-        channel[:] = np.array(product.channels, dtype=object)
-    group.create_array(  # last, so that a product whose array exists is complete
+    for name, values in compare.cell_values(product).items():
+        if name in group and not compare.is_unfinished(group[name], values):
+            if not np.array_equal(group[name][:], values):
+                raise compare.refusal(lake, product, f"its coordinate {name!r} is not {values.tolist()}")
+            continue
+        kind = str if name == "channel" else values.dtype
+        array = group.create_array(name, shape=values.shape, dtype=kind, dimension_names=(name,), overwrite=True)
+        array[:] = values
+    if product.array not in group:
+        _make_values(group, product)
+
+
+def _make_values(group: zarr.Group, product: Product) -> None:
+    shuffled = product.dtype != "uint8"
+    group.create_array(
         product.array,
         shape=(0, *product.cell_shape),
         chunks=(*product.chunk, len(product.channels)),

@@ -55,7 +55,12 @@ class ShardWriter:
             self._array = zarr.open_array(zarr.storage.LocalStore(self._stage), mode="r+")
 
     def stage(self, block: npt.NDArray[Any]) -> Path | None:
-        """Encode (rows_per_slot, y, x, channel) values in the stage; return the file, None if all are fill values."""
+        """Encode (rows_per_slot, y, x, channel) values on the stage and return the file; None: all is fill value."""
+        if block.shape != self._array.shape:
+            raise LakeError(
+                f"{self._target}: got a block of shape {block.shape}, expected {self._array.shape}: the array was made "
+                f"for other options of {self._product.name}"
+            )
         staged = self._stage / "c/0/0/0/0"
         with zarr_settings(ZARRS):
             self._array[:] = block

@@ -61,8 +61,10 @@ def record_sources(dataset: Dataset, survey: Survey, plan: Plan) -> Judged:
 
 
 def make_room(dataset: Dataset, plan: Plan) -> None:
-    """Create the arrays of all products, and make them as long as the plan needs."""
-    create.ensure_arrays(dataset.lake, dataset.products.values(), with_pts=dataset.recipe.frames.rate is not None)
+    """Make the wanted arrays, as long as the plan needs them."""
+    committed = set(dataset.tables.receipts.read(["product"])["product"].to_pylist())
+    with_pts = dataset.recipe.frames.rate is not None
+    create.ensure_arrays(dataset.lake, dataset.products.values(), with_pts=with_pts, committed=committed)
     num_slots = max(plan.num_slots, dataset.ledger.first_free_slot)
     create.grow(dataset.lake, num_slots, slot_frames=plan.layout.slot_frames)
 
