@@ -64,6 +64,16 @@ def committed_ranges(lake: Location, product: str) -> RowRanges:
     return RowRanges(start[first], stop[last], track[code[first]])
 
 
+def committed_slots(tables: Tables) -> dict[str, IntArray]:
+    """Return product -> the slots that its receipts name, ascending; none for a product without receipts."""
+    receipts = tables.receipts.read(["product", "slots"])
+    found = {}
+    for name in receipts["product"].unique().to_pylist():
+        slots = _flat(receipts.filter(pc.equal(receipts["product"], name))["slots"])
+        found[name] = np.unique(slots.to_numpy().astype(np.int64))
+    return found
+
+
 def identity_of(tables: Tables, product: str) -> list[Any]:
     """Return what identifies the committed rows of a product: first row, span and checksum, in row order."""
     columns = ["product", "span_keys", "row_starts", "checksums"]

@@ -15,10 +15,10 @@ import zarr
 
 from patchlake.tasks.errors import LakeError
 from patchlake.tasks.lake.arrays import open_array
-from patchlake.tasks.lake.layout import COORDINATE_CHUNK_ROWS, PTS_SECONDS, SECONDS, TRACK
+from patchlake.tasks.lake.layout import ARRAYS, COORDINATE_CHUNK_ROWS, PTS_SECONDS, SECONDS, TRACK
 from patchlake.tasks.lake.zarr_config import PLAIN, zarr_settings
 from patchlake.tasks.storage.location import Location
-from patchlake.tasks.types import DIMS, FloatArray
+from patchlake.tasks.types import DIMS, FloatArray, IntArray
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +62,23 @@ def make_index(group: zarr.Group, *, with_pts: bool = False) -> None:
                 dimension_names=DIMS[:1],
                 attributes=attributes,
             )
+
+
+def clear_times(lake: Location, product: str, committed: IntArray, *, rows_per_slot: int) -> None:
+    """Write fill values to the index coordinates of all slots but the committed ones, where anything else is."""
+    with zarr_settings(PLAIN):
+        for name, (_, fill, _) in _INDEX.items():
+            if (lake / ARRAYS / product / name).get("zarr.json") is None:
+                continue
+            array = open_array(lake, f"{product}/{name}", mode="r+")
+            for start in range(0, array.shape[0], COORDINATE_CHUNK_ROWS):
+                slots = np.arange(start, min(start + COORDINATE_CHUNK_ROWS, array.shape[0])) // rows_per_slot
+                free = ~np.isin(slots, committed)
+                if free.any():
+                    block = np.asarray(array[start : start + len(slots)])
+                    empty = np.where(free, np.full_like(block, fill), block)
+                    if not np.array_equal(block, empty, equal_nan=block.dtype.kind == "f"):
+                        array[start : start + len(slots)] = empty
 
 
 def write_times(lake: Location, times: Iterable[RowTimes]) -> None:

@@ -88,10 +88,10 @@ class Location:
             for item in batch:
                 yield item["path"], item["size"]
 
-    def folders(self) -> list[str]:
+    def folders(self) -> tuple[str, ...]:
         """Return the names of the folders that lie here, in order; what they hold is not listed."""
         found = obstore.list_with_delimiter(self.objects)["common_prefixes"]
-        return sorted(name.rstrip("/").rpartition("/")[2] for name in found)
+        return tuple(sorted(name.rstrip("/").rpartition("/")[2] for name in found))
 
     def delete(self, prefix: str) -> None:
         """Remove everything below a prefix."""

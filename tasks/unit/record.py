@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
+
 from patchlake.tasks import tracks
-from patchlake.tasks.lake import create, schema
+from patchlake.tasks.lake import arrays, coordinates, create, schema
+from patchlake.tasks.lake.committed import committed_slots
+from patchlake.tasks.lake.product_rows import ProductRows
 from patchlake.tasks.plan.dataset import Dataset
 from patchlake.tasks.plan.survey import Survey
 from patchlake.tasks.plan.units import Plan
 from patchlake.tasks.plan.verdicts import Judged, verdicts
-from patchlake.tasks.types import Track
+from patchlake.tasks.types import PIXELS, IntArray, Track
 
 
 def record(dataset: Dataset, survey: Survey, plan: Plan) -> Judged:
@@ -61,12 +67,26 @@ def record_sources(dataset: Dataset, survey: Survey, plan: Plan) -> Judged:
 
 
 def make_room(dataset: Dataset, plan: Plan) -> None:
-    """Make the wanted arrays, as long as the plan needs them."""
-    committed = set(dataset.tables.receipts.read(["product"])["product"].to_pylist())
+    """Make the wanted arrays, as long as the plan needs them; their rows without receipts are empty."""
+    lake, slot_frames = dataset.lake, plan.layout.slot_frames
+    committed = committed_slots(dataset.tables)
     with_pts = dataset.recipe.frames.rate is not None
-    create.ensure_arrays(dataset.lake, dataset.products.values(), with_pts=with_pts, committed=committed)
+    create.ensure_arrays(lake, dataset.products.values(), with_pts=with_pts, committed=committed)
+    _clear_uncommitted(dataset, committed)
     num_slots = max(plan.num_slots, dataset.ledger.first_free_slot)
-    create.grow(dataset.lake, num_slots, slot_frames=plan.layout.slot_frames)
+    create.grow(lake, num_slots, slot_frames=slot_frames)
+
+
+def _clear_uncommitted(dataset: Dataset, committed: Mapping[str, IntArray]) -> None:
+    """Empty the coordinates of slots without receipts: a run wrote them that was killed before it committed.
+
+    Its units may never be run again, or without some of their spans. The index of `pixels` is that of all products.
+    """
+    everywhere = np.unique(np.concatenate([np.empty(0, np.int64), *committed.values()]))
+    for name in {PIXELS, *arrays.product_names(dataset.lake)}:
+        rows_per_slot = dataset.layout.slot_frames // ProductRows(dataset.lake, name).time_stride
+        slots = everywhere if name == PIXELS else committed.get(name, everywhere[:0])
+        coordinates.clear_times(dataset.lake, name, slots, rows_per_slot=rows_per_slot)
 
 
 def _drop_old_failures(dataset: Dataset) -> None:

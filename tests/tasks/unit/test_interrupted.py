@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numbered_clips as clips
+import numpy as np
 import pytest
 from in_process import Ingested, ingest
 
+from patchlake.tasks.lake import arrays
 from patchlake.tasks.lake.digest import digest
 from patchlake.tasks.lake.tables import Tables
 from patchlake.tasks.lake.verify import verify
@@ -110,3 +112,36 @@ def test_boxes_of_a_run_that_wrote_no_tracks_do_not_join_other_tracks(folder: Pa
     (folder / "boxes.csv").write_text("".join(line for line in BOXES.splitlines(True) if not line.startswith("a.mkv")))
     alone = ingest(folder, {**RECIPE, "name": "alone"})
     assert seen(ingest(folder, RECIPE))["track_boxes"] == seen(alone)["track_boxes"]
+
+
+def rows_without_receipts(done: Ingested) -> dict[str, set[int]]:
+    """Return product -> its rows that have a track, a time or a shown time, but no receipt. `pixels` has the index."""
+    committed: dict[str, set[int]] = {}
+    for row in done.tables.receipts.rows():
+        for start, num_rows in zip(row["row_starts"], row["num_rows"], strict=True):
+            committed.setdefault(row["product"], set()).update(range(start, start + num_rows))
+    found = {}
+    for product in arrays.product_names(done.lake):
+        there = done.array(f"{product}/track") >= 0
+        there |= ~np.isnan(done.array(f"{product}/seconds"))
+        found[product] = set(np.flatnonzero(there).tolist()) - committed[product]
+    return found
+
+
+@pytest.mark.parametrize("gone", [["b"], ["a"], ["a", "b"]])
+def test_rows_of_an_ended_run_do_not_outlive_it(folder: Path, gone: list[str]) -> None:
+    recipe = {"corpus": {"videos": "videos"}, "features": ["edges"]}
+
+    def guard() -> None:
+        if len(Tables(Location(str(folder / "lake/x"))).clips.rows()) == 2:
+            raise Ended  # what comes next are the receipts
+
+    with pytest.raises(Ended):
+        ingest(folder, recipe, guard=guard)
+    track = np.asarray(arrays.open_array(Location(str(folder / "lake/x")), "edges/track")[:])
+    assert (track >= 0).sum() == 3
+    for name in gone:
+        (folder / f"videos/{name}.mkv").unlink()
+    clips.render(folder / "videos/c.mkv", num_frames=9, gop=8)
+    done = ingest(folder, recipe)
+    assert rows_without_receipts(done) == {"edges": set(), "pixels": set()}
