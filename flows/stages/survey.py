@@ -20,12 +20,14 @@ def survey_sources(session: Session, sources: Sequence[Source], earlier: Survey 
     probed = dict(earlier.probed) if earlier is not None else {}
     with session.stage("probe"):
         given = read_given(dataset.recipe, sources, found_boxes(dataset))
-        wanted = [source for source in to_probe(dataset, sources, given) if source.uri not in probed]
-    if wanted:
+        wanted = to_probe(dataset, sources, given, probed)
+    while wanted:
         session.begin_work()
         check_cluster(session, wanted[0].uri)
+        with session.stage("probe"):
+            probed |= _probe(session, wanted)
+            wanted = to_probe(dataset, sources, given, probed)
     with session.stage("probe"):
-        probed |= _probe(session, wanted)
         session.figures.probed = len(probed)
         found = survey(dataset, sources, probed, given)
         session.figures.unmatched, session.figures.left_out = found.unmatched, found.left_out
@@ -35,8 +37,6 @@ def survey_sources(session: Session, sources: Sequence[Source], earlier: Survey 
 def _probe(session: Session, sources: Sequence[Source]) -> dict[str, Probed]:
     """Return uri -> what probing says; a source that kills its workers is lost for this run."""
     found: dict[str, Probed] = {}
-    if not sources:
-        return found
     outcomes = session.cluster.run(probe_source, sources)
     for outcome in counted(session.tell, "probe", outcomes, total=len(sources)):
         raise_unless_lost(outcome)

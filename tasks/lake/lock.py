@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import getpass
 import json
+import logging
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 
 import obstore
@@ -27,6 +28,7 @@ from patchlake.tasks.lake.layout import LOCK
 from patchlake.tasks.storage.location import Location
 from patchlake.tasks.storage.process_identity import Process, this_process
 
+_LOG = logging.getLogger("patchlake.lock")
 BEAT_SECONDS = 10.0
 EXPIRE_SECONDS = 60.0
 """An owner without a heartbeat for this long counts as dead. Clocks of machines must agree to within seconds."""
@@ -70,9 +72,27 @@ def owners(lake: Location) -> dict[str, Owner]:
     found = {}
     for name in names:
         if (text := lake.get(name)) is not None:
-            data = json.loads(text)
-            found[name] = Owner(**{**data, "process": Process(**data["process"])})
+            found[name] = _owner_of(lake, name, text)
     return found
+
+
+def _owner_of(lake: Location, name: str, text: bytes) -> Owner:
+    """Return who wrote an object of the lock; an empty or cut-off one is a dead owner's, as its writing is atomic."""
+    try:
+        data = json.loads(text)
+        known = {field.name: data[field.name] for field in fields(Owner) if field.name in data}
+        return Owner(**{**known, "process": Process(**data["process"])})
+    except (ValueError, TypeError, KeyError):
+        _LOG.warning(
+            "%s: %s says not who wrote it (%d bytes, e.g. after a power failure); it counts as a dead run's and is "
+            "removed by the next run",
+            lake,
+            name,
+            len(text),
+        )
+        number = name.rpartition("/")[2].partition(".")[0]
+        nobody = Process(host="an unknown machine", machine="", pid=0, start=0)
+        return Owner(run_id=f"unreadable-{number}", user="an unknown user", process=nobody, started=0.0, beat=0.0)
 
 
 def refuse_if_held(lake: Location) -> None:
@@ -138,24 +158,31 @@ class Lock:
     def try_take(self) -> Owner | None:
         """Take the lock and return None, or return the living owner."""
         found = owners(self.lake)
-        if (other := _living(found)) is not None:
+        if (other := self._other(found)) is not None:
             return other
-        last = int(max(found, default="0").rpartition("/")[2].partition(".")[0] or 0)
-        name = f"{LOCK}/{last + 1:06}.json"
-        try:
-            obstore.put(self.lake.objects, name, self._text(), mode="create")
-        except AlreadyExistsError:
-            return _living(owners(self.lake)) or self.try_take()
-        # Another coordinator may have used an older listing, from before the previous number was created or removed.
+        # A store may have written ours though its answer was lost: the client's next try then finds it there.
+        name = next((name for name, owner in found.items() if owner == self.owner), "")
+        if not name:
+            last = int(max(found, default="0").rpartition("/")[2].partition(".")[0] or 0)
+            name = f"{LOCK}/{last + 1:06}.json"
+            try:
+                obstore.put(self.lake.objects, name, self._text(), mode="create")
+            except AlreadyExistsError:
+                return self._other(owners(self.lake)) or self.try_take()
+        # Another may have used an older listing, in which the number before was not there yet or not removed yet.
         found = owners(self.lake)
         found.pop(name, None)
-        if (other := _living(found)) is not None:
+        if (other := self._other(found)) is not None:
             _remove(self.lake, name)
             return other
         for dead in found:
             _remove(self.lake, dead)
         self.name = name
         return None
+
+    def _other(self, found: dict[str, Owner]) -> Owner | None:
+        """Return the living owner among those of the lock's objects, if it is not this one."""
+        return next((owner for owner in reversed(found.values()) if owner != self.owner and owner.is_alive), None)
 
     def keep(self) -> None:
         """Renew the heartbeat until `over` is set or the lock is lost."""
@@ -204,10 +231,6 @@ class Lock:
 
     def _text(self) -> bytes:
         return json.dumps(asdict(self.owner)).encode()
-
-
-def _living(found: dict[str, Owner]) -> Owner | None:
-    return next((owner for owner in reversed(found.values()) if owner.is_alive), None)
 
 
 def _remove(lake: Location, name: str) -> None:

@@ -40,21 +40,28 @@ class Survey:
         return {key: wanted.track.boxes for key, wanted in self.wanted.items()}
 
 
-def to_probe(dataset: Dataset, sources: Sequence[Source], given: Given) -> list[Source]:
-    """Return the sources whose content or frame times must be read before planning."""
+def to_probe(
+    dataset: Dataset, sources: Sequence[Source], given: Given, probed: Mapping[str, Probed] | None = None
+) -> list[Source]:
+    """Return the sources whose content, or whose frames' times, must be read before planning.
+
+    `probed`: what probing has said so far in this run, by uri. Ask again with it until nothing is left: where a source
+    can't be read now, another one of the same content is to be.
+    """
     ledger, recipe, frames = dataset.ledger, dataset.recipe, dataset.frames_key
-    found, held = [], dict[str, list[Source]]()
+    found, held, probed = [], dict[str, list[Source]](), probed or {}
     for source in sources:
-        if source.status == "ok":
+        if source.status == "ok" and source.uri not in probed:
             known = _known(source, ledger)
             if known is None:
                 found.append(source)
             elif known[1] is not None:
                 held.setdefault(known[1], []).append(source)
+    read = {probe.video.video_id for probe in probed.values() if probe.video is not None}
     for video_id, same in held.items():
         video = ledger.videos[video_id]
         spans = (span for wanted in wanted_of(same, video, recipe, given) for span in span_keys(wanted, frames))
-        if any(key not in ledger.placements for key, *_ in spans):
+        if video_id not in read and any(key not in ledger.placements for key, *_ in spans):
             found.append(same[0])
     return sorted(found, key=lambda source: source.uri)
 

@@ -6,6 +6,7 @@ on a grid of numeric rate), so that the centre of a window of frames is an integ
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -137,8 +138,10 @@ class Spool:
         self._ticks: list[IntArray] = []
 
     def add(self, frames: FrameArray, frame_pts: IntArray) -> None:
-        """Store the next frames."""
-        self._file.write(np.ascontiguousarray(frames).data)
+        """Keep the next frames."""
+        left = memoryview(np.ascontiguousarray(frames)).cast("B")
+        while left:  # a file on a full disk takes a part, and only the next write says why
+            left = left[self._file.write(left) :]
         self._ticks.append(self._ticker(frame_pts))
 
     def blocks(self) -> Iterator[Block]:
@@ -146,9 +149,19 @@ class Spool:
         self._file.seek(0)
         for ticks in self._ticks:
             frames = np.empty((len(ticks), *self._shape), dtype=np.uint8)
-            self._file.readinto(frames.data)
+            self._fill(frames)
             yield frames, ticks
         self._file.close()
+
+    def _fill(self, frames: FrameArray) -> None:
+        left = memoryview(frames).cast("B")
+        while left:
+            num_bytes = self._file.readinto(left)
+            if not num_bytes:
+                raise OSError(
+                    errno.EIO, f"a file of decoded frames ends {len(left)} bytes early; what was written is gone"
+                )
+            left = left[num_bytes:]
 
 
 def spooled(decoder: Decoder, requests: Sequence[DecodeRequest], spools: Sequence[Spool]) -> None:

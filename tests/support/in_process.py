@@ -50,7 +50,9 @@ def survey_of(dataset: Dataset, mend: Callable[[Probed], Probed] = lambda probed
     """Discover and probe; `mend` changes what probing said."""
     sources = discover(dataset.recipe.corpus)
     given = read_given(dataset.recipe, sources, found_boxes(dataset))
-    probed = {source.uri: mend(probe_source(source)) for source in to_probe(dataset, sources, given)}
+    probed: dict[str, Probed] = {}
+    while wanted := to_probe(dataset, sources, given, probed):
+        probed |= {source.uri: mend(probe_source(source)) for source in wanted}
     return survey(dataset, sources, probed, given)
 
 

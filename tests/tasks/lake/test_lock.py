@@ -150,3 +150,33 @@ def test_who_lost_the_lock_commits_nothing_and_stops(lake: Location, monkeypatch
     with pytest.raises(LakeError, match=r"lost the lock: now run far of ada on node7"):
         lose_it()
     assert [owner.run_id for owner in owners(lake).values()] == ["far"]
+
+
+@pytest.mark.parametrize("text", [b"", b"\0" * 300, b'{"run_id": "cut', b"null", b'{"run_id": "x", "process": {}}'])
+def test_a_lock_that_says_not_whose_it_is_counts_as_a_dead_run_s(
+    lake: Location, text: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    lake.put(f"{LOCK}/000007.json", text)
+    lock.refuse_if_held(lake)
+    assert "000007.json says not who wrote it" in caplog.text
+    with hold(lake, "ours"):
+        assert [owner.run_id for owner in owners(lake).values()] == ["ours"]
+    lake.put(f"{LOCK}/000009.json", text)
+    assert [owner.run_id for owner in lock.remove_dead(lake)] == ["unreadable-000009"]
+    assert not owners(lake)
+
+
+def test_a_lock_of_a_version_that_writes_more_is_its_owner_s(lake: Location) -> None:
+    owner = elsewhere(lake, beat=time.time())
+    lake.put(f"{LOCK}/000007.json", json.dumps({**asdict(owner), "color": "blue"}).encode())
+    assert list(owners(lake).values()) == [owner]
+
+
+def test_a_lock_whose_writing_was_not_answered_is_one_s_own(lake: Location) -> None:
+    mine = Lock(lake, "ours")
+    lake.put(f"{LOCK}/000007.json", json.dumps(asdict(mine.owner)).encode())
+    assert mine.try_take() is None
+    assert mine.name == f"{LOCK}/000007.json"
+    mine.beat()
+    mine.release()
+    assert not owners(lake)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -195,3 +198,38 @@ def test_a_request_asks_for_just_the_rows_wanted(
     assert request_of(read_range, source, grid_of(fps=Fraction(25, 2)), start=start, stop=stop).grid == grid
     endless = a_read_range(np.array([104, 106, 109]), start=2, stop_pts=None, first_grid_row=7)
     assert request_of(endless, source, grid_of(fps=None), start=2, stop=5).pts_hi is None
+
+
+SPOOL = """
+import errno, os, resource, signal, sys
+from fractions import Fraction
+from pathlib import Path
+import numpy as np
+from patchlake.tasks.video.frames import Spool
+
+spool = Spool(Path(sys.argv[1]), (30, 40), lambda shown: shown)
+frames = np.ones((10, 30, 40, 3), np.uint8)
+if sys.argv[2] == "full":  # as a full disk does: a part is written, and the next write says why
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+    cut = 0
+else:
+    cut = 50_000
+try:
+    for first in range(0, 30, 10):
+        spool.add(frames, np.arange(first, first + 10))
+    for link in Path("/proc/self/fd").iterdir() if cut else ():
+        if link.is_symlink() and sys.argv[1] in os.readlink(link):
+            os.ftruncate(int(link.name), cut)
+    for block, _ in spool.blocks():
+        assert block.all(), "frames that were never written"
+except OSError as error:
+    print(errno.errorcode[error.errno])
+"""
+
+
+@pytest.mark.parametrize(("harm", "said"), [("full", "EFBIG"), ("cut off", "EIO")])
+def test_frames_that_did_not_get_into_a_file_are_an_error(tmp_path: Path, harm: str, said: str) -> None:
+    command = [sys.executable, "-c", SPOOL, str(tmp_path), harm]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == (f"{said}\n", "")
