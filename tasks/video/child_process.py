@@ -37,6 +37,36 @@ _STDERR_BYTES = 2048
 _MEMORY_WORDS = ("memory", "bad_alloc", "failed to map")
 
 
+_LATE_SECONDS = 1.0
+"""A wait that comes back so much later than asked was no wait: this process was stopped."""
+
+
+class _Clock:
+    """How long a child has been silent, as far as this process was awake to hear it.
+
+    Ctrl-Z, Slurm's suspend and `docker pause` stop both. A watcher that slept starts anew: the child
+    most likely slept too, and gets its whole time again.
+    """
+
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+        self.seconds = 0.0
+        """Silence heard so far."""
+        self._at = time.monotonic()
+
+    @property
+    def left(self) -> float:
+        """Seconds until the limit."""
+        return max(0.0, self.limit - self.seconds)
+
+    def note(self, asked: float) -> None:
+        """Take note of a wait that was to last `asked` seconds at most."""
+        now = time.monotonic()
+        slept = now - self._at > asked + _LATE_SECONDS
+        self.seconds = 0.0 if slept else self.seconds + now - self._at
+        self._at = now
+
+
 class Child:
     """One decoding process, its pipes, and the ring that both map."""
 
@@ -112,8 +142,7 @@ class Child:
         return kind, slot, payload
 
     def _receive(self) -> tuple[int, int, bytes]:
-        start = now = time.monotonic()
-        seconds = min(self.limits.stall_seconds, self._seconds_left)
+        clock = _Clock(min(self.limits.stall_seconds, self._seconds_left))
         while True:
             if len(self._inbox) >= HEADER.size:
                 kind, slot, num_bytes = HEADER.unpack_from(self._inbox)
@@ -121,14 +150,15 @@ class Child:
                 if len(self._inbox) >= end:
                     payload = bytes(self._inbox[HEADER.size : end])
                     del self._inbox[:end]
-                    self._seconds_left -= now - start
+                    self._seconds_left -= clock.seconds
                     return kind, slot, payload
-            for fd, _ in self._poll.poll(max(0.0, start + seconds - now) * 1000):
+            asked = min(clock.left, _LATE_SECONDS)
+            for fd, _ in self._poll.poll(asked * 1000):
                 self._read(fd)
-            now = time.monotonic()
-            if now >= start + seconds:
-                limit = "gave no sign of life" if seconds == self.limits.stall_seconds else "did not end"
-                raise DecodeError("timeout", f"the decoder {limit} for {seconds:.3g} s and was stopped")
+            clock.note(asked)
+            if not clock.left:
+                limit = "gave no sign of life" if clock.limit == self.limits.stall_seconds else "did not end"
+                raise DecodeError("timeout", f"the decoder {limit} for {clock.limit:.3g} s and was stopped")
 
     def _read(self, fd: int) -> None:
         data = os.read(fd, 1 << 20)

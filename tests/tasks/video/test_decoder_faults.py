@@ -198,3 +198,46 @@ def test_the_child_outlives_the_thread_that_first_asked(clip: Path) -> None:
     assert is_running(decoder.pid)
     assert get_decoder() is decoder
     decoder.close()
+
+
+WATCHER = """
+import sys
+from fractions import Fraction
+import numbered_clips as clips
+from patchlake.tasks.types import Geometry
+from patchlake.tasks.video.decoder import Decoder, DecodeRequest, Limits
+
+geometry = Geometry(rotation=0, crop=(0, 0, 128, 96), scaled=(96, 128), pad=(0, 0), size=(96, 128))
+wanted = DecodeRequest(uri=sys.argv[1], geometry=geometry, time_base=Fraction(1, 12800), first_pts=0, pts_lo=0)
+decoder = Decoder(Limits(stall_seconds=3.0, slots=2, slot_rows=4, slot_bytes=1 << 20))
+reading = decoder.frames(wanted)
+seen = clips.numbers_of(next(reading)[0])
+print(decoder.pid, flush=True)
+sys.stdin.readline()
+for frames, _ in reading:
+    seen += clips.numbers_of(frames)
+assert seen == list(range(200))
+print("whole", flush=True)
+"""
+
+
+def test_a_stop_of_the_whole_run_condemns_no_video(clip: Path) -> None:
+    """Ctrl-Z and `fg`: the watcher is awake before the child, and finds that its wait is long over."""
+    support = Path(clips.__file__).parent
+    with subprocess.Popen(
+        [sys.executable, "-c", WATCHER, uri_of(clip)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": f"{support}:{os.environ.get('PYTHONPATH', '')}"},
+    ) as watcher:  # fmt: skip
+        assert watcher.stdin is not None
+        assert watcher.stdout is not None
+        child = int(watcher.stdout.readline())
+        os.kill(child, signal.SIGSTOP)
+        watcher.stdin.write("go on\n")
+        watcher.stdin.flush()
+        time.sleep(1)  # it reads what is there, then waits for the child
+        watcher.send_signal(signal.SIGSTOP)
+        time.sleep(4)
+        watcher.send_signal(signal.SIGCONT)
+        time.sleep(1)
+        os.kill(child, signal.SIGCONT)
+        assert watcher.stdout.readline() == "whole\n"
