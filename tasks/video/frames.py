@@ -139,7 +139,7 @@ class Spool:
 
     def add(self, frames: FrameArray, frame_pts: IntArray) -> None:
         """Keep the next frames."""
-        left = memoryview(np.ascontiguousarray(frames)).cast("B")
+        left = np.ascontiguousarray(frames).data.cast("B")
         while left:  # a file on a full disk takes a part, and only the next write says why
             left = left[self._file.write(left) :]
         self._ticks.append(self._ticker(frame_pts))
@@ -154,7 +154,7 @@ class Spool:
         self._file.close()
 
     def _fill(self, frames: FrameArray) -> None:
-        left = memoryview(frames).cast("B")
+        left = frames.data.cast("B")
         while left:
             num_bytes = self._file.readinto(left)
             if not num_bytes:
