@@ -1,4 +1,4 @@
-"""Draw docs/house.svg: the folders as they are, tasks by the ladder that import-linter holds (pyproject.toml).
+"""Draw docs/house.svg: the folders as they are, by the ladders that import-linter holds (pyproject.toml).
 
 python docs/draw_house.py            writes the picture
 python docs/draw_house.py --check    says whether it is as the folders are
@@ -16,6 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PICTURE = ROOT / "docs" / "house.svg"
 WIDTH, MARGIN, GAP, HEIGHT = 1240, 14, 8, 40
+MOST_IN_A_ROW = {"flows": 9, "tasks": 10, "cluster": 3}
 COLOURS = {"flows": "#eef3fb", "tasks": "#fdf3e4", "cluster": "#e9f6ec"}
 HEAD = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
@@ -24,25 +25,20 @@ HEAD = (
 )
 
 
-def ladder() -> list[list[str]]:
-    """Return the folders and modules of tasks, the highest level first, as import-linter's contract names them."""
+def ladder(top: str) -> list[list[str]]:
+    """Return the folders and modules of flows, tasks or cluster, the highest level first, as import-linter has them."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    (layers,) = [contract["layers"] for contract in contracts if contract.get("containers") == ["patchlake.tasks"]]
+    (layers,) = [contract["layers"] for contract in contracts if contract.get("containers") == [f"patchlake.{top}"]]
     levels = [[name.strip("() ") for name in re.split(r"[:|]", layer)] for layer in layers]
-    there = [[name for name in level if place_of("tasks", name) is not None] for level in levels]
-    return [level for level in there if level]
+    there = [[name for name in level if place_of(top, name) is not None and name != "__main__"] for level in levels]
+    most = MOST_IN_A_ROW[top]
+    return [level[i : i + most] for level in there for i in range(0, len(level), most)]
 
 
 def place_of(top: str, name: str) -> Path | None:
     """Return the folder or the module of that name, if there is one."""
     folder = ROOT / top / name
     return next((path for path in (folder, folder.with_suffix(".py")) if path.exists()), None)
-
-
-def folders_of(top: str) -> list[str]:
-    """Return the packages below flows or cluster, and their modules together as one."""
-    found = sorted(path.parent.name for path in (ROOT / top).glob("*/__init__.py"))
-    return [*found, *sorted(path.stem for path in (ROOT / top).glob("*.py") if not path.stem.startswith("__"))]
 
 
 def what_of(place: Path) -> tuple[str, str]:
@@ -88,23 +84,17 @@ def drawing() -> str:
     """Return the picture."""
     whole = WIDTH - 2 * MARGIN
     flows, y = band(
-        "flows", "what runs in which order: Prefect, the command line", rows_of("flows"), MARGIN, MARGIN, whole
+        "flows", "what runs in which order: Prefect, the command line", ladder("flows"), MARGIN, MARGIN, whole
     )
     below = y + MARGIN
     left = whole * 0.68
-    tasks, y_tasks = band("tasks", "the work: each level imports only those below it", ladder(), below, MARGIN, left)
-    x = MARGIN + left + MARGIN
-    cluster, y_cluster = band(
-        "cluster", "where work runs: Dask", rows_of("cluster", 3), below, x, whole - left - MARGIN
+    tasks, y_tasks = band(
+        "tasks", "the work: each level imports only those below it", ladder("tasks"), below, MARGIN, left
     )
+    x = MARGIN + left + MARGIN
+    cluster, y_cluster = band("cluster", "where work runs: Dask", ladder("cluster"), below, x, whole - left - MARGIN)
     height = max(y_tasks, y_cluster) + MARGIN
     return "\n".join([HEAD.format(width=WIDTH, height=height), flows, tasks, cluster, "</svg>\n"])
-
-
-def rows_of(top: str, most: int = 9) -> list[list[str]]:
-    """Return what lies in a folder, in rows."""
-    names = folders_of(top)
-    return [names[i : i + most] for i in range(0, len(names), most)]
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import statistics
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,3 +109,8 @@ def _private_uses(path: Path, private: set[str]) -> Iterator[str]:
             case ast.Call(func=ast.Attribute(attr="setattr"), args=[_, ast.Constant(value=str(name)), *_]):
                 if is_private(name):
                     yield f"{where}:{node.lineno} {name!r}"
+
+
+def test_the_picture_of_the_folders_is_as_they_are() -> None:
+    done = subprocess.run([sys.executable, "docs/draw_house.py", "--check"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
