@@ -52,6 +52,7 @@ class ProcessTree:
         self._seconds: dict[tuple[int, float], float] = {}
         self._others: set[int] = set()
         self._begun = time.monotonic()
+        self._was_there = shards.exists()
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -68,7 +69,8 @@ class ProcessTree:
     def _run(self) -> None:
         while not self._is_over.wait(POLL_SECONDS):
             self._look()
-            if self.cost.first_shard != self.cost.first_shard and any(self._shards.glob("c/**/*")):
+            is_known = self._was_there or self.cost.first_shard == self.cost.first_shard
+            if not is_known and any(self._shards.glob("c/**/*")):
                 self.cost.first_shard = time.monotonic() - self._begun
 
     def _look(self) -> None:
