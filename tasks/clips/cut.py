@@ -50,14 +50,16 @@ def why_left_out(annotation: Annotation, video: Times, *, takes_points: bool = F
 def cut(track: Track, methods: Iterable[ClipMethod], known: Cuttable) -> list[Clip]:
     """Return the clips of a track that are known before decoding, in time order.
 
-    A range of several methods is the first one's; one that a method gives several labels is a clip for each.
+    A range of several methods is the first one's, and its first label counts; but a range that a file of events gives
+    several labels is a clip for each.
     """
     found: dict[tuple[float, float], list[Part]] = {}
     for method in methods:
         mine: dict[tuple[float, float], list[Part]] = {}
         for part in method.cut(known):
             same = mine.setdefault((part.start, part.stop), [])
-            if not same or (part.label is not None and part.label not in [other.label for other in same]):
+            is_new = part.label is not None and part.label not in [other.label for other in same]
+            if not same or (is_new and method.events_file is not None):
                 same.append(part)
         found = {**mine, **found}
     return [

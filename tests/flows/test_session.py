@@ -13,7 +13,7 @@ from tiny_lakes import TINY, videos_in
 
 from patchlake.cluster.connect import Cluster
 from patchlake.cluster.kinds.local import LocalSpec
-from patchlake.flows.session import Session, check, check_lake, current, on_cluster
+from patchlake.flows.session import Session, SessionOptions, check, check_lake, current, on_cluster
 from patchlake.tasks.errors import LakeError, RecipeError
 from patchlake.tasks.lake import arrays
 from patchlake.tasks.lake.lock import LockedError, owners
@@ -42,7 +42,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def session_of(folder: Path, *, gpus: int = 0, workers: int = 3, **changes: Any) -> Session:
-    return Session(open_dataset(folder, {**TINY, **changes}), Cluster(LocalSpec(workers=workers, gpus=gpus)), "run7")
+    return Session(
+        open_dataset(folder, {**TINY, **changes}),
+        Cluster(LocalSpec(workers=workers, gpus=gpus)),
+        SessionOptions(run_id="run7"),
+    )
 
 
 def fail_after(seconds: float) -> None:
@@ -88,11 +92,11 @@ def test_work_on_a_lake_makes_it_owns_it_and_is_the_current_session(folder: Path
     recipe, lake = dataset.recipe.model_copy(update={"name": "new"}), lake_of(dataset.recipe).path.parent / "new"
     cluster = Cluster(LocalSpec(workers=1))
     assert not lake.exists()
-    with on_cluster(recipe, cluster, "run7") as session:
+    with on_cluster(recipe, cluster, SessionOptions(run_id="run7")) as session:
         assert current() is session
         assert [owner.run_id for owner in owners(session.dataset.lake).values()] == ["run7"]
         assert arrays.root_attrs(session.dataset.lake)["slot_frames"] == 32
-        with pytest.raises(LockedError, match="run7"), on_cluster(recipe, cluster, "run8"):
+        with pytest.raises(LockedError, match="run7"), on_cluster(recipe, cluster, SessionOptions(run_id="run8")):
             raise AssertionError("two at once")
         assert current() is session
         (lake / ".stage").mkdir(exist_ok=True)
