@@ -9,19 +9,20 @@ from patchlake.tasks.loading.samples import ClipRows
 from patchlake.tasks.objectives import TrainOptions, variants
 from patchlake.tasks.storage.location import Location
 from patchlake.tasks.training.job import TrainJob
-from patchlake.tasks.training.split import is_test
+from patchlake.tasks.training.split import VALIDATE, is_test
 from patchlake.tasks.types import PIXELS
 
 
 def train_job(lake: Location, tables: Tables, options: TrainOptions) -> TrainJob:
     """Return the job of the lake's clips that have a target, in track and time order.
 
-    A clip belongs to its source's split; see `split`. Clips of sources that failed are left out.
+    A clip belongs to its source's split; see `split`. Clips of sources that failed are left out, and so are those of
+    sources for validation, which training does not use yet: they must not be learned from.
     """
     objective = objectives.build(options)
     sources = {}
     for row in tables.sources.rows(["video_id", "split", "group", "status"]):
-        if row["video_id"] is not None and row["status"] in ("ok", "partial"):
+        if row["video_id"] is not None and row["status"] in ("ok", "partial") and row["split"] != VALIDATE:
             sources[row["video_id"]] = row
     found = [
         (row, target) for row in tables.clips.rows()

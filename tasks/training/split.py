@@ -7,6 +7,9 @@ from typing import Any
 
 from patchlake.tasks.keys import hash01
 
+VALIDATE = "validate"
+"""Split of sources that choose between models."""
+
 
 def is_test(source: Mapping[str, Any], test_fraction: float) -> bool:
     """Return whether a row of `sources` is for test: by its `split` if given, else if hash01(group) < test_fraction.
