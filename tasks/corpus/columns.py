@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from patchlake.tasks.corpus.table_files import Row
 from patchlake.tasks.errors import RecipeError
+from patchlake.tasks.types import Annotation
 
 Meanings = Mapping[str, Sequence[str]]
 """Meaning -> the headers that have it, in `plain` form, the first that a file has counts."""
@@ -81,26 +81,15 @@ def target_name(header: str) -> str:
     return re.sub(r"^target[\s_-]+", "", header.strip(), flags=re.IGNORECASE)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Range:
-    """A time range as a row gives it: by seconds or by frames; None: from the beginning, to the end."""
-
-    start_seconds: float | None = None
-    stop_seconds: float | None = None
-    start_frame: int | None = None
-    stop_frame: int | None = None
-    """First frame past the range."""
-
-
-def range_of(row: Row, means: Mapping[str, str], *, points: bool = False) -> Range:
+def range_of(row: Row, means: Mapping[str, str], *, points: bool = False) -> Annotation:
     """Return the range of a row whose columns mean what `understood` found; with `points` it may last no time."""
     if "start" not in means and "stop" not in means and not means.keys().isdisjoint(("start_frame", "stop_frame")):
         first, last = row.frames(means.get("start_frame"), means.get("stop_frame"))
-        return Range(start_frame=first, stop_frame=None if last is None else last + 1)
+        return Annotation(start_frame=first, stop_frame=None if last is None else last + 1)
     start, stop = row.range_seconds(means.get("start"), means.get("stop"), points=points)
     if stop is None and "duration" in means and (length := row.seconds(means["duration"])) is not None:
         stop = (start or 0.0) + length
-    return Range(start_seconds=start, stop_seconds=stop)
+    return Annotation(start_seconds=start, stop_seconds=stop)
 
 
 def hint(header: object, known: Iterable[str]) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from patchlake.tasks.corpus import boris, columns, table_files
@@ -77,12 +77,8 @@ def _check_times(means: Mapping[str, str], unknown: Sequence[str], file: str) ->
 
 
 def _event(row: Row, means: Mapping[str, str], extra: Iterable[str]) -> Annotation:
-    said = columns.range_of(row, means, points=True)
-    return Annotation(
-        start_seconds=said.start_seconds,
-        stop_seconds=said.stop_seconds,
-        start_frame=said.start_frame,
-        stop_frame=said.stop_frame,
+    return replace(
+        columns.range_of(row, means, points=True),
         label=row.text(means["label"]) if "label" in means else None,
         attributes=row.texts(extra),
     )

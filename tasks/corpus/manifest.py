@@ -12,7 +12,7 @@ import json
 import os
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from patchlake.tasks.corpus import columns, table_files
@@ -83,7 +83,7 @@ class _Header:
 
 
 def _header(headers: Sequence[str], file: str) -> _Header:
-    if "uri" not in map(columns.plain, headers) and not any(columns.plain(h) in columns.NAME for h in headers):
+    if not any(columns.plain(h) in columns.NAME for h in headers):
         expected = f"expected uri and any of {', '.join(COLUMNS)}"
         raise RecipeError(f"{file} has the columns {', '.join(headers)}, {expected}")
     uri = columns.name_column(headers, file=file)
@@ -157,12 +157,8 @@ def _agreed(rows: Sequence[Row], column: str | None) -> str | None:
 
 def _annotation(row: Row, header: _Header) -> Annotation:
     means = header.means
-    said = columns.range_of(row, means)
-    return Annotation(
-        start_seconds=said.start_seconds,
-        stop_seconds=said.stop_seconds,
-        start_frame=said.start_frame,
-        stop_frame=said.stop_frame,
+    return replace(
+        columns.range_of(row, means),
         box=row.box(means["box"]) if "box" in means else None,
         label=row.text(means["label"]) if "label" in means else None,
         targets=_targets(row, header),
